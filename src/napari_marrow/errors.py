@@ -1,0 +1,82 @@
+"""Errors of the package.
+
+Every error carries one sentence that names the file, the value and the remedy. A `UserError` is the caller's to
+mend (the command line answers exit code 2); any other `MarrowError` is ours or the machine's (exit code 1). Each class
+is a builtin error as well, so that code which does not know this package still catches it by kind.
+"""
+
+from __future__ import annotations
+
+
+class MarrowError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(MarrowError):
+    """Something in the input or in the call has to be changed by the user."""
+
+    exit_code = 2
+
+
+class InputFileError(UserError, ValueError):
+    """A file cannot be read as what it should be."""
+
+
+class MissingMetadataError(UserError, ValueError):
+    """A physical fact (axes, pixel size, frame times) is neither in the file nor given."""
+
+
+class PathExistsError(UserError, FileExistsError):
+    """Writing there would overwrite something."""
+
+
+class PathMissingError(UserError, FileNotFoundError):
+    """There is nothing at the path."""
+
+
+class RecipeError(UserError, ValueError):
+    """A recipe has an unknown key or a value outside its bounds."""
+
+
+class SettingsError(UserError, ValueError):
+    """An argument is outside its meaning."""
+
+
+class TableError(UserError, ValueError):
+    """A table lacks a column or holds values that cannot be."""
+
+
+class ModelError(UserError, ValueError):
+    """A network's weights are not what they claim to be, or the model is unknown."""
+
+
+class StudyError(UserError, ValueError):
+    """The folder is no study, or not one that this version can work with."""
+
+
+class StudyLockedError(UserError, RuntimeError):
+    """Another process is writing to the study."""
+
+
+class DesignError(UserError, ValueError):
+    """The experiment's design does not allow the asked comparison."""
+
+
+class MissingExtraError(UserError, ImportError):
+    """An optional dependency is needed; the sentence names the `pip install` that brings it."""
+
+
+class CorruptDataError(MarrowError, OSError):
+    """Stored data fail their checksum."""
+
+
+class StorageError(MarrowError, OSError):
+    """The disk is full or does not take the data."""
+
+
+class Cancelled(MarrowError, RuntimeError):  # noqa: N818 - a request that was obeyed, not a fault
+    """The work was cancelled by the user; what was committed stands."""
+
+    exit_code = 130
