@@ -1,0 +1,72 @@
+# Two commands for a fresh machine:
+#   make demo    sets everything up and analyses a simulated study of six organoids
+#   make test    sets everything up and passes the tests
+# Both install what they need from the system on Debian and Ubuntu (as root or through sudo) and put the rest into $(VENV).
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+# PyTorch serves training, GPUs and Cellpose 4 only; tests compare with it. Name another build here if you have one.
+TORCH ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+PYTHON_PACKAGES := python3 python3-venv
+# What Qt and OpenGL need to open a window, and a virtual screen for machines without one
+WINDOW_PACKAGES := xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 \
+  libxcb-cursor0 libxkbcommon-x11-0 libdbus-1-3 libgl1 libegl1 libopengl0 libgl1-mesa-dri fontconfig
+SCREEN := xvfb-run -a -s "-screen 0 1600x1000x24"
+
+.PHONY: demo test check pytest docs clean system-python system-python-packages system-window
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/marrow demo --out $(DEMO)
+
+test: $(VENV)/.installed-test check pytest
+
+check:
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pytest:
+	$(SCREEN) $(BIN)/python -m pytest
+
+$(VENV)/bin/python:
+	$(MAKE) system-python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
+	$(MAKE) system-window
+	$(BIN)/python -m pip install --quiet -e '.[gui]'
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(MAKE) system-window
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet -e '.[all,test]'
+	touch $@
+
+# apt-get only where it exists and something is missing; elsewhere the README names what to install
+define install_system
+	@command -v apt-get >/dev/null || { echo "No apt-get here: see README for what the system needs."; exit 0; }; \
+	missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	echo "Installing from the system's packages:$$missing"; \
+	$$sudo apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -q $$missing >/dev/null
+endef
+
+system-python:
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) system-python-packages
+
+system-python-packages:
+	$(call install_system,$(PYTHON_PACKAGES))
+
+system-window:
+	$(call install_system,$(WINDOW_PACKAGES))
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,86 @@
+"""The command `marrow`: runs the command line and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from napari_marrow.errors import MarrowError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        What follows the command's name; the process's own arguments by default.
+
+    Returns
+    -------
+    int
+        0 on success, 2 for something that the user can mend, 1 for a fault of ours or of the machine, 130 when
+        cancelled.
+    """
+    from napari_marrow.cli import app
+
+    if os.environ.get("MARROW_DEBUG"):
+        return _exit_code(app, arguments)
+    try:
+        return _exit_code(app, arguments)
+    except MarrowError as error:
+        _say(f"Error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("Stopped. What was finished is kept; run the same command again to continue.")
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone (for instance `| head`); Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        _say(f"Error: {_os_sentence(error)}")
+        return 1
+    except Exception as error:
+        _say(
+            f"Error: napari-marrow met something it does not handle ({type(error).__name__}: {error}). Run the command "
+            "again with MARROW_DEBUG=1 in the environment and report what it prints."
+        )
+        return 1
+
+
+def _exit_code(app: object, arguments: list[str] | None) -> int:
+    """Call a typer app without letting it end the process, and return its exit code."""
+    import click
+    import typer
+
+    command = typer.main.get_command(app)  # type: ignore[arg-type]
+    try:
+        result = command.main(args=arguments, prog_name="marrow", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return int(result) if isinstance(result, int) else 0
+
+
+def _os_sentence(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return (
+            f"the disk is full ({error.filename or 'while writing'}): free some space and run the same command again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission to use '{error.filename}': check its owner and mode, or choose another folder."
+    return f"the system refused: {error}."
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)  # noqa: T201 - the command line's own voice
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Commands on plain files, so that the pieces serve without a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_marrow.cli.console import working
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("segment", rich_help_panel="Plain files")(segment)
+    app.command("track", rich_help_panel="Plain files")(track)
+    app.command("evaluate", rich_help_panel="Plain files")(evaluate)
+    app.command("models", rich_help_panel="Plain files")(models)
+
+
+def segment(
+    images: Annotated[
+        list[Path], typer.Argument(help="TIFF images: planes, T stacks or Z stacks.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the label TIFFs, each named as its image.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Name of a bundled model, or a file of weights.")] = "marrow-nuclei",
+    diameter: Annotated[
+        float | None, typer.Option(help="Diameter of a cell in pixels; estimated when left out.")
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(help="Channel to segment, from 0, where an image has several.", min=0)
+    ] = None,
+    flow_threshold: Annotated[float, typer.Option(help="Largest flow error of a mask; larger keeps more masks.")] = 0.4,
+    cellprob_threshold: Annotated[float, typer.Option(help="Least cell probability (logit).")] = 0.0,
+    min_size: Annotated[int, typer.Option(help="Smallest mask in pixels.", min=0)] = 15,
+) -> None:
+    """Write a label image for every image."""
+    from napari_marrow.pipeline.segment_files import segment_files
+
+    with working() as (progress, cancel):
+        counts = segment_files(
+            images,
+            out,
+            model=model,
+            diameter=diameter,
+            channel=channel,
+            flow_threshold=flow_threshold,
+            cellprob_threshold=cellprob_threshold,
+            min_size=min_size,
+            progress=progress,
+            cancel=cancel,
+        )
+    typer.echo(f"{int(counts['cells'].sum())} cells in {len(counts)} file(s), in {out}")
+
+
+def track(
+    source: Annotated[
+        list[Path],
+        typer.Argument(help="A TIFF stack or folder of label images, or a CSV of points.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for Cell Tracking Challenge files, or a CSV for points.", show_default=False)
+    ],
+) -> None:
+    """Link cells from frame to frame, through divisions, each link with its probability.
+
+    Label images give Cell Tracking Challenge files (maskNNN.tif and res_track.txt); a CSV with columns t, y, x
+    (and z, area, any features) is returned with track_id, parent_track_id and link_probability.
+    """
+    from napari_marrow.pipeline.track_files import track_labels_files, track_points_file
+
+    with working() as (progress, cancel):
+        if len(source) == 1 and source[0].suffix.lower() == ".csv":
+            tracking = track_points_file(source[0], out, progress=progress, cancel=cancel)
+        else:
+            paths = source[0] if len(source) == 1 else source
+            tracking = track_labels_files(paths, out, progress=progress, cancel=cancel)
+    typer.echo(f"{int(tracking.track_id.max(initial=0))} tracks, in {out}")
+
+
+def evaluate(
+    truth: Annotated[
+        Path, typer.Argument(help="True label image(s), CTC folder or CSV of tracks.", show_default=False)
+    ],
+    result: Annotated[Path, typer.Argument(help="Result of the same kind.", show_default=False)],
+    tracks: Annotated[bool, typer.Option("--tracks", help="Score tracks: CTC measures, division F1, link F1.")] = False,
+) -> None:
+    """Score labels (average precision at IoU .5, .75 and .9) or tracks (CTC measures) against truth."""
+    from napari_marrow.pipeline.evaluate_files import evaluate_labels, evaluate_tracks
+
+    scores = evaluate_tracks(truth, result) if tracks else evaluate_labels(truth, result)
+    for name, value in scores.items():
+        typer.echo(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def models() -> None:
+    """List the networks that can segment, where they come from and where they run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from napari_marrow.segmentation import models as known
+
+    table = Table("name", "kind", "diameter (px)", "runs on", "licence", "source", "sha256")
+    for card in known():
+        table.add_row(
+            card.name, card.kind, f"{card.diameter_px:g}", card.runs_on, card.licence, card.source, card.sha256[:12]
+        )
+    Console().print(table)

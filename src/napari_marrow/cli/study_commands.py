@@ -1,0 +1,249 @@
+"""Commands that make, fill, run and inspect a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_marrow.cli.console import working
+
+if TYPE_CHECKING:
+    from napari_marrow.pipeline.engine import RunSummary
+
+Study = Annotated[Path, typer.Argument(help="The study, a *.marrow folder.", show_default=False)]
+Workers = Annotated[int | None, typer.Option(help="Processes; all usable cores by default.", min=1)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("demo", rich_help_panel="First steps")(demo)
+    app.command("simulate", rich_help_panel="First steps")(simulate)
+    app.command("import", rich_help_panel="Study")(import_images)
+    app.command("run", rich_help_panel="Study")(run)
+    app.command("recipe", rich_help_panel="Study")(recipe)
+    app.command("report", rich_help_panel="Study")(report)
+    app.command("info", rich_help_panel="Study")(info)
+    app.command("verify", rich_help_panel="Study")(verify)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the raw images, the study and the report.")] = Path("demo"),
+    preset: Annotated[
+        str, typer.Option(help="Scenario that is simulated: tutorial, sample, null or coupled.")
+    ] = "tutorial",
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
+    executor: Annotated[str, typer.Option(help="serial, processes or dask.")] = "processes",
+    workers: Workers = None,
+) -> None:
+    """Simulate organoids followed for weeks, analyse them, and write the report."""
+    from napari_marrow.pipeline.demo import run_demo
+    from napari_marrow.pipeline.executors import executor_for
+
+    with working() as (progress, cancel):
+        result = run_demo(
+            out,
+            preset=preset,
+            seed=seed,
+            executor=executor_for(executor, workers=workers),
+            progress=progress,
+            cancel=cancel,
+        )
+    _print_summary(result.run)
+    typer.echo(f"Study:  {result.study}")
+    typer.echo(f"Report: {result.report}")
+    typer.echo(f"Simulated in {result.simulate_seconds:.0f} s, imported and analysed in {result.study_seconds:.0f} s.")
+
+
+def simulate(
+    out: Annotated[
+        Path, typer.Argument(help="New folder for the raw images, the layout and the truth.", show_default=False)
+    ],
+    preset: Annotated[
+        str, typer.Option(help="tutorial, sample, benchmark, null (no effects) or coupled (niche drives fate).")
+    ] = "tutorial",
+    seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 0,
+) -> None:
+    """Write simulated organoids as a microscope would leave them, with the whole truth beside."""
+    from napari_marrow.export.raw_set import write_raw_set
+    from napari_marrow.simulation import preset as scenario_of
+    from napari_marrow.simulation import simulate as simulate_scenario
+
+    with working() as (progress, cancel):
+        experiment = simulate_scenario(scenario_of(preset, seed=seed), progress=progress, cancel=cancel)
+        written = write_raw_set(experiment, out, progress=progress, cancel=cancel)
+    typer.echo(f"Wrote {written}")
+
+
+def import_images(
+    sources: Annotated[
+        list[Path], typer.Argument(help="TIFF, OME-TIFF or OME-Zarr images, or folders of them.", show_default=False)
+    ],
+    study: Annotated[
+        Path | None, typer.Option(help="The study to create or append to; by default <first source>.marrow here.")
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(help="CSV with a row per well: well, organoid, donor, batch, condition, dose, replicate."),
+    ] = None,
+    position: Annotated[str | None, typer.Option(help="Position of the images, such as B02_f00.")] = None,
+    session: Annotated[
+        int | None, typer.Option(help="Session of the images; by default from the names, or the next.", min=0)
+    ] = None,
+    pixel_size: Annotated[
+        str | None,
+        typer.Option(help="Pixel size in µm where the files hold none: '0.65', 'y,x' or 'z,y,x'.", metavar="UM"),
+    ] = None,
+    frame_interval: Annotated[
+        float | None, typer.Option(help="Hours between frames where the files hold no times.", metavar="HOURS")
+    ] = None,
+    start: Annotated[
+        float | None,
+        typer.Option(
+            help="Hours from the study's t0 to the first frame; by default from the files' dates.", metavar="HOURS"
+        ),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="Order of the axes where the file does not say, such as TCYX.")
+    ] = None,
+    channels: Annotated[str | None, typer.Option(help="Names of the channels, comma separated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become what, and write nothing.")] = False,
+) -> None:
+    """Bring microscope images into a study; what the files do not say is asked for, never guessed."""
+    from napari_marrow import ingest
+
+    study = study or Path(f"{sources[0].name.split('.')[0]}.marrow")
+    options: dict[str, Any] = {
+        "layout": layout,
+        "position": position,
+        "session": session,
+        "pixel_size": _pixel_size(pixel_size),
+        "frame_interval_h": frame_interval,
+        "start_h": "auto" if start is None else start,
+        "axes": axes,
+        "channel_names": [name.strip() for name in channels.split(",")] if channels else None,
+    }
+    if dry_run:
+        for planned in ingest.preview(study, sources, **options):
+            typer.echo(str(planned))
+        return
+    with working() as (progress, cancel):
+        summary = ingest.import_files(study, sources, **options, progress=progress, cancel=cancel)
+    typer.echo(str(summary))
+
+
+def _pixel_size(text: str | None) -> tuple[float, ...] | None:
+    from napari_marrow.errors import SettingsError
+
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not 1 <= len(values) <= 3 or any(not 0 < value < 1e6 for value in values):
+        raise SettingsError(f"--pixel-size is '{text}': give one, two (y,x) or three (z,y,x) positive numbers in µm.")
+    return values * 2 if len(values) == 1 else values
+
+
+def run(
+    study: Study,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); every default when left out.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last step to run.")] = None,
+    executor: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
+    workers: Workers = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")] = None,
+) -> None:
+    """Run a recipe: correct, register, segment, measure, track, colonies, niche, lineage, report."""
+    from napari_marrow.pipeline import load_recipe
+    from napari_marrow.pipeline import run as run_recipe
+    from napari_marrow.pipeline.executors import executor_for
+
+    chosen = load_recipe(recipe) if recipe is not None else None
+    with working() as (progress, cancel):
+        summary = run_recipe(
+            study,
+            chosen,
+            until=until,
+            executor=executor_for(executor, workers=workers, scheduler=scheduler),
+            progress=progress,
+            cancel=cancel,
+        )
+    _print_summary(summary)
+    page = study / "report" / "report.html"
+    if page.is_file() and until in (None, "report"):
+        typer.echo(f"Report: {page}")
+
+
+def _print_summary(summary: RunSummary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{summary.study.name}, recipe {summary.recipe_digest}, {summary.seconds:.1f} s")
+    table.add_column("step")
+    for name in ("units", "computed", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("counts")
+    for step in summary.steps:
+        counts = ", ".join(f"{value:g} {name}" for name, value in step.counts.items())
+        table.add_row(step.name, str(step.units), str(step.computed), f"{step.seconds:.1f}", counts)
+    Console().print(table)
+    for note in summary.notes:
+        typer.echo(f"Note: {note}")
+
+
+def recipe(
+    out: Annotated[Path | None, typer.Option(help="File to write; printed when left out.")] = None,
+) -> None:
+    """Print a recipe with every default, explained line by line."""
+    from napari_marrow.errors import PathExistsError
+    from napari_marrow.pipeline import Recipe, dump_recipe
+
+    text = dump_recipe(Recipe())
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise PathExistsError(f"'{out}' exists: choose another name, or remove it first.") from error
+    typer.echo(f"Wrote {out}")
+
+
+def report(
+    study: Study,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; by default inside the study.")] = None,
+) -> None:
+    """Write the report of the active results once more."""
+    from napari_marrow.report import write_report
+    from napari_marrow.study import Study as StudyStore
+
+    with working() as (progress, cancel):
+        page = write_report(StudyStore.open(study), out, recipe=None, progress=progress, cancel=cancel)
+    typer.echo(f"Report: {page}")
+
+
+def info(study: Study) -> None:
+    """Show what a study holds and which results are active."""
+    from rich.console import Console
+    from rich.pretty import Pretty
+
+    from napari_marrow.study import Study as StudyStore
+
+    Console().print(Pretty(StudyStore.open(study).summary(), expand_all=True))
+
+
+def verify(study: Study) -> None:
+    """Read every byte again and report what is damaged, missing or orphaned."""
+    from napari_marrow.errors import CorruptDataError
+    from napari_marrow.study import Study as StudyStore
+
+    with working() as (progress, cancel):
+        problems = StudyStore.open(study).verify(progress=progress, cancel=cancel)
+    for problem in problems:
+        typer.echo(f"{problem.kind}: {problem.path}: {problem.what} {problem.remedy}")
+    if problems:
+        raise CorruptDataError(f"{len(problems)} problem(s) in '{study}'.")
+    typer.echo(f"'{study}' is sound.")

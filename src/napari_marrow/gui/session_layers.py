@@ -1,0 +1,262 @@
+"""A session of a study as napari layer data: images, cells, tracks, colonies, vessels. Knows neither Qt nor napari.
+
+Space is in µm, as in every table of the study. The time axis counts frames, because the frames of a session need not be
+evenly spaced; the true time of each stands in `SessionLayers.times_h` and is shown over the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_marrow.gui.frame_features import FrameFeatures
+from napari_marrow.gui.lazy_labels import TrackLookup, lazy_labels
+from napari_marrow.gui.palette import CHANNEL_COLOURS, ORANGE, PURPLE, channel_colour
+
+if TYPE_CHECKING:
+    from napari_marrow.study import SessionImage, Study
+
+LayerData = tuple[Any, dict[str, Any], str]
+"""What napari takes: data, keyword arguments of the layer, kind of layer."""
+
+_HIDDEN = frozenset({"brightfield", "scaffold", "CD45", "CD34"})
+_CONTRAST_QUANTILES = (2.0, 99.7)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How pixels lie in the world.
+
+    Attributes
+    ----------
+    spacing : tuple of float
+        (dz, dy, dx) µm.
+    flat : bool
+        One plane only: layers then have the axes t, y, x.
+    """
+
+    spacing: tuple[float, float, float]
+    flat: bool
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the axes."""
+        return ("t", "y", "x") if self.flat else ("t", "z", "y", "x")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit of each axis; frames have none."""
+        return ("pixel",) + ("micrometer",) * (len(self.axes) - 1)
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Size of a pixel along each axis."""
+        return (1.0, *self.spacing[1:]) if self.flat else (1.0, *self.spacing)
+
+    def pixels(self) -> dict[str, Any]:
+        """Arguments of a layer whose data are pixels; napari wants them alike on every layer."""
+        zeros = (0.0,) * len(self.axes)
+        return {"scale": self.scale, "translate": zeros, "units": self.units, "axis_labels": self.axes}
+
+    def micrometres(self) -> dict[str, Any]:
+        """Arguments of a layer whose data are frames and µm."""
+        return {**self.pixels(), "scale": (1.0,) * len(self.axes)}
+
+    def points(self, table: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Return the coordinates (t, (z,) y, x) of a table's rows; a table without z lies in the middle plane."""
+        columns = [name for name in self.axes if name in table.columns]
+        points = np.zeros((len(table), len(self.axes)))
+        for name in columns:
+            points[:, self.axes.index(name)] = table[name].to_numpy(np.float64)
+        return points
+
+
+@dataclass(frozen=True, eq=False)
+class SessionLayers:
+    """Everything that is shown of a session.
+
+    Attributes
+    ----------
+    study, position, session
+        Whose session it is; `study` is the folder.
+    layers : list of LayerData
+        From bottom to top. Each has ``metadata["marrow"]`` with its role.
+    times_h : (T,) float64
+        Hours since the study's t0.
+    """
+
+    study: str
+    position: str
+    session: int
+    layers: list[LayerData]
+    times_h: npt.NDArray[np.float64]
+
+
+def session_layers(study: Study, position: str, session: int) -> SessionLayers:
+    """Return the layers of a session: its images, and of the active results what is there.
+
+    Raises
+    ------
+    StudyError
+        If the study has no such session.
+    CorruptDataError
+        If a stored frame is damaged.
+    """
+    image = study.image(position, session)
+    geometry = Geometry(image.spacing, image.shape[2] == 1)
+    where = {"position": position, "session": session}
+    nodes = _rows(study, "track_nodes", where)
+    results = [
+        vessel_layer(study, image, geometry),
+        cell_layer(study, image, geometry, _rows(study, "cells", where), nodes),
+        track_layer(study, image, geometry, nodes),
+        colony_layer(image, geometry, _rows(study, "colonies", where)),
+    ]
+    layers = [*image_layers(image, geometry), *(layer for layer in results if layer is not None)]
+    about = {"study": str(study.path), "name": str(study.name), **where, "times_h": image.times_h}
+    for _, arguments, _ in layers:
+        arguments["metadata"] = {"marrow": {**about, **arguments["metadata"]}}
+    return SessionLayers(str(study.path), position, session, layers, image.times_h)
+
+
+def _rows(study: Study, table: str, where: dict[str, Any]) -> pd.DataFrame | None:
+    """Return a session's rows of an active table, None where the step has not run."""
+    if not study.has_table(table):
+        return None
+    rows = study.table(table)
+    chosen = rows[(rows["position"] == where["position"]) & (rows["session"] == where["session"])]
+    return chosen.reset_index(drop=True)
+
+
+def image_layers(image: SessionImage, geometry: Geometry) -> list[LayerData]:
+    """Return a lazy image layer per channel, multiscale where the study has several levels."""
+    levels = [image.dask(level) for level in range(image.levels)]
+    layers: list[LayerData] = []
+    for index, channel in enumerate(image.channels):
+        pyramid = [level[:, index, 0] if geometry.flat else level[:, index] for level in levels]
+        known = channel.role in CHANNEL_COLOURS
+        arguments = {
+            "name": channel.name,
+            "colormap": channel_colour(channel.role, index) if known else f"#{channel.color}",
+            "blending": "additive",
+            "contrast_limits": contrast_limits(image, index),
+            "visible": channel.role not in _HIDDEN,
+            "multiscale": len(pyramid) > 1,
+            "metadata": {"role": "image", "channel": channel.name},
+            **geometry.pixels(),
+        }
+        layers.append((pyramid if len(pyramid) > 1 else pyramid[0], arguments, "image"))
+    return layers
+
+
+def contrast_limits(image: SessionImage, channel: int) -> tuple[float, float]:
+    """Return display limits from quantiles of the first, middle and last frame at the coarsest level."""
+    n_frames = image.shape[0]
+    frames = sorted({0, n_frames // 2, n_frames - 1})
+    values = np.stack([image.read(t, channel, level=image.levels - 1) for t in frames]).astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return (0.0, 1.0)
+    low, high = (float(q) for q in np.percentile(values, _CONTRAST_QUANTILES))
+    return (low, high if high > low else low + 1.0)
+
+
+def cell_layer(
+    study: Study, image: SessionImage, geometry: Geometry, cells: pd.DataFrame | None, nodes: pd.DataFrame | None
+) -> LayerData | None:
+    """Return the cells as labels: a tracked cell keeps its track's number, and so its colour, over the frames."""
+    key = study.active.get("segment")
+    if key is None or not study.has_labels("cells", key, image.position, image.session):
+        return None
+    labels = study.labels("cells", key, image.position, image.session)
+    lookup = None if nodes is None or nodes.empty else TrackLookup(nodes, image.shape[0])
+    features = None if cells is None else FrameFeatures(cells, image.shape[0], nodes)
+    arguments = {
+        "name": "Cells",
+        "opacity": 0.6,
+        "metadata": {"role": "cells", "features": features, "tracked": lookup is not None},
+        **geometry.pixels(),
+    }
+    if features is not None:
+        arguments["features"] = features.at(0)
+    data = lazy_labels(labels, flat=geometry.flat, lookup=lookup)
+    return data, arguments, "labels"
+
+
+def track_layer(
+    study: Study, image: SessionImage, geometry: Geometry, nodes: pd.DataFrame | None
+) -> LayerData | None:
+    """Return the tracks with their graph (daughter -> mother)."""
+    if nodes is None or nodes.empty:
+        return None
+    if not {"y", "x"} <= set(nodes.columns):
+        cells = _rows(study, "cells", {"position": image.position, "session": image.session})
+        if cells is None:
+            return None
+        nodes = nodes.merge(cells[["t", "label", "z", "y", "x"]], on=["t", "label"], how="inner")
+    nodes = nodes.sort_values(["track_id", "t"], ignore_index=True)
+    data = np.column_stack([nodes["track_id"].to_numpy(np.float64), geometry.points(nodes)])
+    tracks = _rows(study, "tracks", {"position": image.position, "session": image.session})
+    present = set(nodes["track_id"].tolist())
+    graph = {}
+    features = {"link_probability": nodes["link_probability"].fillna(1.0).to_numpy()}
+    if tracks is not None:
+        pairs = tracks.loc[tracks["parent_track_id"] > 0, ["track_id", "parent_track_id"]]
+        graph = {
+            int(child): [int(parent)]
+            for child, parent in pairs.itertuples(index=False)
+            if child in present and parent in present
+        }
+        of_track = tracks.set_index("track_id")
+        for name in ("founder_track_id", "generation"):
+            features[name] = nodes["track_id"].map(of_track[name]).fillna(0).to_numpy()
+    arguments = {
+        "name": "Tracks",
+        "graph": graph,
+        "features": pd.DataFrame(features),
+        "tail_length": 12,
+        "tail_width": 2,
+        "blending": "translucent",
+        "metadata": {"role": "tracks"},
+        **geometry.micrometres(),
+    }
+    return data, arguments, "tracks"
+
+
+def colony_layer(image: SessionImage, geometry: Geometry, colonies: pd.DataFrame | None) -> LayerData | None:
+    """Return colonies as rings of their radius, named by their identity across sessions."""
+    if colonies is None or colonies.empty:
+        return None
+    arguments = {
+        "name": "Colonies",
+        "size": 2 * colonies["radius"].clip(lower=1.0).to_numpy(),
+        "face_color": "transparent",
+        "border_color": ORANGE,
+        "border_width": 0.04,
+        "features": colonies[["colony_id", "n_cells", "area", "founders"]].reset_index(drop=True),
+        "text": {"string": "{colony_id}", "size": 9, "color": ORANGE, "anchor": "upper_right"},
+        "metadata": {"role": "colonies"},
+        **geometry.micrometres(),
+    }
+    return geometry.points(colonies), arguments, "points"
+
+
+def vessel_layer(study: Study, image: SessionImage, geometry: Geometry) -> LayerData | None:
+    """Return the vessels as a mask; they are measured now and then and shown until the next measurement."""
+    key = study.active.get("niche")
+    if key is None or not study.has_labels("vessels", key, image.position, image.session):
+        return None
+    labels = study.labels("vessels", key, image.position, image.session)
+    arguments = {
+        "name": "Vessels",
+        "opacity": 0.5,
+        "colormap": {0: "transparent", None: PURPLE},
+        "visible": False,
+        "metadata": {"role": "vessels"},
+        **geometry.pixels(),
+    }
+    return lazy_labels(labels, flat=geometry.flat, hold=True), arguments, "labels"

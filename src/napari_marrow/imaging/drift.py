@@ -1,0 +1,181 @@
+"""Translation between frames of one session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_marrow.errors import SettingsError
+from napari_marrow.imaging.filtering import as_plane, taper, texture
+from napari_marrow.imaging.transform import Transform
+
+MIN_CORRELATION = 0.15
+"""Correlation of the textures below which a translation is not accepted."""
+
+
+def register_translation(
+    reference: npt.ArrayLike,
+    moving: npt.ArrayLike,
+    *,
+    spacing: tuple[float, float],
+    upsample: int = 10,
+    max_shift_um: float | None = None,
+) -> Transform:
+    """Find the translation that brings one frame onto another of the same session.
+
+    Cross-correlation of band-passed and compressed images by FFT, its peak refined by an up-sampled Fourier transform.
+    Cells that move in all directions widen the peak and do not shift it.
+
+    Parameters
+    ----------
+    reference, moving : array_like, shape (Y, X)
+    spacing : (float, float), µm
+        Pixel size (y, x).
+    upsample : int
+        Fractions of a pixel that are resolved.
+    max_shift_um : float, optional
+        A longer translation is not accepted; a quarter of the shorter side by default.
+
+    Returns
+    -------
+    Transform
+        Kind "translation"; ``shift`` is added to positions of `moving`. Identity and not accepted when a frame has no
+        texture.
+
+    Raises
+    ------
+    SettingsError
+        If the shapes differ or the spacing is not positive.
+
+    References
+    ----------
+    Guizar-Sicairos M, Thurman ST, Fienup JR (2008) Opt Lett 33, 156-158.
+    """
+    step = _spacing(spacing)
+    fixed, other = as_plane(reference, name="reference"), as_plane(moving, name="moving image")
+    if fixed.shape != other.shape:
+        raise SettingsError(f"Frames of one session must have one shape, not {fixed.shape} and {other.shape}.")
+    return _translation(_prepare(fixed, step), _prepare(other, step), step, upsample, max_shift_um)
+
+
+def _spacing(spacing: tuple[float, float]) -> npt.NDArray[np.float64]:
+    step = np.asarray(spacing, dtype=np.float64)
+    if step.shape != (2,) or not (step > 0).all():
+        raise SettingsError(f"The pixel size must be two positive numbers (y, x) in µm, not {spacing}.")
+    return step
+
+
+def _prepare(plane: npt.NDArray[np.float32], step: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    # A nucleus is about 8 µm wide: keep 1 µm (at least 1 px) to 10 µm.
+    fine = tuple(float(max(1.0, 1.0 / s)) for s in step)
+    coarse = tuple(float(max(3.0, 10.0 / s)) for s in step)
+    return texture(plane, fine=(fine[0], fine[1]), coarse=(coarse[0], coarse[1])) * taper(
+        (plane.shape[0], plane.shape[1])
+    )
+
+
+def _translation(
+    fixed: npt.NDArray[np.float32],
+    moving: npt.NDArray[np.float32],
+    step: npt.NDArray[np.float64],
+    upsample: int,
+    max_shift_um: float | None,
+) -> Transform:
+    if not fixed.any() or not moving.any():
+        return Transform(kind="translation", accepted=False, correlation=0.0)
+    from skimage.registration import phase_cross_correlation
+
+    shift, error, _ = phase_cross_correlation(fixed, moving, upsample_factor=upsample, normalization=None)
+    correlation = float(np.sqrt(max(0.0, 1.0 - float(error) ** 2)))
+    limit = max_shift_um if max_shift_um is not None else 0.25 * float(min(np.asarray(fixed.shape) * step))
+    moved = np.asarray(shift, dtype=np.float64) * step
+    accepted = correlation >= MIN_CORRELATION and float(np.hypot(*moved)) <= limit
+    return Transform(shift=moved, kind="translation", correlation=correlation, accepted=accepted)
+
+
+class DriftTracker:
+    """Follow the field through a session, one frame at a time, with memory for one frame.
+
+    Each frame is registered to a key frame, not to its predecessor, so that errors do not add up; when the texture
+    has changed too much (correlation below `renew`), the last good frame becomes the key frame.
+
+    Parameters
+    ----------
+    spacing : (float, float), µm
+    upsample : int
+        Fractions of a pixel that are resolved.
+    renew : float
+        Correlation below which the key frame is replaced.
+    """
+
+    def __init__(self, *, spacing: tuple[float, float], upsample: int = 10, renew: float = 0.5) -> None:
+        self._step = _spacing(spacing)
+        self._upsample = upsample
+        self._renew = renew
+        self._key: npt.NDArray[np.float32] | None = None
+        self._key_transform = Transform(kind="translation")
+        self._last = Transform(kind="translation")
+        self._previous: tuple[npt.NDArray[np.float32], Transform] | None = None
+
+    def add(self, frame: npt.ArrayLike) -> Transform:
+        """Return the translation of the next frame into the session's first frame.
+
+        A frame without texture, or one that cannot be placed, keeps the last position and is not accepted.
+
+        Parameters
+        ----------
+        frame : array_like, shape (Y, X)
+        """
+        plane = _prepare(as_plane(frame), self._step)
+        if self._key is None:
+            if not plane.any():
+                return Transform(kind="translation", accepted=False, correlation=0.0)
+            self._key = plane
+            return Transform(kind="translation", correlation=1.0)
+        if plane.shape != self._key.shape:
+            raise SettingsError(f"Frames of one session must have one shape, not {self._key.shape} and {plane.shape}.")
+        found = self._place(plane)
+        if not found.accepted:
+            return Transform(shift=self._last.shift, kind="translation", accepted=False, correlation=found.correlation)
+        self._last = found
+        self._previous = (plane, found)
+        return found
+
+    def _place(self, plane: npt.NDArray[np.float32]) -> Transform:
+        assert self._key is not None
+        step = _translation(self._key, plane, self._step, self._upsample, None)
+        if self._previous is not None and (not step.accepted or step.correlation < self._renew):
+            if not plane.any():
+                return step
+            self._key, self._key_transform = self._previous
+            self._previous = None
+            step = _translation(self._key, plane, self._step, self._upsample, None)
+        return Transform(
+            shift=self._key_transform.shift + step.shift,
+            kind="translation",
+            correlation=step.correlation,
+            accepted=step.accepted,
+        )
+
+
+def register_drift(
+    frames: Iterable[npt.ArrayLike], *, spacing: tuple[float, float], upsample: int = 10
+) -> list[Transform]:
+    """Return the translation of every frame of a session into its first frame.
+
+    Parameters
+    ----------
+    frames : iterable of array_like, shape (Y, X)
+        In order of time; may be lazy.
+    spacing : (float, float), µm
+    upsample : int
+
+    Returns
+    -------
+    list of Transform
+        One per frame; see `DriftTracker`.
+    """
+    tracker = DriftTracker(spacing=spacing, upsample=upsample)
+    return [tracker.add(frame) for frame in frames]

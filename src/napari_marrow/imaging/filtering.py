@@ -1,0 +1,75 @@
+"""Filters that prepare images for registration: texture kept, illumination and bright single cells tamed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_marrow.errors import SettingsError
+
+
+def as_plane(image: npt.ArrayLike, *, name: str = "image") -> npt.NDArray[np.float32]:
+    """Return a 2D image as float32 with NaN and infinity replaced by the median of the finite pixels.
+
+    Raises
+    ------
+    SettingsError
+        If the image is not 2D or has no pixel.
+    """
+    array = np.asarray(image)
+    if array.ndim != 2 or array.size == 0:
+        raise SettingsError(
+            f"The {name} must be a 2D plane (Y, X), not of shape {array.shape}: project or pick a plane."
+        )
+    plane = array.astype(np.float32)
+    finite = np.isfinite(plane)
+    if not finite.all():
+        plane[~finite] = np.median(plane[finite]) if finite.any() else 0.0
+    return plane
+
+
+def texture(
+    plane: npt.NDArray[np.float32], *, fine: tuple[float, float], coarse: tuple[float, float]
+) -> npt.NDArray[np.float32]:
+    """Band-pass an image and compress its extremes.
+
+    A difference of Gaussians takes away noise and illumination. The result is divided by its robust spread and passed
+    through ``tanh(x / 3)``, so that a few bright cells that moved do not outweigh the many structures that stayed.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (Y, X)
+    fine, coarse : (float, float), pixels
+        Standard deviations (y, x) of the two Gaussians.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X)
+        All zero for an image without texture.
+    """
+    band = ndimage.gaussian_filter(plane, fine, mode="nearest", truncate=3.0)
+    band -= ndimage.gaussian_filter(plane, coarse, mode="nearest", truncate=3.0)
+    # Mean absolute value, not a median: in a dark field with few cells more than half the pixels are plain background.
+    spread = float(np.mean(np.abs(band)))
+    if not np.isfinite(spread) or spread <= 1e-6 * max(1.0, float(np.abs(plane).max())):
+        return np.zeros_like(band)
+    np.tanh(band / np.float32(3.0 * spread), out=band)
+    return band
+
+
+def shrink(plane: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+    """Average blocks of `factor` x `factor` pixels, the incomplete rest cut off; pixel 0 then lies at (factor-1)/2."""
+    if factor == 1:
+        return plane
+    height, width = (s // factor * factor for s in plane.shape)
+    blocks = plane[:height, :width].reshape(height // factor, factor, width // factor, factor)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+
+
+def taper(shape: tuple[int, int], fraction: float = 0.15) -> npt.NDArray[np.float32]:
+    """Return a Tukey window (Y, X) that falls to zero over the outer `fraction` of each side."""
+    from scipy.signal.windows import tukey
+
+    y, x = (tukey(n, 2 * fraction).astype(np.float32) for n in shape)
+    return np.asarray(y[:, None] * x[None, :])

@@ -1,0 +1,343 @@
+"""Quality flags of frames, judged against the other frames of the same session."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import ndimage
+
+from napari_marrow.errors import SettingsError, TableError
+from napari_marrow.imaging.filtering import shrink
+
+FLAGS = ("blank", "defocus", "saturation", "drift", "duplicate", "media_change", "gap")
+"""Names of the flags, in the order in which they are written."""
+
+_MAD_TO_SD = 1.4826
+
+
+@dataclass(frozen=True)
+class FrameStatistics:
+    """What is remembered of one channel of one frame.
+
+    Attributes
+    ----------
+    t : int
+        Frame number within the session.
+    time_s : float, s
+        Time since the session's first frame.
+    channel : str
+    mean, sd : float, counts
+    level : float, counts
+        Median of the pixels: the background of a sparse image.
+    saturation : float
+        Fraction of pixels at the detector's maximum.
+    sharpness : float
+        Energy of structures of 1 to 2 px over that of 3 to 6 px, after the noise's share was taken off; falls with
+        defocus, does not change with brightness.
+    finite : float
+        Fraction of pixels that are numbers.
+    digest : str
+        Hash of the raw pixels: equal only for a repeated frame.
+    """
+
+    t: int
+    time_s: float
+    channel: str
+    mean: float
+    sd: float
+    level: float
+    saturation: float
+    sharpness: float
+    finite: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class QualitySettings:
+    """Limits of the quality flags.
+
+    Attributes
+    ----------
+    saturation : float
+        Fraction of saturated pixels above which a channel counts as saturated.
+    defocus_ratio : float
+        Share of the session's median sharpness below which a frame may be out of focus.
+    deviation : float
+        Robust standard deviations from the neighbouring frames that a jump or loss must exceed as well.
+    jump_ratio : float
+        Relative change of the background level that may be a change of medium.
+    jump_um : float, µm
+        Displacement between two frames that may be a change of medium.
+    drift_um : float, µm
+        Distance from the session's first frame above which `drift` is set.
+    gap_ratio : float
+        Interval, in median intervals, above which `gap` is set.
+    """
+
+    saturation: float = 0.005
+    defocus_ratio: float = 0.6
+    deviation: float = 5.0
+    jump_ratio: float = 0.08
+    jump_um: float = 5.0
+    drift_um: float = 5.0
+    gap_ratio: float = 1.6
+
+    def __post_init__(self) -> None:
+        bad = [name for name, value in asdict(self).items() if not value > 0]
+        if bad:
+            raise SettingsError(f"Quality settings must be positive numbers: {', '.join(bad)} is not.")
+
+
+def frame_statistics(
+    frame: npt.NDArray[Any], *, t: int, time_s: float, channels: Sequence[str], maximum: float | None = None
+) -> list[FrameStatistics]:
+    """Measure one frame.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (C, Z, Y, X)
+    t : int
+        Frame number within the session.
+    time_s : float, s
+        Time since the session's first frame.
+    channels : sequence of str
+        Name of each channel.
+    maximum : float, optional
+        Value of a saturated pixel, in counts; by default the largest value of an integer dtype, or, when no pixel
+        reaches it, 4095 or 16383 when exactly that is the frame's maximum (12- and 14-bit cameras).
+
+    Returns
+    -------
+    list of FrameStatistics
+        One per channel.
+    """
+    if frame.ndim != 4 or frame.shape[0] != len(channels):
+        raise SettingsError(
+            f"A frame must have shape (C, Z, Y, X) with {len(channels)} channels ({', '.join(channels)}), "
+            f"not {frame.shape}."
+        )
+    return [_channel_statistics(frame[i], t, time_s, name, maximum) for i, name in enumerate(channels)]
+
+
+def _channel_statistics(
+    stack: npt.NDArray[Any], t: int, time_s: float, channel: str, maximum: float | None
+) -> FrameStatistics:
+    finite = np.isfinite(stack) if stack.dtype.kind == "f" else None
+    share = 1.0 if finite is None else float(finite.mean())
+    digest = hashlib.blake2b(np.ascontiguousarray(stack).tobytes(), digest_size=12).hexdigest()
+    if share == 0.0:
+        nan = float("nan")
+        return FrameStatistics(t, time_s, channel, nan, nan, nan, 0.0, nan, 0.0, digest)
+    values = stack if finite is None or share == 1.0 else stack[finite]
+    top = _saturation_value(values, maximum)
+    plane = stack.max(axis=0) if stack.shape[0] > 1 else stack[0]
+    plane = np.nan_to_num(plane.astype(np.float32), nan=float(np.median(values)))
+    return FrameStatistics(
+        t=t,
+        time_s=time_s,
+        channel=channel,
+        mean=float(values.mean(dtype=np.float64)),
+        sd=float(values.std(dtype=np.float64)),
+        level=float(np.median(values)),
+        saturation=0.0 if top is None else float(np.mean(values >= top)),
+        sharpness=sharpness(plane),
+        finite=share,
+        digest=digest,
+    )
+
+
+def _saturation_value(values: npt.NDArray[Any], maximum: float | None) -> float | None:
+    """Return the count of a saturated pixel, None where it cannot be known (a float image without a given value)."""
+    if maximum is not None:
+        return maximum
+    if values.dtype.kind not in "iu":
+        return None
+    peak = int(values.max())
+    return float(peak) if peak in (4095, 16383) else float(np.iinfo(values.dtype).max)
+
+
+def sharpness(plane: npt.NDArray[np.float32]) -> float:
+    """Return the energy of fine over that of coarse structures, free of the noise's share.
+
+    Differences of Gaussians (1, 2 px) and (3, 6 px); white noise of standard deviation s adds a known multiple of s²
+    to each, s being estimated from the finest diagonal differences (Immerkaer 1996).
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (Y, X), counts
+
+    Returns
+    -------
+    float
+        0 for a plane without structure.
+    """
+    if min(plane.shape) < 4 or float(plane.max()) == float(plane.min()):
+        return 0.0
+    diagonal = plane[:-1, :-1] - plane[1:, :-1] - plane[:-1, 1:] + plane[1:, 1:]
+    noise = (float(np.mean(np.abs(diagonal))) / 2.0 * np.sqrt(np.pi / 2.0)) ** 2
+    half = shrink(plane, 2)
+    fine = _band_energy(plane, 1.0, 2.0) - noise * _noise_gain(1.0, 2.0)
+    # The coarse band is taken at half resolution: a quarter of the work, and noise of a quarter of the variance.
+    coarse = _band_energy(half, 1.5, 3.0) - noise / 4.0 * _noise_gain(1.5, 3.0)
+    if coarse <= 0.0:
+        return 0.0
+    return max(0.0, fine) / coarse
+
+
+def _band_energy(plane: npt.NDArray[np.float32], fine: float, coarse: float) -> float:
+    band = ndimage.gaussian_filter(plane, fine, truncate=3.0) - ndimage.gaussian_filter(plane, coarse, truncate=3.0)
+    return float(np.mean(np.square(band), dtype=np.float64))
+
+
+def _noise_gain(fine: float, coarse: float) -> float:
+    """Variance of white noise of unit variance after the difference of two Gaussians."""
+    return (1 / fine**2 + 1 / coarse**2 - 4 / (fine**2 + coarse**2)) / (4 * np.pi)
+
+
+def statistics_table(statistics: Iterable[FrameStatistics]) -> pd.DataFrame:
+    """Return frame statistics as a table, one row per frame and channel."""
+    rows = [asdict(s) for s in statistics]
+    columns = list(FrameStatistics.__dataclass_fields__)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def quality_flags(
+    statistics: pd.DataFrame, *, shifts: npt.ArrayLike | None = None, settings: QualitySettings | None = None
+) -> pd.DataFrame:
+    """Judge the frames of one session against each other.
+
+    ``blank``: every channel is constant, or not a number. ``duplicate``: all channels repeat an earlier frame bit for
+    bit. ``saturation``: too many pixels of a channel at the detector's maximum. ``defocus``: sharpness, as the mean of
+    log ratios over the channels, far below the session's. ``gap``: the interval to the previous frame is too long,
+    or time does not go forward. ``drift``: the field has moved away from where the session began. ``media_change``: from one
+    frame to the next the field or the background level jumps, and stays.
+
+    Parameters
+    ----------
+    statistics : DataFrame
+        Rows as `statistics_table` gives them: ``t, time_s, channel, sd, level, saturation, sharpness, finite, digest``.
+    shifts : array_like, shape (T, 2), µm, optional
+        Displacement (y, x) of each frame from the session's first, in order of t; without it drift is not judged.
+    settings : QualitySettings, optional
+
+    Returns
+    -------
+    DataFrame
+        ``t``, ``flags`` (comma separated, '' for none), and one boolean column per flag; one row per frame.
+
+    Raises
+    ------
+    TableError
+        If a column is missing.
+    SettingsError
+        If the number of shifts is not the number of frames.
+    """
+    limits = settings or QualitySettings()
+    needed = ["t", "time_s", "channel", "sd", "level", "saturation", "sharpness", "finite", "digest"]
+    missing = [name for name in needed if name not in statistics.columns]
+    if missing:
+        raise TableError(f"The frame statistics lack the column(s) {', '.join(missing)}.")
+    frames = sorted(statistics["t"].unique())
+    wide = {name: _by_channel(statistics, name) for name in needed[3:]}
+    time = statistics.groupby("t")["time_s"].first().loc[frames].to_numpy(dtype=np.float64)
+    path = None if shifts is None else np.asarray(shifts, dtype=np.float64).reshape(-1, 2)
+    if path is not None and len(path) != len(frames):
+        raise SettingsError(f"There are {len(frames)} frames and {len(path)} shifts: give one shift per frame.")
+
+    blank = (~(wide["sd"].fillna(0.0) > 0)).all(axis=1).to_numpy()
+    keys = wide["digest"].agg("|".join, axis=1)
+    flags = {
+        "blank": blank,
+        "duplicate": keys.duplicated().to_numpy() & ~blank,
+        "saturation": (wide["saturation"] > limits.saturation).any(axis=1).to_numpy() & ~blank,
+        "defocus": _defocus(wide["sharpness"].to_numpy(dtype=np.float64), blank, limits),
+        "gap": _gaps(time, limits),
+        "drift": _drifted(path, blank, limits),
+        "media_change": _jumps(wide["level"].to_numpy(dtype=np.float64), path, blank, limits),
+    }
+    table = pd.DataFrame({"t": np.asarray(frames, dtype=np.int32), **{name: flags[name] for name in FLAGS}})
+    table.insert(1, "flags", [",".join(n for n in FLAGS if row[n]) for row in table.to_dict("records")])
+    return table
+
+
+def _by_channel(statistics: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return one column per channel, one row per frame in order of t."""
+    return statistics.set_index(["t", "channel"])[name].unstack("channel").sort_index()  # noqa: PD010 - no aggregation
+
+
+def _robust_sd(values: npt.NDArray[np.float64]) -> float:
+    return float(_MAD_TO_SD * np.median(np.abs(values - np.median(values)))) if values.size else 0.0
+
+
+def _defocus(
+    sharp: npt.NDArray[np.float64], blank: npt.NDArray[np.bool_], limits: QualitySettings
+) -> npt.NDArray[np.bool_]:
+    flagged = np.zeros(len(sharp), dtype=bool)
+    good = ~blank
+    # Without company a frame cannot be called blurred: sharpness has no absolute scale across specimens.
+    if good.sum() < 4:
+        return flagged
+    floor = 1e-6 + 1e-3 * np.nanmedian(sharp[good], axis=0)
+    logs = np.log(np.maximum(np.nan_to_num(sharp[good]), floor))
+    score = (logs - np.median(logs, axis=0)).mean(axis=1)
+    flagged[good] = (score < np.log(limits.defocus_ratio)) & (score < -limits.deviation * _robust_sd(score))
+    return flagged
+
+
+def _gaps(time: npt.NDArray[np.float64], limits: QualitySettings) -> npt.NDArray[np.bool_]:
+    flagged = np.zeros(len(time), dtype=bool)
+    steps = np.diff(time)
+    forward = steps[steps > 0]
+    if len(steps) == 0:
+        return flagged
+    usual = float(np.median(forward)) if forward.size else 0.0
+    flagged[1:] = (steps <= 0) | ((steps > limits.gap_ratio * usual) & (len(steps) >= 2))
+    return flagged
+
+
+def _drifted(
+    path: npt.NDArray[np.float64] | None, blank: npt.NDArray[np.bool_], limits: QualitySettings
+) -> npt.NDArray[np.bool_]:
+    if path is None:
+        return np.zeros(len(blank), dtype=bool)
+    return np.asarray((np.hypot(path[:, 0], path[:, 1]) > limits.drift_um) & ~blank)
+
+
+def _jumps(
+    level: npt.NDArray[np.float64],
+    path: npt.NDArray[np.float64] | None,
+    blank: npt.NDArray[np.bool_],
+    limits: QualitySettings,
+) -> npt.NDArray[np.bool_]:
+    """Flag the first frame after a step that lasts: medians of three frames before and after differ by as much."""
+    flagged = np.zeros(len(blank), dtype=bool)
+    good = np.flatnonzero(~blank)
+    if good.size < 4:
+        return flagged
+    logs = np.log(np.maximum(level[good], 1e-6))
+    usable = np.isfinite(logs).all(axis=0)
+    hit = np.zeros(good.size, dtype=bool)
+    for channel in np.flatnonzero(usable):
+        hit |= _lasting_steps(logs[:, channel, None], np.log1p(limits.jump_ratio), limits.deviation)
+    if path is not None:
+        hit |= _lasting_steps(path[good], limits.jump_um, limits.deviation)
+    flagged[good] = hit
+    return flagged
+
+
+def _lasting_steps(values: npt.NDArray[np.float64], least: float, deviation: float) -> npt.NDArray[np.bool_]:
+    """Return where `values` (n, d) step by more than `least` and `deviation` robust SDs, and stay there."""
+    steps = np.diff(values, axis=0)
+    size = np.linalg.norm(steps - np.median(steps, axis=0), axis=1)
+    hit = np.zeros(len(values), dtype=bool)
+    for i in np.flatnonzero(size > max(least, deviation * _MAD_TO_SD * float(np.median(size)))):
+        before = np.median(values[max(0, i - 2) : i + 1], axis=0)
+        after = np.median(values[i + 1 : i + 4], axis=0)
+        hit[i + 1] = np.linalg.norm(after - before) > 0.6 * size[i]
+    return hit

@@ -1,0 +1,340 @@
+"""When a lineage marker comes on in a cell: thresholds with hysteresis, k frames in a row, interval-censored.
+
+An onset is counted once, in the cell in which it happens; what descends from a positive cell is positive by inheritance
+and no longer at risk. Cells that are positive when they are first seen (`prevalent`) came on before observation began:
+they are listed, and left out of incidences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_marrow.errors import SettingsError, TableError
+from napari_marrow.lineage.pedigree import Pedigree
+from napari_marrow.lineage.thresholds import intensity_column, marker_thresholds
+from napari_marrow.schemas import ONSETS
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OnsetSettings:
+    """How a marker's onset is decided.
+
+    Attributes
+    ----------
+    consecutive : int
+        Measured frames in a row that confirm an onset; they may go on in a daughter. A track with fewer measured frames
+        must be positive in all of them.
+    hysteresis : float
+        A positive cell stays positive until it falls below this fraction of the threshold, in (0, 1].
+    thresholds : mapping
+        Channel to threshold [counts] from a negative control; others are estimated by a two-component mixture.
+    bleaching_per_frame : mapping
+        Channel to the fraction of signal lost per frame; intensities are divided by (1 - rate)^t.
+    min_cells : int
+        Cells needed for a mixture.
+    min_separation : float
+        Ashman's D needed for a mixture.
+    """
+
+    consecutive: int = 2
+    hysteresis: float = 0.7
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    bleaching_per_frame: Mapping[str, float] = field(default_factory=dict)
+    min_cells: int = 30
+    min_separation: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.consecutive < 1:
+            raise SettingsError(f"consecutive is {self.consecutive}: an onset needs 1 frame or more.")
+        if not 0 < self.hysteresis <= 1:
+            raise SettingsError(f"hysteresis is {self.hysteresis}: give a fraction of the threshold in (0, 1].")
+        for channel, rate in self.bleaching_per_frame.items():
+            if not 0 <= rate < 1:
+                raise SettingsError(f"The bleaching of {channel} is {rate} per frame: give a fraction in [0, 1).")
+
+
+def marker_onsets(
+    tracks: pd.DataFrame | Pedigree,
+    nodes: pd.DataFrame,
+    *,
+    markers: Mapping[str, str],
+    settings: OnsetSettings | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find the onset of lineage markers in every track that was not positive by inheritance.
+
+    Parameters
+    ----------
+    tracks : pandas.DataFrame or Pedigree
+        TRACKS table.
+    nodes : pandas.DataFrame
+        TRACK_NODES joined with the CELLS' intensities: position, session, t, time_h, track_id and
+        ``intensity_<channel>`` for each marker. NaN intensities (channel not imaged in the frame) are left out.
+    markers : mapping
+        Lineage to channel.
+    settings : OnsetSettings, optional
+
+    Returns
+    -------
+    onsets : pandas.DataFrame
+        ONSETS table. ``event`` is ``onset``, the track's fate where no marker came on, or ``prevalent`` for tracks of
+        unknown history that are positive when first measured (left_h = -inf). Of several markers the first to come on
+        wins; of two in the same frame, the one further above its threshold. `entry_h` of a daughter is her mother's
+        last frame, so that no time at risk is lost between the two; `left_h` of a track that ends without onset is the
+        last time it was known to be negative.
+    thresholds : pandas.DataFrame
+        As `marker_thresholds`; a lineage without threshold has no onsets, and its note says why.
+
+    Raises
+    ------
+    TableError
+        If a column is missing or a node belongs to no track.
+    SettingsError
+        If no marker is given.
+    """
+    settings = settings or OnsetSettings()
+    if not markers:
+        raise SettingsError("No lineage marker is given: name at least one, for example erythroid: CD235a.")
+    pedigree = tracks if isinstance(tracks, Pedigree) else Pedigree.from_tracks(tracks)
+    measured = _prepare(pedigree, nodes, markers, settings)
+    thresholds = marker_thresholds(
+        measured,
+        markers,
+        given=settings.thresholds,
+        min_cells=settings.min_cells,
+        min_separation=settings.min_separation,
+    )
+    best = _Best.nothing(len(pedigree))
+    negative_until = np.full(len(pedigree), -np.inf)
+    for number, threshold in enumerate(thresholds.itertuples()):
+        if np.isfinite(threshold.threshold):
+            values = measured[f"intensity_{threshold.channel}"].to_numpy(dtype=np.float64)
+            found = _one_marker(pedigree, measured, values, float(threshold.threshold), settings)
+            best.take(number, found)
+            negative_until = np.fmax(negative_until, found.last_h)
+    return _table(pedigree, best, negative_until, list(markers)), thresholds
+
+
+def classify_cells(
+    cells: pd.DataFrame, markers: Mapping[str, str], *, thresholds: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Name each cell's lineage from its intensities in one frame.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame
+        CELLS table with ``intensity_<channel>``.
+    markers : mapping
+        Lineage to channel.
+    thresholds : pandas.DataFrame, optional
+        As returned by `marker_thresholds`; estimated from these cells by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the index and the columns position, session, t, label (as far as present) of `cells`, and `lineage`: the one
+        marker that is on, ``""`` for none, ``"ambiguous"`` for several. A lineage without threshold is never named.
+    """
+    table = marker_thresholds(cells, markers) if thresholds is None else thresholds
+    names = np.array([*table["lineage"], "ambiguous", ""], dtype=object)
+    on = np.zeros((len(cells), len(table)), dtype=bool)
+    for i, row in enumerate(table.itertuples()):
+        if np.isfinite(row.threshold):
+            on[:, i] = intensity_column(cells, row.channel).to_numpy(dtype=np.float64) >= row.threshold
+    number = on.sum(axis=1)
+    which = np.where(
+        number == 1, on.argmax(axis=1) if len(table) else 0, np.where(number > 1, len(table), len(table) + 1)
+    )
+    out = cells[[c for c in ("position", "session", "t", "label") if c in cells.columns]].copy()
+    out["lineage"] = names[which]
+    return out
+
+
+def track_lineages(pedigree: Pedigree, onsets: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Return each track's lineage at its end, its own or inherited; "" for none."""
+    lineage = np.full(len(pedigree), "", dtype=object)
+    mine = onsets[onsets["event"].isin(["onset", "prevalent"])]
+    rows = pedigree.rows_of(mine)
+    lineage[rows[rows >= 0]] = mine["lineage"].to_numpy()[rows >= 0]
+    for level in pedigree.levels()[1:]:
+        heir = level[lineage[level] == ""]
+        lineage[heir] = lineage[pedigree.mother[heir]]
+    return lineage
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Per track: the onset of one marker."""
+
+    left_h: Floats
+    right_h: Floats  # inf: none
+    prevalent: Bools
+    excess: Floats  # log of intensity over threshold at onset
+    last_h: Floats  # last measured frame, -inf for none
+
+
+@dataclass(eq=False)
+class _Best:
+    """Per track: the first of all markers' onsets."""
+
+    lineage: Ints
+    left_h: Floats
+    right_h: Floats
+    prevalent: Bools
+    excess: Floats
+
+    @classmethod
+    def nothing(cls, n: int) -> _Best:
+        return cls(
+            np.full(n, -1, dtype=np.int64),
+            np.full(n, -np.inf),
+            np.full(n, np.inf),
+            np.zeros(n, bool),
+            np.full(n, -np.inf),
+        )
+
+    def take(self, lineage: int, found: _Found) -> None:
+        """Keep whichever is earlier; at the same time, whichever is brighter."""
+        earlier = found.right_h < self.right_h
+        earlier |= np.isfinite(found.right_h) & (found.right_h == self.right_h) & (found.excess > self.excess)
+        self.lineage[earlier] = lineage
+        for mine, new in (
+            (self.left_h, found.left_h),
+            (self.right_h, found.right_h),
+            (self.prevalent, found.prevalent),
+            (self.excess, found.excess),
+        ):
+            mine[earlier] = new[earlier]
+
+
+def _prepare(
+    pedigree: Pedigree, nodes: pd.DataFrame, markers: Mapping[str, str], settings: OnsetSettings
+) -> pd.DataFrame:
+    """Nodes of the tracks in order of track and time, with bleaching undone."""
+    missing = [c for c in ("position", "session", "t", "time_h", "track_id") if c not in nodes.columns]
+    if missing:
+        raise TableError(f"The track nodes lack the column(s) {', '.join(missing)}.")
+    rows = pedigree.rows_of(nodes)
+    if (rows < 0).any():
+        node = nodes.iloc[int(np.argmax(rows < 0))]
+        raise TableError(
+            f"A node of {node['position']}, session {node['session']}, belongs to track {node['track_id']}, "
+            "which the tracks table does not have."
+        )
+    out = pd.DataFrame({"row": rows, "t": nodes["t"].to_numpy(), "time_h": nodes["time_h"].to_numpy(dtype=np.float64)})
+    for channel in dict.fromkeys(markers.values()):
+        values = intensity_column(nodes, channel).to_numpy(dtype=np.float64)
+        rate = settings.bleaching_per_frame.get(channel, 0.0)
+        out[f"intensity_{channel}"] = values / (1 - rate) ** out["t"].to_numpy(dtype=np.float64)
+    return out.sort_values(["row", "time_h"], kind="stable", ignore_index=True)
+
+
+def _one_marker(
+    pedigree: Pedigree, measured: pd.DataFrame, values: Floats, threshold: float, settings: OnsetSettings
+) -> _Found:
+    n = len(pedigree)
+    keep = np.isfinite(values)
+    row, time, value = measured["row"].to_numpy()[keep], measured["time_h"].to_numpy()[keep], values[keep]
+    first = np.searchsorted(row, np.arange(n), side="left")
+    stop = np.searchsorted(row, np.arange(n), side="right")
+    has = stop > first
+    state = _with_hysteresis(pedigree, row, value, first, stop, threshold, settings.hysteresis)
+    begins = np.zeros(len(row), dtype=bool)
+    begins[first[has]] = True
+    begins[1:] |= state[1:] != state[:-1]
+    start = np.flatnonzero(begins)
+    length = np.diff(np.append(start, len(row)))
+    run_row, on = row[start], state[start]
+    opens = start == first[run_row]
+    closes = start + length == stop[run_row]
+    head = np.zeros(n, dtype=np.int64)  # frames in a row, from birth, in which a track is on
+    head[run_row[opens & on]] = length[opens & on]
+    onward = np.zeros(n, dtype=np.int64)  # the longest such run among a track's daughters
+    child = np.flatnonzero(pedigree.mother >= 0)
+    np.maximum.at(onward, pedigree.mother[child], head[child])
+    total = length + np.where(closes, onward[run_row], 0)
+    needed = np.minimum(settings.consecutive, (stop - first)[run_row])
+    # A short track must be on in all its frames; one that divides is judged with its daughters.
+    needed = np.where(pedigree.n_daughters[run_row] > 0, settings.consecutive, needed)
+    run = np.flatnonzero(on & (total >= needed))
+    run = run[np.unique(run_row[run], return_index=True)[1]]
+    left, right = np.full(n, -np.inf), np.full(n, np.inf)
+    prevalent, excess = np.zeros(n, dtype=bool), np.full(n, -np.inf)
+    at, who = start[run], run_row[run]
+    right[who] = time[at]
+    last = np.full(n, -np.inf)
+    last[has] = time[stop[has] - 1]
+    known = _last_known(pedigree, last)
+    left[who] = np.where(
+        opens[run], np.where(pedigree.mother[who] >= 0, known[pedigree.mother[who]], -np.inf), time[at - 1]
+    )
+    prevalent[who] = opens[run] & ~np.isfinite(left[who])
+    excess[who] = np.log(np.maximum(value[at], 1e-12) / threshold) if threshold > 0 else value[at] - threshold
+    return _Found(left, right, prevalent, excess, last)
+
+
+def _last_known(pedigree: Pedigree, last: Floats) -> Floats:
+    """Last measured time of each track or, if it was never measured, of its nearest measured ancestor."""
+    known = last.copy()
+    for level in pedigree.levels()[1:]:
+        blank = level[~np.isfinite(known[level])]
+        known[blank] = known[pedigree.mother[blank]]
+    return known
+
+
+def _with_hysteresis(
+    pedigree: Pedigree, row: Ints, value: Floats, first: Ints, stop: Ints, threshold: float, hysteresis: float
+) -> Bools:
+    """On above the threshold, off below its fraction, and what it was in between; daughters begin as their mother ended."""
+    sure_on = value >= threshold
+    sure = sure_on | (value < (threshold * hysteresis if threshold > 0 else threshold))
+    index = np.where(sure, np.arange(len(value)), -1)
+    carried = np.maximum.accumulate(index) if len(index) else index
+    inside = carried >= first[row]
+    state = np.zeros(len(value), dtype=bool)
+    state[inside] = sure_on[carried[inside]]
+    has = stop > first
+    ended = np.zeros(len(first), dtype=bool)
+    settled = np.zeros(len(first), dtype=bool)
+    settled[has] = inside[stop[has] - 1]
+    ended[has] = state[stop[has] - 1] & settled[has]
+    for level in pedigree.levels()[1:]:
+        heir = level[~settled[level]]
+        ended[heir] = ended[pedigree.mother[heir]]
+    begun = np.where(pedigree.mother >= 0, ended[pedigree.mother], False)
+    state[~inside] = begun[row[~inside]]
+    return state
+
+
+def _table(pedigree: Pedigree, best: _Best, negative_until: Floats, lineages: list[str]) -> pd.DataFrame:
+    tracks = pedigree.tracks
+    mother = pedigree.mother
+    own = best.lineage >= 0
+    inherited = np.zeros(len(pedigree), dtype=bool)
+    for level in pedigree.levels()[1:]:
+        inherited[level] = (own | inherited)[mother[level]]
+    start, end = (tracks[c].to_numpy(dtype=np.float64) for c in ("start_h", "end_h"))
+    entry = np.where(mother >= 0, end[mother], start)
+    # Cells of unknown history (no mother seen) that are on when first measured came on before anyone looked.
+    event = np.where(own, np.where(best.prevalent, "prevalent", "onset"), tracks["fate"].astype(str).to_numpy())
+    measured = np.isfinite(negative_until)
+    seen_until = np.where(measured, np.maximum(negative_until, entry), entry)
+    # The daughters' own records say what happened after a division, and a dead cell turns no marker on.
+    complete = tracks["fate"].isin(["division", "death"]).to_numpy() & measured
+    left = np.where(own, best.left_h, np.where(complete, end, seen_until))
+    left = np.where(own & ~best.prevalent, np.maximum(left, np.minimum(entry, best.right_h)), left)
+    out = tracks[["position", "session", "track_id", "founder_track_id", "generation"]].copy()
+    out["lineage"] = np.array([*lineages, ""], dtype=object)[best.lineage]
+    out["event"] = event
+    out["entry_h"] = entry
+    out["left_h"] = left
+    out["right_h"] = np.where(own, best.right_h, np.inf)
+    return ONSETS.conform(out[~inherited].reset_index(drop=True))

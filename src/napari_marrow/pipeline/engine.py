@@ -1,0 +1,238 @@
+"""Run a recipe on a study: plan, compute what is missing, commit, make active."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_marrow import __version__
+from napari_marrow.errors import Cancelled, SettingsError
+from napari_marrow.pipeline.executors import Executor, SerialExecutor
+from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit, step_keys
+from napari_marrow.progress import CancelToken, Progress, no_progress
+
+if TYPE_CHECKING:
+    from napari_marrow.study import Study
+
+
+@dataclass(frozen=True)
+class StepSummary:
+    """What one step did in a run.
+
+    Attributes
+    ----------
+    name, key : str
+        The step and the hash of what its results depend on.
+    units, computed : int
+        Units of the step, and how many of them had to be computed (the others were found finished).
+    seconds : float
+        Wall time.
+    counts : dict
+        Totals over the computed units (cells, tracks, ...).
+    notes : tuple of str
+        What the user should know.
+    """
+
+    name: str
+    key: str
+    units: int
+    computed: int
+    seconds: float
+    counts: Counts = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did."""
+
+    study: Path
+    recipe_digest: str
+    steps: tuple[StepSummary, ...]
+    seconds: float
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes of all steps."""
+        return [note for step in self.steps for note in step.notes]
+
+
+def run(
+    study_path: Path | str,
+    recipe: Recipe | None = None,
+    *,
+    until: str | None = None,
+    executor: Executor | None = None,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+) -> RunSummary:
+    """Run a recipe on a study; what an earlier run finished under the same parameters is not computed again.
+
+    Parameters
+    ----------
+    study_path : path
+        The ``*.marrow`` folder.
+    recipe : Recipe, optional
+        Every default when left out.
+    until : str, optional
+        Name of the last step to run.
+    executor : Executor, optional
+        Where units are computed; in this process by default.
+    progress : callable
+        Called as ``progress(done, total, step title)`` after each unit.
+    cancel : CancelToken, optional
+        Asks to stop; what is committed stays and the next run continues.
+
+    Returns
+    -------
+    RunSummary
+
+    Raises
+    ------
+    StudyLockedError
+        If another process is writing to the study.
+    SettingsError
+        If `until` is no step.
+    Cancelled
+        If `cancel` was set.
+    """
+    from napari_marrow.pipeline.steps import STEPS
+    from napari_marrow.study import Study
+
+    recipe = recipe or Recipe()
+    cancel = cancel or CancelToken()
+    steps = _steps_until(STEPS, until)
+    started = time.perf_counter()
+    study = Study.open(study_path, mode="a")
+    with study.write_lock():
+        context = Context(recipe, step_keys(steps, recipe, study))
+        summaries = [_run_step(study, step, context, executor or SerialExecutor(), progress, cancel) for step in steps]
+    return RunSummary(Path(study_path), recipe.digest, tuple(summaries), time.perf_counter() - started)
+
+
+def _steps_until(steps: Sequence[Step], until: str | None) -> list[Step]:
+    names = [step.name for step in steps]
+    if until is None:
+        return list(steps)
+    if until not in names:
+        raise SettingsError(f"There is no step '{until}': choose one of {', '.join(names)}.")
+    return list(steps[: names.index(until) + 1])
+
+
+def _run_step(
+    study: Study, step: Step, context: Context, executor: Executor, progress: Progress, cancel: CancelToken
+) -> StepSummary:
+    started = time.perf_counter()
+    key = context.keys[step.name]
+    units = step.plan(study, context)
+    finished = {tuple(sorted(unit.items())) for unit in study.committed(step.tables[0], key)}
+    todo = [unit for unit in units if tuple(sorted(unit.as_dict().items())) not in finished]
+    chains: dict[Any, list[Unit]] = {}
+    for unit in todo:
+        chains.setdefault(step.chain(unit), []).append(unit)
+    counts: Counter[str] = Counter()
+    done = len(units) - len(todo)
+    progress(done, len(units), step.title)
+    if isinstance(executor, SerialExecutor):
+        work = partial(_run_unit, study, step, context, cancel)
+    else:
+        work = partial(_run_unit_elsewhere, str(study.path), step.name, context)
+    status = "cancelled"
+    notes: list[str] = []
+    try:
+        for result in executor.run(work, list(chains.values()), cancel):
+            counts.update(result)
+            done += 1
+            progress(done, len(units), step.title)
+        notes = step.finalize(study, context, len(todo))
+        study.set_active({step.name: key}, tables=dict.fromkeys(step.tables, key))
+        status = "finished"
+    except BaseException as error:
+        status = "cancelled" if isinstance(error, Cancelled | KeyboardInterrupt) else f"failed: {error}"
+        raise
+    finally:
+        if todo:
+            _record(
+                study, step, context, status, len(units), len(todo), dict(counts), notes, time.perf_counter() - started
+            )
+    return StepSummary(step.name, key, len(units), len(todo), time.perf_counter() - started, dict(counts), tuple(notes))
+
+
+def _run_unit(study: Study, step: Step, context: Context, cancel: CancelToken, unit: Unit) -> Counts:
+    return step.run_unit(study, unit, context, cancel)
+
+
+def _run_unit_elsewhere(study_path: str, step_name: str, context: Context, unit: Unit) -> Counts:
+    from napari_marrow.pipeline.steps import STEPS
+
+    step = next(step for step in STEPS if step.name == step_name)
+    return step.run_unit(_worker_study(study_path), unit, context, CancelToken())
+
+
+@lru_cache(maxsize=2)
+def _worker_study(study_path: str) -> Study:
+    from napari_marrow.study import Study
+
+    return Study.open(study_path, mode="a")
+
+
+def _record(
+    study: Study,
+    step: Step,
+    context: Context,
+    status: str,
+    units: int,
+    computed: int,
+    counts: Counts,
+    notes: list[str],
+    seconds: float,
+) -> None:
+    study.record_run(
+        step.name,
+        context.keys[step.name],
+        {
+            "status": status,
+            "recipe": context.recipe.model_dump(mode="json"),
+            "recipe_digest": context.recipe.digest,
+            "config": step.config(context.recipe),
+            "reads": {name: context.keys[name] for name in step.reads},
+            "units": units,
+            "computed": computed,
+            "counts": counts,
+            "notes": notes,
+            "seconds": round(seconds, 3),
+            "versions": software_versions(),
+        },
+    )
+
+
+@lru_cache(maxsize=1)
+def software_versions() -> dict[str, str]:
+    """Return the versions that a result depends on: this package, Python, and the libraries that compute."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"napari-marrow": __version__, "python": platform.python_version(), "system": platform.platform()}
+    for name in (
+        "numpy",
+        "scipy",
+        "scikit-image",
+        "numba",
+        "openvino",
+        "zarr",
+        "pandas",
+        "pyarrow",
+        "skan",
+        "cellpose",
+    ):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

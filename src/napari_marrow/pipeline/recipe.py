@@ -1,0 +1,277 @@
+"""The recipe: every parameter of an analysis in one model, for the command line, the GUI's forms and Python alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_marrow.errors import PathMissingError, RecipeError
+
+RECIPE_SCHEMA = 1
+
+
+def _unit(unit: str) -> dict[str, Any]:
+    return {"unit": unit}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class CorrectSection(_Section):
+    """Corrections applied when pixels are read; the stored pixels stay as acquired."""
+
+    shading: bool = Field(True, description="Divide by the uneven illumination estimated from each session's frames.")
+    bleaching: bool = Field(False, description="Undo the loss of brightness over the frames of a session.")
+    min_frames: int = Field(
+        8, ge=3, le=1000, description="Frames (over all sessions of a position) below which no shading is estimated."
+    )
+
+
+class RegistrationSection(_Section):
+    """Where the sample went between frames and between sessions."""
+
+    drift: bool = Field(True, description="Estimate the drift within a session from frame to frame.")
+    between_sessions: Literal["none", "translation", "rigid"] = Field(
+        "rigid", description="What may differ between two mountings of the plate."
+    )
+    channels: list[str] = Field(
+        ["scaffold", "CD31", "nuclei"],
+        min_length=1,
+        description="Channels to register on, best first; the first that both sessions hold is used.",
+    )
+    max_shift_um: float = Field(
+        200.0,
+        gt=0,
+        le=5000,
+        description="Largest shift that is looked for between sessions.",
+        json_schema_extra=_unit("µm"),
+    )
+    max_angle_deg: float = Field(
+        6.0,
+        ge=0,
+        le=180,
+        description="Largest rotation that is looked for between sessions.",
+        json_schema_extra=_unit("°"),
+    )
+
+
+class SegmentSection(_Section):
+    """Cells by a Cellpose network."""
+
+    model: str = Field("marrow-nuclei", min_length=1, description="Name of a bundled model, or a file of weights.")
+    channel: str = Field("nuclei", min_length=1, description="Channel that shows what is to be segmented.")
+    diameter_um: float | None = Field(
+        None,
+        gt=0,
+        le=500,
+        description="Diameter of a cell; empty: estimated per session.",
+        json_schema_extra=_unit("µm"),
+    )
+    flow_threshold: float = Field(
+        0.4, ge=0, le=10, description="Largest flow error of a mask; larger keeps more masks."
+    )
+    cellprob_threshold: float = Field(
+        0.0, ge=-6, le=6, description="Least cell probability (logit) of a mask's pixels."
+    )
+    min_area_um2: float = Field(
+        12.0, ge=0, le=1e5, description="Masks below this area are dropped.", json_schema_extra=_unit("µm²")
+    )
+    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the network on the CPU.")
+
+
+class TrackSection(_Section):
+    """Cells within a session."""
+
+    max_gap: int = Field(3, ge=1, le=10, description="Frames over which a lost cell may be found again.")
+    use_intensities: bool = Field(True, description="Let the brightness in every channel help to tell cells apart.")
+
+
+class ColoniesSection(_Section):
+    """Colonies and their identity over sessions."""
+
+    distance_um: float = Field(
+        18.0, gt=0, le=500, description="Cells closer than this belong together.", json_schema_extra=_unit("µm")
+    )
+    min_cells: int = Field(4, ge=2, le=1000, description="Cells that make a colony.")
+    min_probability: float = Field(
+        0.5, ge=0, le=1, description="Below this P(same colony) a link over a gap is refused, and the report says so."
+    )
+
+
+class NicheSection(_Section):
+    """Vessels, distances and who lives where."""
+
+    vessel_channel: str = Field("CD31", description="Channel that marks vessels.")
+    vessel_radius_um: tuple[float, float] = Field(
+        (3.0, 12.0), description="Smallest and largest radius of a vessel.", json_schema_extra=_unit("µm")
+    )
+    every_h: float = Field(
+        24.0, gt=0, le=1e4, description="Measured at each session's first and last frame, and at this spacing between.",
+        json_schema_extra=_unit("h"),
+    )  # fmt: skip
+    r_max_um: float = Field(
+        60.0, gt=0, le=2000, description="Largest distance of the curves.", json_schema_extra=_unit("µm")
+    )
+    n_simulations: int = Field(199, ge=19, le=99999, description="Simulations of each null model.")
+
+
+class LineageSection(_Section):
+    """Marker onset and competing fates."""
+
+    markers: dict[str, str] = Field(
+        {"erythroid": "CD235a", "megakaryocytic": "CD41", "granulo-monocytic": "CD11b"},
+        description="Lineage and the channel of its marker.",
+    )
+    consecutive: int = Field(2, ge=1, le=50, description="Frames in a row above threshold that make an onset.")
+    min_track_frames: int = Field(3, ge=1, le=1000, description="Shorter tracks are left out.")
+    n_bootstrap: int = Field(499, ge=99, le=99999, description="Bootstrap samples of organoids for the bands.")
+    reference: str | None = Field(
+        None, description="Condition that others are compared with; empty: the one called control."
+    )
+
+
+class ReportSection(_Section):
+    """What is written for people."""
+
+    title: str = Field("", description="Title of the report; empty: the study's name.")
+
+
+class Recipe(_Section):
+    """Every parameter of an analysis.
+
+    Examples
+    --------
+    >>> Recipe().segment.model
+    'marrow-nuclei'
+    """
+
+    version: Literal[1] = Field(1, description="Version of the recipe's layout.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of every simulation and bootstrap.")
+    correct: CorrectSection = CorrectSection()
+    registration: RegistrationSection = RegistrationSection()
+    segment: SegmentSection = SegmentSection()
+    track: TrackSection = TrackSection()
+    colonies: ColoniesSection = ColoniesSection()
+    niche: NicheSection = NicheSection()
+    lineage: LineageSection = LineageSection()
+    report: ReportSection = ReportSection()
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that two recipes share only when every parameter is equal."""
+        return digest(self.model_dump(mode="json"))
+
+
+def digest(content: Any) -> str:
+    """Return twelve hexadecimal digits of the SHA-256 of JSON content.
+
+    Parameters
+    ----------
+    content
+        Anything that `json.dumps` takes; the order of keys does not matter.
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load_recipe(path: Path | str) -> Recipe:
+    """Read a recipe from a YAML file (safe loader: no tags, no code).
+
+    Raises
+    ------
+    PathMissingError
+        If there is no such file.
+    RecipeError
+        If it is no YAML mapping, has an unknown key or a value out of bounds; the message names each.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PathMissingError(
+            f"There is no recipe at '{path}': `marrow recipe --out {path}` writes one with every default."
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"The recipe '{path}' is no plain YAML file: {reason}.") from error
+    return parse_recipe(content if content is not None else {}, source=str(path))
+
+
+def parse_recipe(content: Any, *, source: str = "recipe") -> Recipe:
+    """Check a mapping of parameters; keys left out take their defaults.
+
+    Raises
+    ------
+    RecipeError
+        For an unknown key or a value out of bounds.
+    """
+    if not isinstance(content, dict):
+        raise RecipeError(f"The recipe '{source}' holds {type(content).__name__}, not a mapping of sections.")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"The recipe '{source}' does not fit: {_sentence(error)}.") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown key '{where}'{_near(item['loc'])}")
+        else:
+            parts.append(f"'{where}' is {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}")
+    return "; ".join(parts)
+
+
+def _near(location: tuple[int | str, ...]) -> str:
+    from difflib import get_close_matches
+
+    model: Any = Recipe
+    for part in location[:-1]:
+        field = model.model_fields.get(part)
+        model = field.annotation if field is not None else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return ""
+    close = get_close_matches(str(location[-1]), list(model.model_fields), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(model.model_fields)})"
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe as YAML with each field's meaning, unit and bounds as a comment; `load_recipe` reads it."""
+    lines = ["# Recipe of napari-marrow. Every key may be left out: it then takes the value shown here."]
+    for name, field in Recipe.model_fields.items():
+        value = getattr(recipe, name)
+        if isinstance(value, _Section):
+            doc = " ".join((type(value).__doc__ or "").split())
+            lines += ["", f"{name}:  # {doc}"]
+            lines += _section_lines(value)
+        else:
+            lines.append(f"{name}: {_scalar(value)}  # {field.description}")
+    return "\n".join(lines) + "\n"
+
+
+def _section_lines(section: _Section) -> list[str]:
+    lines = []
+    for key, field in type(section).model_fields.items():
+        extra = field.json_schema_extra
+        unit = f" [{extra['unit']}]" if isinstance(extra, dict) and "unit" in extra else ""
+        lines.append(f"  # {field.description}{unit}{_bounds(field.metadata)}")
+        lines.append(f"  {key}: {_scalar(getattr(section, key))}")
+    return lines
+
+
+def _bounds(metadata: list[Any]) -> str:
+    words = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = [f"{sign} {getattr(m, name):g}" for m in metadata for name, sign in words.items() if hasattr(m, name)]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

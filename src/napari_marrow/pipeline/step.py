@@ -1,0 +1,169 @@
+"""What a step of the pipeline is: it plans units of work, computes one, and ties the results together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_marrow.errors import StudyError
+from napari_marrow.pipeline.recipe import Recipe, digest
+from napari_marrow.progress import CancelToken
+
+if TYPE_CHECKING:
+    from napari_marrow.study import Study
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """The smallest piece of a step that is computed and committed at once.
+
+    Attributes
+    ----------
+    position : str
+        Imaged field; empty for a unit that covers the whole study.
+    session : int
+        Session; -1 for a unit that covers all sessions.
+    t : int
+        Frame; -1 for a unit that covers all frames.
+    """
+
+    position: str = ""
+    session: int = -1
+    t: int = -1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the parts that are set, as a study's commit record names them."""
+        unit: dict[str, Any] = {}
+        if self.position:
+            unit["position"] = self.position
+        if self.session >= 0:
+            unit["session"] = self.session
+        if self.t >= 0:
+            unit["t"] = self.t
+        return unit
+
+    def __str__(self) -> str:
+        parts = [self.position] if self.position else ["study"]
+        parts += [f"session {self.session}"] if self.session >= 0 else []
+        parts += [f"frame {self.t}"] if self.t >= 0 else []
+        return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every unit of a run knows: the recipe and the key of each step."""
+
+    recipe: Recipe
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+Counts = dict[str, int | float]
+
+
+class Step(Protocol):
+    """One step of the pipeline.
+
+    Attributes
+    ----------
+    name, title : str
+        Its name in recipes and on the command line, and what a progress bar says.
+    version : int
+        Raised when the same configuration would give another result.
+    reads : sequence of str
+        Steps whose results it reads.
+    tables : sequence of str
+        Tables that it writes; the first is written last in each unit and so is the unit's commit record.
+    whole_study : bool
+        Whether a unit's result depends on which sessions the study holds.
+    """
+
+    name: str
+    title: str
+    version: int
+    reads: Sequence[str]
+    tables: Sequence[str]
+    whole_study: bool
+
+    def config(self, recipe: Recipe) -> dict[str, Any]:
+        """Return every parameter that the result depends on."""
+        ...
+
+    def plan(self, study: Study, context: Context) -> list[Unit]:
+        """Return the units, in the order in which a chain of them has to be computed."""
+        ...
+
+    def chain(self, unit: Unit) -> Hashable:
+        """Return what units share that have to be computed one after the other."""
+        ...
+
+    def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
+        """Compute one unit and commit it; return counts to be added up in the run's record."""
+        ...
+
+    def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
+        """Tie the units together, in the parent process; return notes for the user."""
+        ...
+
+
+class BaseStep:
+    """The parts of a step that most share: independent units, and nothing to tie together."""
+
+    name = ""
+    title = ""
+    version = 1
+    reads: Sequence[str] = ()
+    tables: Sequence[str] = ()
+    whole_study = False
+
+    def chain(self, unit: Unit) -> Hashable:
+        """Return the unit itself: every unit stands alone."""
+        return unit
+
+    def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
+        """Do nothing."""
+        return []
+
+
+def frame_units(study: Study) -> list[Unit]:
+    """Return a unit for every frame of a study."""
+    return [Unit(u.position, u.session, t) for u in session_units(study) for t in range(_n_frames(study, u))]
+
+
+def session_units(study: Study) -> list[Unit]:
+    """Return a unit for every session of every position, sessions in order."""
+    return [Unit(p, s) for p in study.positions for s in study.sessions(p)]
+
+
+def position_units(study: Study) -> list[Unit]:
+    """Return a unit for every position."""
+    return [Unit(p) for p in study.positions]
+
+
+def _n_frames(study: Study, unit: Unit) -> int:
+    return int(study.image(unit.position, unit.session).shape[0])
+
+
+def step_keys(steps: Iterable[Step], recipe: Recipe, study: Study) -> dict[str, str]:
+    """Return the key of each step: the hash of its version, its configuration and the keys of the steps it reads.
+
+    Raises
+    ------
+    StudyError
+        If the study holds no images.
+    """
+    inventory = {p: [[s, _n_frames(study, Unit(p, s))] for s in study.sessions(p)] for p in study.positions}
+    if not inventory:
+        raise StudyError(f"The study '{study.path}' holds no images yet: add some with `marrow import`.")
+    keys: dict[str, str] = {}
+    for step in steps:
+        content: dict[str, Any] = {
+            "step": step.name,
+            "version": step.version,
+            "config": step.config(recipe),
+            "reads": {name: keys[name] for name in step.reads},
+        }
+        if step.whole_study:
+            content["inventory"] = inventory
+        keys[step.name] = digest(content)
+    return keys

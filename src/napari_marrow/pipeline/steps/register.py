@@ -1,0 +1,114 @@
+"""Step *register*: where the sample went between frames and between sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_marrow.imaging import DriftTracker, Transform, register_sessions
+from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.step import BaseStep, Context, Counts, Unit, session_units
+from napari_marrow.pipeline.steps.correct import CorrectedSession
+from napari_marrow.progress import CancelToken
+from napari_marrow.schemas import TRANSFORMS
+
+if TYPE_CHECKING:
+    from napari_marrow.study import Study
+
+
+class RegisterStep(BaseStep):
+    """Estimate drift within a session and the remounting between sessions; pixels are never resampled."""
+
+    name = "register"
+    title = "Registering"
+    version = 1
+    reads = ("correct",)
+    tables = ("transforms",)
+
+    def config(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the section `registration`."""
+        return recipe.registration.model_dump(mode="json")
+
+    def plan(self, study: Study, context: Context) -> list[Unit]:
+        """Return one unit per session of a position."""
+        return session_units(study)
+
+    def chain(self, unit: Unit) -> Hashable:
+        """Return the position: a session is placed on the one before it."""
+        return unit.position
+
+    def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
+        """Place the session's first frame on the session before, and its other frames on its first."""
+        session = CorrectedSession(study, unit.position, unit.session, context)
+        to_reference = self._between(study, session, unit, context)
+        rows = []
+        for t, drift in enumerate(_drift(session, context.recipe, cancel)):
+            place = {"position": unit.position, "session": unit.session, "t": t, "time_h": session.image.times_h[t]}
+            rows.append({**place, **to_reference.compose(drift).to_row()})
+        table = TRANSFORMS.conform(pd.DataFrame(rows))
+        study.commit(self.tables[0], context.keys[self.name], unit.as_dict(), table)
+        return {"frames": len(table), "accepted": int(table["accepted"].sum())}
+
+    def _between(self, study: Study, session: CorrectedSession, unit: Unit, context: Context) -> Transform:
+        section = context.recipe.registration
+        earlier = [s for s in study.sessions(unit.position) if s < unit.session]
+        if not earlier or section.between_sessions == "none":
+            return Transform()
+        before = CorrectedSession(study, unit.position, earlier[-1], context)
+        table = study.table(
+            self.tables[0], context.keys[self.name], unit={"position": unit.position, "session": earlier[-1]}
+        )
+        last = table.sort_values("t").iloc[-1]
+        channel = _common_channel(section.channels, before.channels, session.channels)
+        if channel is None or before.image.spacing != session.image.spacing:
+            return Transform(accepted=False)
+        found = register_sessions(
+            _plane(before, int(last["t"]), channel),
+            _plane(session, 0, channel),
+            spacing=tuple(session.image.spacing[1:]),
+            kind=section.between_sessions,
+            max_shift_um=section.max_shift_um,
+            max_angle_deg=section.max_angle_deg,
+        )
+        onto_first = Transform.from_row(last.to_dict())
+        if not found.accepted:
+            # nothing is known about the remounting: keep the earlier frame and refuse identity over the gap
+            return Transform(onto_first.matrix, onto_first.shift, onto_first.kind, accepted=False)
+        return onto_first.compose(found)
+
+    def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
+        """Name the sessions that could not be placed."""
+        table = study.table(self.tables[0], context.keys[self.name])
+        refused = table[(table["t"] == 0) & ~table["accepted"] & (table["session"] > 0)]
+        return [
+            f"Session {session} could not be placed on the one before at {', '.join(group['position'])}: identity of "
+            "colonies is not carried over that gap."
+            for session, group in refused.groupby("session")
+        ]
+
+
+def _common_channel(wanted: Sequence[str], first: Sequence[str], second: Sequence[str]) -> str | None:
+    common = [name for name in first if name in second]
+    return next((name for name in wanted if name in common), common[0] if common else None)
+
+
+def _plane(session: CorrectedSession, t: int, channel: str) -> npt.NDArray[np.float32]:
+    return session.read(t, channel).max(axis=0)
+
+
+def _drift(session: CorrectedSession, recipe: Recipe, cancel: CancelToken) -> list[Transform]:
+    frames = int(session.image.shape[0])
+    if frames == 1 or not recipe.registration.drift:
+        return [Transform() for _ in range(frames)]
+    channel = _common_channel(recipe.registration.channels, session.channels, session.channels)
+    assert channel is not None  # a session has at least one channel
+    tracker = DriftTracker(spacing=tuple(session.image.spacing[1:]))
+    drift = []
+    for t in range(frames):
+        cancel.raise_if_cancelled()
+        drift.append(tracker.add(_plane(session, t, channel)))
+    return drift

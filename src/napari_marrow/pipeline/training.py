@@ -1,0 +1,257 @@
+"""Train a Cellpose network on a folder of images and masks: ``python -m napari_marrow.pipeline.training``.
+
+The folder holds ``images/*.tif`` and ``labels/*.tif`` of the same names. A deterministic fifth of the files (SHA-1 of the
+file name divisible by 5) is never trained on; its list is written beside the weights and `--evaluate` scores on it.
+
+torch is needed here and only here (``pip install 'napari-marrow[cellpose]'``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_marrow.errors import InputFileError, MissingExtraError, PathMissingError
+from napari_marrow.segmentation.flows import labels_to_flows
+
+if TYPE_CHECKING:
+    from napari_marrow.segmentation.augmentation import AugmentationSettings, Example
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides the result, apart from the data.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps at most.
+    minutes : float or None
+        When given, the learning-rate cycle is laid over this wall time and training ends with it: on a busy machine fewer
+        steps are taken, but the cycle is always finished. Results then depend on the machine's speed.
+    batch : int
+        Crops per step.
+    rate : float
+        Highest learning rate of the one-cycle schedule.
+    weight_decay : float
+        AdamW's.
+    widths : tuple of int
+        The network's encoder widths behind its two input channels.
+    seed : int
+        Seeds weights and crops.
+    ema : float
+        Decay of the running mean of the weights, which is what is exported.
+    """
+
+    steps: int = 3000
+    minutes: float | None = None
+    batch: int = 8
+    rate: float = 2e-3
+    weight_decay: float = 1e-4
+    widths: tuple[int, ...] = (2, 16, 32, 64, 128)
+    seed: int = 0
+    ema: float = 0.998
+
+
+def is_held_out(name: str) -> bool:
+    """Return whether a file of this name belongs to the fifth that is never trained on."""
+    return int(hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest(), 16) % 5 == 0
+
+
+def list_files(folder: Path) -> list[tuple[Path, Path]]:
+    """Return (image, labels) paths sorted by name.
+
+    Raises
+    ------
+    PathMissingError
+        If the folder or a label file is missing.
+    """
+    images = sorted((folder / "images").glob("*.tif"))
+    if not images:
+        raise PathMissingError(f"{folder} holds no images/*.tif to train on.")
+    pairs = [(path, folder / "labels" / path.name) for path in images]
+    for _, labels in pairs:
+        if not labels.exists():
+            raise PathMissingError(f"{labels} is missing: every image needs a label image of the same name.")
+    return pairs
+
+
+def median_diameter(labels: npt.NDArray[np.integer]) -> float:
+    """Return the median over labels of the diameter of the circle of the label's area, px; 0 without labels."""
+    counts = np.bincount(labels.ravel())[1:]
+    counts = counts[counts > 0]
+    return float(2 * np.sqrt(np.median(counts) / np.pi)) if counts.size else 0.0
+
+
+def load_examples(pairs: Sequence[tuple[Path, Path]]) -> list[Example]:
+    """Read images, normalise them and compute their flows; images without a label are left out."""
+    import tifffile
+
+    from napari_marrow.segmentation.augmentation import Example
+
+    examples = []
+    for image_path, label_path in pairs:
+        image = tifffile.imread(image_path).astype(np.float32)
+        labels = tifffile.imread(label_path).astype(np.int32)
+        if image.ndim != 2 or image.shape != labels.shape:
+            raise InputFileError(
+                f"{image_path} is {image.shape}, its labels {labels.shape}: two equal planes are needed."
+            )
+        diameter = median_diameter(labels)
+        if diameter == 0:
+            continue
+        low, high = np.percentile(image, (1, 99))
+        image = (image - low) / max(float(high - low), 1e-3)
+        target = np.concatenate([labels_to_flows(labels), (labels > 0)[None].astype(np.float32)])
+        examples.append(Example(image.astype(np.float32), target, diameter))
+    return examples
+
+
+def one_cycle(fraction: float, rate: float, *, warm_up: float = 0.12) -> float:
+    """Return the learning rate at a fraction 0..1 of the training: half a cosine up, half a cosine down to nothing."""
+    if fraction < warm_up:
+        return rate * (0.04 + 0.96 * 0.5 * (1 - float(np.cos(np.pi * fraction / warm_up))))
+    rest = (fraction - warm_up) / (1 - warm_up)
+    return rate * max(1e-3, 0.5 * (1 + float(np.cos(np.pi * min(rest, 1.0)))))
+
+
+def train(
+    examples: list[Example],
+    settings: TrainingSettings,
+    augmentation: AugmentationSettings,
+    out: Path,
+    *,
+    checkpoint_minutes: float = 5.0,
+) -> dict[str, Any]:
+    """Train and write ``marrow-nuclei.safetensors`` (running mean of the weights) at every checkpoint and at the end.
+
+    Returns
+    -------
+    dict
+        ``steps``, ``minutes`` and the loss curve (mean of every 50 steps).
+    """
+    import torch
+
+    from napari_marrow.segmentation.augmentation import batch
+    from napari_marrow.segmentation.torch_network import CPnet
+
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    network = CPnet(settings.widths, diam_mean=augmentation.diam_mean).to(memory_format=torch.channels_last)
+    mean = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    weights = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=settings.weight_decay)
+    started = saved = time.monotonic()
+    curve: list[float] = []
+    recent: list[float] = []
+    step = 0
+    while step < settings.steps:
+        elapsed = (time.monotonic() - started) / 60
+        fraction = step / settings.steps if settings.minutes is None else elapsed / settings.minutes
+        if fraction >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = one_cycle(fraction, settings.rate)
+        images, targets = batch(examples, rng, augmentation, settings.batch)
+        recent.append(_step(network, optimiser, weights, images, targets))
+        step += 1
+        _update_mean(mean, network, min(settings.ema, (1 + step) / (10 + step)))
+        if step % 50 == 0:
+            curve.append(float(np.mean(recent)))
+            recent.clear()
+            _say(f"step {step}  loss {curve[-1]:.4f}  {elapsed:.1f} min  {fraction:.0%}")
+        if time.monotonic() - saved > 60 * checkpoint_minutes:
+            saved = time.monotonic()
+            export(mean, out / "marrow-nuclei.safetensors")
+            torch.save({"network": network.state_dict(), "step": step}, out / "last.pt.partial")
+            (out / "last.pt.partial").replace(out / "last.pt")
+    export(mean, out / "marrow-nuclei.safetensors")
+    return {"steps": step, "minutes": (time.monotonic() - started) / 60, "loss": curve}
+
+
+def _step(network: Any, optimiser: Any, weights: list[Any], images: Any, targets: Any) -> float:
+    """Take one optimiser step; the loss is Cellpose's: half the squared error of 5 x flow plus cross-entropy."""
+    import torch
+    from torch.nn import functional
+
+    network.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, _ = network(images.to(memory_format=torch.channels_last))
+    output = output.float()
+    loss = functional.mse_loss(output[:, :2], 5 * targets[:, :2]) / 2
+    loss = loss + functional.binary_cross_entropy_with_logits(output[:, 2], targets[:, 2])
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(weights, 2.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _update_mean(mean: dict[str, Any], network: Any, decay: float) -> None:
+    for name, value in network.state_dict().items():
+        if value.dtype.is_floating_point:
+            mean[name].lerp_(value.detach(), 1 - decay)
+        else:
+            mean[name].copy_(value)
+
+
+def export(state: dict[str, Any], path: Path) -> None:
+    """Write a state dict as safetensors in f32, atomically."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(value.float().numpy()) for name, value in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(arrays, partial)
+    os.replace(partial, path)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m napari_marrow.pipeline.training", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/ and labels/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, held-out list and log")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--minutes", type=float, default=None, help="lay the schedule over this wall time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("Training needs torch: pip install 'napari-marrow[cellpose]'.") from error
+    from napari_marrow.segmentation.augmentation import AugmentationSettings
+
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    pairs = list_files(options.data)
+    held_out = [image.name for image, _ in pairs if is_held_out(image.name)]
+    (options.out / "held_out.txt").write_text("\n".join(held_out) + "\n")
+    _say(f"{len(pairs) - len(held_out)} images to train on, {len(held_out)} held out")
+    examples = load_examples([pair for pair in pairs if not is_held_out(pair[0].name)])
+    settings = TrainingSettings(steps=options.steps, minutes=options.minutes, seed=options.seed)
+    augmentation = AugmentationSettings()
+    result = train(examples, settings, augmentation, options.out)
+    result |= {"settings": asdict(settings), "augmentation": asdict(augmentation)}
+    (options.out / "training.json").write_text(json.dumps(result, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""From a network's flows to labels: Cellpose's dynamics as plain loops over small windows.
+
+Every pixel of a cell is moved along the flow until it meets the others near the cell's centre; where many meet, a cell is
+(Stringer et al. 2021, Nature Methods 18:100; details as in ``cellpose.dynamics`` 4.2). Labels are numbered in the order in which a raster
+scan meets them, so the result does not depend on threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from napari_marrow.segmentation.flows import bounding_boxes, diffuse, flow_errors, largest_extent
+
+Labels = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+_PAD = 20  # margin of the histogram of end points
+_REACH = 5  # a seed grows at most this many pixels
+
+
+def compute_masks(
+    flows: Floats,
+    cellprob: Floats,
+    *,
+    n_steps: int = 200,
+    cellprob_threshold: float = 0.0,
+    flow_threshold: float | None = 0.4,
+    min_size: int = 15,
+    max_size_fraction: float = 0.4,
+    threads: int | None = None,
+) -> Labels:
+    """Return the labels that a network's output describes.
+
+    Parameters
+    ----------
+    flows : float32 array, shape (2, Y, X)
+        Flow (y, x) as the network gives it: five times a unit vector inside cells.
+    cellprob : float32 array, shape (Y, X)
+        Logit of the probability that a pixel belongs to a cell.
+    n_steps : int
+        Euler steps of one pixel at most. Cellpose takes 200 times diameter / diam_mean.
+    cellprob_threshold : float
+        Pixels with a higher logit are followed.
+    flow_threshold : float or None
+        Labels whose own flow field differs more (mean squared difference) are dropped; None or 0 keeps all.
+    min_size : int
+        Labels of fewer pixels are dropped; 0 also leaves holes unfilled.
+    max_size_fraction : float
+        Labels that cover more of the image are dropped.
+    threads : int or None
+        Threads for large planes; None takes what the machine has. The labels are the same for any number.
+
+    Returns
+    -------
+    int32 array, shape (Y, X)
+        0 background, 1..n.
+    """
+    inside = cellprob > cellprob_threshold
+    if not inside.any():
+        return np.zeros(cellprob.shape, dtype=np.int32)
+    workers = threads or min(8, os.cpu_count() or 1)
+    ends = _follow(flows, inside, n_steps, workers)
+    labels = _seed(ends, inside)
+    labels = _drop_large(labels, max_size_fraction)
+    if flow_threshold is not None and flow_threshold > 0 and labels.any():
+        labels = _drop_inconsistent(labels, flows, flow_threshold, workers)
+    return tidy(labels, min_size=min_size)
+
+
+def tidy(labels: Labels, *, min_size: int) -> Labels:
+    """Drop labels below `min_size` px and fill holes (nothing of it with min_size 0), number the rest 1..n."""
+    if min_size > 0:
+        labels = renumber(labels, np.bincount(labels.ravel()) >= min_size)
+        top = int(labels.max(initial=0))
+        if top:
+            fill_holes(labels, bounding_boxes(labels, top))
+        labels = renumber(labels, np.bincount(labels.ravel()) >= min_size)
+    return labels
+
+
+@njit(cache=True, nogil=True)
+def renumber(labels: Labels, kept: npt.NDArray[np.bool_]) -> Labels:
+    """Return a copy with the kept labels numbered 1..n in raster order and the others 0."""
+    new = np.zeros(kept.size, dtype=np.int32)
+    out = np.zeros(labels.shape, dtype=np.int32)
+    n = 0
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            k = labels[y, x]
+            if k > 0 and kept[k]:
+                if new[k] == 0:
+                    n += 1
+                    new[k] = n
+                out[y, x] = new[k]
+    return out
+
+
+def _drop_large(labels: Labels, fraction: float) -> Labels:
+    counts = np.bincount(labels.ravel())
+    return renumber(labels, counts <= fraction * labels.size)
+
+
+def _drop_inconsistent(labels: Labels, flows: Floats, threshold: float, workers: int) -> Labels:
+    top = int(labels.max())
+    boxes = bounding_boxes(labels, top)
+    heat = np.zeros((labels.shape[0] + 2, labels.shape[1] + 2), dtype=np.float64)
+    n_steps = 2 * largest_extent(boxes)
+    _in_chunks(lambda a, b: diffuse(labels, boxes, a + 1, b + 1, n_steps, heat), top, workers, least=200)
+    errors = flow_errors(heat, labels, flows, top)
+    return renumber(labels, errors <= threshold)
+
+
+def _in_chunks(work: Callable[[int, int], object], n: int, workers: int, *, least: int) -> None:
+    """Call work(start, stop) over 0..n, in threads where there is enough to do."""
+    if workers < 2 or n < 2 * least:
+        work(0, n)
+        return
+    n_chunks = min(8 * workers, n // least)
+    edges = np.linspace(0, n, n_chunks + 1).astype(int)
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(work, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]:
+            done.result()
+
+
+def _follow(flows: Floats, inside: npt.NDArray[np.bool_], n_steps: int, workers: int) -> npt.NDArray[np.int32]:
+    """Return the end pixels (n, 2) of all pixels in `inside`, in raster order."""
+    height, width = inside.shape
+    field = np.zeros((height + 2, width + 2, 2), dtype=np.float32)
+    field[1:-1, 1:-1, 0] = flows[0] * inside / np.float32(5)
+    field[1:-1, 1:-1, 1] = flows[1] * inside / np.float32(5)
+    starts = np.argwhere(inside).astype(np.int32)
+    ends = np.empty_like(starts)
+    _in_chunks(lambda a, b: follow(field, starts, n_steps, a, b, ends), len(starts), workers, least=5000)
+    return ends
+
+
+@njit(cache=True, nogil=True)
+def follow(
+    field: Floats, starts: npt.NDArray[np.int32], n_steps: int, first: int, last: int, ends: npt.NDArray[np.int32]
+) -> None:
+    """Move points `first`..`last` along a field (Y + 2, X + 2, 2) with a border of zeros, by Euler steps.
+
+    Sampling is bilinear at p * size / (size - 1) - 1/2: Cellpose normalises coordinates with corners at pixel centres
+    and samples with corners at pixel edges, and its labels depend on it.
+    """
+    height, width = field.shape[0] - 2, field.shape[1] - 2
+    one, half = np.float32(1), np.float32(0.5)
+    y_scale = np.float32(height / max(height - 1, 1))
+    x_scale = np.float32(width / max(width - 1, 1))
+    y_top, x_top = np.float32(height - 1), np.float32(width - 1)
+    for i in range(first, last):
+        y, x = np.float32(starts[i, 0]), np.float32(starts[i, 1])
+        y1, x1 = np.float32(-1), np.float32(-1)
+        for step in range(n_steps):
+            sy, sx = y * y_scale + half, x * x_scale + half  # + 1 for the border
+            iy, ix = int(sy), int(sx)
+            wy, wx = sy - np.float32(iy), sx - np.float32(ix)
+            a, b = (one - wy) * (one - wx), (one - wy) * wx
+            c, d = wy * (one - wx), wy * wx
+            dy = a * field[iy, ix, 0] + b * field[iy, ix + 1, 0] + c * field[iy + 1, ix, 0] + d * field[iy + 1, ix + 1, 0]
+            dx = a * field[iy, ix, 1] + b * field[iy, ix + 1, 1] + c * field[iy + 1, ix, 1] + d * field[iy + 1, ix + 1, 1]
+            y2, x2 = y1, x1
+            y1, x1 = y, x
+            y = min(max(y + dy, np.float32(0)), y_top)
+            x = min(max(x + dx, np.float32(0)), x_top)
+            # A point that stands, or swings between two places, needs no more steps: an even number of them changes nothing.
+            if y == y2 and x == x2:
+                if (n_steps - 1 - step) % 2 == 1:
+                    y, x = y1, x1
+                break
+            if y == y1 and x == x1:
+                break
+        ends[i, 0], ends[i, 1] = int(y), int(x)
+
+
+def _seed(ends: npt.NDArray[np.int32], inside: npt.NDArray[np.bool_]) -> Labels:
+    """Return labels: seeds at peaks of the histogram of end points, grown over its well-filled neighbours."""
+    histogram = np.zeros((inside.shape[0] + 2 * _PAD, inside.shape[1] + 2 * _PAD), dtype=np.int32)
+    count_ends(ends, histogram)
+    seeds = find_seeds(histogram)
+    order = np.argsort(histogram[seeds[:, 0], seeds[:, 1]], kind="stable")
+    basins = grow_seeds(histogram, seeds[order])
+    labels = np.zeros(inside.shape, dtype=np.int32)
+    labels[inside] = basins[ends[:, 0] + _PAD, ends[:, 1] + _PAD]
+    return labels
+
+
+@njit(cache=True, nogil=True)
+def count_ends(ends: npt.NDArray[np.int32], histogram: npt.NDArray[np.int32]) -> None:
+    """Count end points per pixel."""
+    for i in range(ends.shape[0]):
+        histogram[ends[i, 0] + _PAD, ends[i, 1] + _PAD] += 1
+
+
+@njit(cache=True, nogil=True)
+def find_seeds(histogram: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Return (y, x) of pixels with more than 10 end points and none fuller within 5 x 5, in raster order."""
+    found = []
+    for y in range(_PAD, histogram.shape[0] - _PAD):
+        for x in range(_PAD, histogram.shape[1] - _PAD):
+            h = histogram[y, x]
+            if h > 10 and h >= histogram[y - 2 : y + 3, x - 2 : x + 3].max():
+                found.append((y, x))
+    seeds = np.empty((len(found), 2), dtype=np.int32)
+    for i in range(len(found)):
+        seeds[i, 0], seeds[i, 1] = found[i]
+    return seeds
+
+
+@njit(cache=True, nogil=True)
+def grow_seeds(histogram: npt.NDArray[np.int32], seeds: npt.NDArray[np.int32]) -> Labels:
+    """Return 1 + the number of the last seed that reaches a pixel through pixels with more than two end points."""
+    basins = np.zeros(histogram.shape, dtype=np.int32)
+    side = 2 * _REACH + 1
+    for k in range(seeds.shape[0]):
+        y0, x0 = seeds[k, 0] - _REACH, seeds[k, 1] - _REACH
+        reached = np.zeros((side + 2, side + 2), dtype=np.bool_)
+        reached[_REACH + 1, _REACH + 1] = True
+        for radius in range(1, _REACH + 1):
+            before = reached.copy()
+            for y in range(_REACH - radius, _REACH + radius + 1):
+                for x in range(_REACH - radius, _REACH + radius + 1):
+                    if histogram[y0 + y, x0 + x] > 2 and before[y : y + 3, x : x + 3].any():
+                        reached[y + 1, x + 1] = True
+        for y in range(side):
+            for x in range(side):
+                if reached[y + 1, x + 1]:
+                    basins[y0 + y, x0 + x] = k + 1
+    return basins
+
+
+@njit(cache=True, nogil=True)
+def fill_holes(labels: Labels, boxes: npt.NDArray[np.int32]) -> None:
+    """Fill, in place, what a label encloses (background 4-connected); enclosed other labels are swallowed."""
+    for k in range(1, boxes.shape[0]):
+        y0, y1, x0, x1 = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
+        height, width = y1 - y0 + 2, x1 - x0 + 2
+        if y1 == 0:
+            continue
+        outside = np.zeros((height, width), dtype=np.bool_)
+        stack = np.empty((height * width, 2), dtype=np.int32)
+        stack[0, 0] = stack[0, 1] = 0
+        outside[0, 0] = True
+        n = 1
+        while n > 0:
+            n -= 1
+            y, x = stack[n, 0], stack[n, 1]
+            for move in range(4):
+                v = y + (1 if move == 0 else -1 if move == 1 else 0)
+                u = x + (1 if move == 2 else -1 if move == 3 else 0)
+                if v < 0 or u < 0 or v >= height or u >= width or outside[v, u]:
+                    continue
+                within = v > 0 and u > 0 and v < height - 1 and u < width - 1
+                if within and labels[y0 + v - 1, x0 + u - 1] == k:
+                    continue
+                outside[v, u] = True
+                stack[n, 0], stack[n, 1] = v, u
+                n += 1
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                if not outside[y - y0 + 1, x - x0 + 1]:
+                    labels[y, x] = k

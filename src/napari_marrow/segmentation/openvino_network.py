@@ -1,0 +1,185 @@
+"""The Cellpose 1-3 network on the processor through OpenVINO, built from its weights without torch."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_marrow.segmentation.weights import NetworkWeights
+
+Floats = npt.NDArray[np.float32]
+
+_EPSILON = 1e-5  # of the batch normalisation
+
+
+class OpenVINONetwork:
+    """A compiled network.
+
+    Parameters
+    ----------
+    weights : NetworkWeights
+    precision : {"auto", "f32", "bf16"}
+        "auto" takes bf16 where the processor computes in it.
+    threads : int or None
+        None takes what the machine has.
+
+    Attributes
+    ----------
+    precision : str
+        "f32" or "bf16", what is really computed in.
+    """
+
+    def __init__(self, weights: NetworkWeights, *, precision: str = "auto", threads: int | None = None) -> None:
+        self.weights = weights
+        self.threads = threads
+        self.precision = _choose_precision(precision)
+        self._model = _build(weights)
+        self._compiled: dict[tuple[int, int, int], Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, tiles: Floats) -> Floats:
+        """Return the output (N, 3, Y, X) of tiles (N, channels, Y, X) whose sides divide by 8."""
+        shape = (tiles.shape[0], tiles.shape[2], tiles.shape[3])
+        with self._lock:
+            if shape not in self._compiled:
+                self._compiled[shape] = self._compile(tiles.shape)
+            request = self._compiled[shape]
+            result: Floats = request.infer([np.ascontiguousarray(tiles)])[0]
+        return result
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        model = self._model.clone()
+        model.reshape(list(shape))
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
+        if self.threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self.threads
+        return _core().compile_model(model, "CPU", settings).create_infer_request()
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    return _openvino().Core()
+
+
+def _openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would report the import over the network."""
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        # A module that is None in sys.modules cannot be imported; OpenVINO then takes its own empty stand-in.
+        sys.modules["openvino_telemetry"] = cast("ModuleType", None)
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del sys.modules["openvino_telemetry"]
+    return importlib.import_module("openvino")
+
+
+def _choose_precision(wish: str) -> str:
+    if wish != "auto":
+        return wish
+    return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def _build(weights: NetworkWeights) -> Any:
+    """Return an openvino.Model with dynamic batch, height and width."""
+    openvino = _openvino()
+    ops = importlib.import_module("openvino.opset13")
+
+    graph = _Graph(ops, weights.arrays)
+    x = ops.parameter([-1, weights.n_channels, -1, -1], np.float32, name="tiles")
+    levels: list[Any] = []
+    for n in range(weights.n_levels):
+        level = x if n == 0 else graph.pool(levels[-1])
+        levels.append(graph.down(level, f"downsample.down.res_down_{n}"))
+    style = graph.style(levels[-1])
+    y = levels[-1]
+    for n in reversed(range(weights.n_levels)):
+        if n < weights.n_levels - 1:
+            y = graph.enlarge(y)
+        y = graph.up(y, levels[n], style, f"upsample.up.res_up_{n}")
+    return openvino.Model([graph.conv(y, "output")], [x], "cpnet")
+
+
+class _Graph:
+    """The network's blocks as OpenVINO nodes; names are the prefixes of Cellpose's parameters."""
+
+    def __init__(self, ops: Any, arrays: dict[str, Floats]) -> None:
+        self.ops = ops
+        self.arrays = arrays
+
+    def constant(self, values: npt.NDArray[Any]) -> Any:
+        return self.ops.constant(np.ascontiguousarray(values))
+
+    def normalise(self, x: Any, name: str) -> Any:
+        """Batch normalisation with the stored mean and variance: one scale and one shift per channel."""
+        a = self.arrays
+        scale = a[f"{name}.weight"] / np.sqrt(a[f"{name}.running_var"] + np.float32(_EPSILON))
+        shift = a[f"{name}.bias"] - a[f"{name}.running_mean"] * scale
+        x = self.ops.multiply(x, self.constant(scale.reshape(1, -1, 1, 1)))
+        return self.ops.add(x, self.constant(shift.reshape(1, -1, 1, 1)))
+
+    def convolve(self, x: Any, name: str) -> Any:
+        kernel, bias = self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"]
+        pad = [kernel.shape[2] // 2] * 2
+        y = self.ops.convolution(x, self.constant(kernel), [1, 1], pad, pad, [1, 1])
+        return self.ops.add(y, self.constant(bias.reshape(1, -1, 1, 1)))
+
+    def conv(self, x: Any, name: str) -> Any:
+        """Normalisation, rectification, convolution."""
+        return self.convolve(self.ops.relu(self.normalise(x, f"{name}.0")), f"{name}.2")
+
+    def project(self, x: Any, name: str) -> Any:
+        return self.convolve(self.normalise(x, f"{name}.0"), f"{name}.1")
+
+    def down(self, x: Any, name: str) -> Any:
+        add = self.ops.add
+        y = self.conv(self.conv(x, f"{name}.conv.conv_0"), f"{name}.conv.conv_1")
+        x = add(self.project(x, f"{name}.proj"), y)
+        return add(x, self.conv(self.conv(x, f"{name}.conv.conv_2"), f"{name}.conv.conv_3"))
+
+    def styled(self, x: Any, style: Any, name: str) -> Any:
+        weight, bias = self.arrays[f"{name}.full.weight"], self.arrays[f"{name}.full.bias"]
+        # A linear layer on a (N, C, 1, 1) map is a 1 x 1 convolution.
+        feature = self.ops.convolution(style, self.constant(weight[:, :, None, None]), [1, 1], [0, 0], [0, 0], [1, 1])
+        feature = self.ops.add(feature, self.constant(bias.reshape(1, -1, 1, 1)))
+        return self.conv(self.ops.add(x, feature), f"{name}.conv")
+
+    def up(self, x: Any, skip: Any, style: Any, name: str) -> Any:
+        add = self.ops.add
+        y = self.styled(add(self.conv(x, f"{name}.conv.conv_0"), skip), style, f"{name}.conv.conv_1")
+        x = add(self.project(x, f"{name}.proj"), y)
+        return add(x, self.styled(self.styled(x, style, f"{name}.conv.conv_2"), style, f"{name}.conv.conv_3"))
+
+    def pool(self, x: Any) -> Any:
+        return self.ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
+
+    def enlarge(self, x: Any) -> Any:
+        scales = self.constant(np.array([2.0, 2.0], dtype=np.float32))
+        axes = self.constant(np.array([2, 3], dtype=np.int64))
+        return self.ops.interpolate(
+            x,
+            scales,
+            "nearest",
+            "scales",
+            [0, 0, 0, 0],
+            [0, 0, 0, 0],
+            "asymmetric",
+            "floor",
+            False,
+            -0.75,
+            axes,
+        )
+
+    def style(self, x: Any) -> Any:
+        """Return the mean over the plane divided by its length, (N, C, 1, 1)."""
+        ops = self.ops
+        mean = ops.reduce_mean(x, self.constant(np.array([2, 3], dtype=np.int64)), True)
+        length = ops.sqrt(ops.reduce_sum(ops.multiply(mean, mean), self.constant(np.array([1], dtype=np.int64)), True))
+        return ops.divide(mean, length)
+

@@ -1,0 +1,219 @@
+"""Writing that survives a kill and a full disk: partial file, fsync, rename, and checksums that a reader can test.
+
+A file of a study is either its old self or its new self. A writer that dies leaves a ``*.partial`` file that names its
+host and process, so that the next writer can tell litter from work in progress.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from napari_marrow.errors import CorruptDataError, MarrowError, StorageError
+from napari_marrow.study.process import HOST, ThisProcess, is_alive
+
+PLAIN: tuple[str, ...] = ()
+"""Where a document of our own keeps its checksum: at the top."""
+ZARR: tuple[str, ...] = ("attributes", "marrow")
+"""Where a ``zarr.json`` keeps it: readers of OME-Zarr ignore attributes that they do not know."""
+
+_PARTIAL = re.compile(r"\.(?P<host>[A-Za-z0-9-]+)~(?P<pid>\d+)~(?P<started>[0-9a-z-]*)~[0-9a-f]+\.partial$")
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def checksum(data: bytes) -> str:
+    """Return the CRC-32C of the bytes as eight hexadecimal digits."""
+    import google_crc32c
+
+    return f"{google_crc32c.value(data):08x}"
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into `StorageError` with a sentence.
+
+    Raises
+    ------
+    StorageError
+        If the disk or quota is full, or the place is not writable.
+    """
+    try:
+        yield
+    except MarrowError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageError(
+                f"The disk is full: '{path}' could not be written. Free some space and run the same command again; "
+                "what was finished is kept."
+            ) from error
+        if error.errno in _REFUSED:
+            raise StorageError(f"'{path}' cannot be written ({error.strerror}): check the permissions.") from error
+        raise StorageError(f"'{path}' could not be written: {error}.") from error
+
+
+def write_bytes(path: Path, data: Any) -> None:
+    """Write a whole file so that it is there completely or not at all, and stays after a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        The file; missing folders are made.
+    data : bytes-like
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or not writable; nothing is left behind.
+    """
+    with storing(path):
+        make_folder(path.parent)
+        partial = path.with_name(
+            f"{path.name}.{HOST}~{os.getpid()}~{ThisProcess.started()}~{secrets.token_hex(4)}.partial"
+        )
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, each recorded in its own parent before the next."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable; systems that cannot open folders do so by themselves."""
+    if os.name == "nt":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems refuse to sync folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file name is that of an unfinished write."""
+    return name.endswith(".partial")
+
+
+def sweep_partials(root: Path, *, alone: bool) -> list[Path]:
+    """Remove what dead writers left.
+
+    Parameters
+    ----------
+    root : Path
+    alone : bool
+        Whether the caller holds the write lock before any worker runs: then a partial file of another host is litter
+        as well. Those of living processes of this host are always kept.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+    """
+    removed = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if not is_partial(name):
+                continue
+            path = Path(folder, name)
+            found = _PARTIAL.search(name)
+            if found is None:
+                litter = alone
+            elif found["host"] == HOST:
+                litter = not is_alive(int(found["pid"]), found["started"])
+            else:
+                litter = alone
+            if litter:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                    removed.append(path)
+    return removed
+
+
+def write_document(path: Path, document: dict[str, Any], *, where: tuple[str, ...] = PLAIN) -> None:
+    """Write a JSON document atomically, with the checksum of its content inside.
+
+    Parameters
+    ----------
+    path : Path
+    document : dict
+        Anything JSON can hold (no NaN). Not modified.
+    where : tuple of str
+        Keys that lead to the object that takes the entry ``crc32c``: `PLAIN` or `ZARR`.
+    """
+    sealed = json.loads(json.dumps(document, allow_nan=False))  # as a reader will see it: lists, string keys
+    _holder(sealed, where)["crc32c"] = _content_checksum(sealed, where)
+    write_bytes(path, json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False).encode())
+
+
+def read_document(path: Path, *, where: tuple[str, ...] = PLAIN) -> dict[str, Any]:
+    """Read a JSON document and test its checksum.
+
+    Raises
+    ------
+    CorruptDataError
+        If the file is missing, unreadable, no JSON, or not what was written.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise CorruptDataError(f"'{path}' is missing: run `marrow verify` to see what else is.") from None
+    except OSError as error:
+        raise CorruptDataError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    try:
+        document = json.loads(data.decode())
+        stored = _holder(document, where).get("crc32c")
+        good = isinstance(stored, str) and stored == _content_checksum(document, where)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise CorruptDataError(
+            f"'{path}' fails its checksum: it was damaged or edited by hand. Restore it from a copy."
+        )
+    result: dict[str, Any] = document
+    return result
+
+
+def _holder(document: dict[str, Any], where: tuple[str, ...]) -> dict[str, Any]:
+    holder = document
+    for key in where:
+        holder = holder.setdefault(key, {})
+    return holder
+
+
+def _content_checksum(document: dict[str, Any], where: tuple[str, ...]) -> str:
+    bare = dict(document)
+    holder = bare
+    for key in where:
+        holder[key] = dict(holder.get(key, {}))
+        holder = holder[key]
+    holder.pop("crc32c", None)
+    return checksum(json.dumps(bare, sort_keys=True, separators=(",", ":")).encode())

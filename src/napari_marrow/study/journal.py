@@ -1,0 +1,120 @@
+"""What was run on a study, which results are complete, and what it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_marrow.errors import CorruptDataError
+from napari_marrow.study import sessions, tables
+from napari_marrow.study.durable import read_document, write_document
+from napari_marrow.study.naming import check_key, check_word
+
+if TYPE_CHECKING:
+    from napari_marrow.study.study import Study
+
+
+def complete_table(root: Path, table: str, key: str) -> None:
+    """Write the manifest of a table that is about to become active; a table without any part is a result, too."""
+    tables.write_manifest(root, table, key)
+
+
+def record_run(root: Path, step: str, key: str, info: Mapping[str, Any]) -> Path:
+    """Write ``runs/<utc>-<step>-<key>.json``; a second run within the same second gets a number."""
+    check_word(step, "name of a step")
+    check_key(key)
+    now = datetime.now(UTC)
+    stem = f"{now:%Y%m%dT%H%M%SZ}-{step}-{key}"
+    path, again = root / "runs" / f"{stem}.json", 1
+    while path.exists():
+        again += 1
+        path = root / "runs" / f"{stem}-{again}.json"
+    plain = json.loads(json.dumps(dict(info), default=_plain))
+    write_document(path, {"step": step, "key": key, "utc": now.isoformat(), "info": _without_nan(plain)})
+    return path
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return value
+
+
+def runs(root: Path) -> list[dict[str, Any]]:
+    """Return every readable run record, oldest first: step, key, utc, info."""
+    found = []
+    for path in sorted((root / "runs").glob("*.json")):
+        try:
+            found.append(read_document(path))
+        except CorruptDataError:
+            continue
+    return sorted(found, key=lambda r: str(r["utc"]))
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Return what a study holds, as plain values.
+
+    Returns
+    -------
+    dict
+        name, path, id, t0, schema_version, positions, n_frames, sessions (a list of dicts), tables (rows of each active
+        table), active, runs, bytes.
+    """
+    listing = []
+    for position, session in sessions.listed(study.path):
+        image = study.image(position, session)
+        hours = image.times_h
+        listing.append(
+            {
+                "position": position,
+                "session": session,
+                "name": image.name,
+                "frames": image.shape[0],
+                "shape": list(image.shape),
+                "channels": image.channel_names,
+                "spacing_um": list(image.spacing),
+                "dtype": image.dtype.name,
+                "start_h": float(hours[0]),
+                "end_h": float(hours[-1]),
+                "source_file": image.metadata["source_file"],
+            }
+        )
+    document = study._document()
+    return {
+        "name": study.name,
+        "path": str(study.path),
+        "id": study.id,
+        "t0": study.t0,
+        "schema_version": document["schema_version"],
+        "positions": study.positions,
+        "n_frames": sum(s["frames"] for s in listing),
+        "sessions": listing,
+        "tables": {table: _n_rows(study.path, table, key) for table, key in sorted(study.active_tables.items())},
+        "active": study.active,
+        "runs": len(runs(study.path)),
+        "bytes": sum(_size(Path(folder, name)) for folder, _, names in os.walk(study.path) for name in names),
+    }
+
+
+def _n_rows(root: Path, table: str, key: str) -> int:
+    records = [tables.read_record(path) for path, _ in tables.parts(root, table, key)]
+    return sum(int(r["rows"]) for r in records if r is not None)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,522 @@
+"""The study: one folder with everything that was imaged and found. The only code that knows the disk layout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy.typing as npt
+
+from napari_marrow.errors import PathExistsError, PathMissingError, SettingsError, StudyError
+from napari_marrow.progress import CancelToken, Progress, no_progress
+from napari_marrow.study import journal, labels, sessions, tables
+from napari_marrow.study.channel import Channel
+from napari_marrow.study.durable import read_document, storing, sweep_partials, write_document
+from napari_marrow.study.labels import SessionLabels
+from napari_marrow.study.lock import WriteLock
+from napari_marrow.study.naming import check_key, check_session, check_word, image_path, part_path, printable
+from napari_marrow.study.session_image import SessionImage
+from napari_marrow.study.session_writer import SessionWriter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_marrow.study.verify import Problem
+
+SCHEMA_VERSION = 1
+DOCUMENT = "study.json"
+IMAGES = "images.ome.zarr"
+
+
+class Study:
+    """A study on disk; made by `Study.create` or `Study.open`.
+
+    Reading needs nothing else. Whoever adds sessions, or runs steps, holds `write_lock` (adding a session takes it by
+    itself); worker processes of that holder open the study with ``mode="a"`` and write labels and parts without it,
+    each unit by one worker.
+
+    Attributes
+    ----------
+    path : Path
+        The study's folder.
+    mode : {"r", "a"}
+    """
+
+    def __init__(self, path: Path, mode: Literal["r", "a"]) -> None:
+        self.path = path
+        self.mode = mode
+        self._lock = WriteLock(path)
+        self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+
+    # --- making and opening
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, name: str | None = None, t0: str | None = None, layout: pd.DataFrame | None = None
+    ) -> Study:
+        """Make an empty study and open it for writing.
+
+        Parameters
+        ----------
+        path : path-like
+            Where nothing is yet; by custom it ends in ``.marrow``.
+        name : str, optional
+            By default the folder's name.
+        t0 : str, optional
+            Time zero, ISO 8601 with a time zone (UTC is assumed without one); all ``time_h`` count from it.
+        layout : DataFrame, optional
+            See `set_layout`.
+
+        Raises
+        ------
+        PathExistsError
+            If there is something at the path.
+        SettingsError
+            If t0 is no time.
+        """
+        path = Path(path).absolute()
+        if os.path.lexists(path):
+            raise PathExistsError(f"'{path}' exists already: choose another name, or open it.")
+        document = {
+            "format": "napari-marrow study",
+            "schema_version": SCHEMA_VERSION,
+            "id": str(uuid.uuid4()),
+            "name": printable(name or path.stem) or "study",
+            "t0": None if t0 is None else _utc(t0),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "layout": [] if layout is None else sessions.layout_records(layout),
+            "active": {},
+            "active_tables": {},
+        }
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                write_document(draft / DOCUMENT, document)
+                draft.rename(path)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        return cls(path, "a")
+
+    @classmethod
+    def open(cls, path: str | Path, *, mode: Literal["r", "a"] = "r") -> Study:
+        """Open a study.
+
+        Parameters
+        ----------
+        path : path-like
+        mode : {"r", "a"}
+            ``"a"`` may write, and removes what writers that died have left unfinished.
+
+        Raises
+        ------
+        PathMissingError
+            If there is nothing at the path.
+        StudyError
+            If it is no study, or one of a newer schema.
+        CorruptDataError
+            If its document is damaged.
+        """
+        if mode not in ("r", "a"):
+            raise SettingsError(f"A study is opened with mode 'r' or 'a', not '{mode}'.")
+        path = Path(path).absolute()
+        if not path.exists():
+            raise PathMissingError(f"There is no study at '{path}'.")
+        if not (path / DOCUMENT).is_file():
+            raise StudyError(f"'{path}' is no study: it has no {DOCUMENT}.")
+        study = cls(path, mode)
+        study._check_version()
+        if mode == "a":
+            sweep_partials(path, alone=False)
+        return study
+
+    def _check_version(self) -> None:
+        document = self._document()
+        version = document.get("schema_version")
+        if document.get("format") != "napari-marrow study" or not isinstance(version, int):
+            raise StudyError(f"'{self.path}' is no study: its {DOCUMENT} does not say so.")
+        if version > SCHEMA_VERSION:
+            raise StudyError(
+                f"'{self.path}' has study schema {version}, this version of napari-marrow knows up to "
+                f"{SCHEMA_VERSION}: update napari-marrow."
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.mode)
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.path)!r}, mode={self.mode!r})"
+
+    # --- the study's document
+
+    def _document(self) -> dict[str, Any]:
+        """Return study.json, read again only when it changed."""
+        file = self.path / DOCUMENT
+        try:
+            found = file.stat()
+        except OSError:
+            return read_document(file)
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if self._cached is None or self._cached[0] != stamp:
+            self._cached = (stamp, read_document(file))
+        return self._cached[1]
+
+    def _update(self, **changes: Any) -> None:
+        self._check_writable()
+        with self.write_lock():
+            write_document(self.path / DOCUMENT, {**self._document(), **changes})
+            self._cached = None
+
+    def _check_writable(self) -> None:
+        if self.mode != "a":
+            raise StudyError(f"The study '{self.path}' was opened for reading: open it with mode='a' to write.")
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return str(self._document()["name"])
+
+    @property
+    def id(self) -> str:
+        """Unique id of the study."""
+        return str(self._document()["id"])
+
+    @property
+    def t0(self) -> str | None:
+        """Time zero, ISO 8601 in UTC; None where no date is known and the first session defines it."""
+        t0 = self._document()["t0"]
+        return None if t0 is None else str(t0)
+
+    def set_t0(self, t0: str) -> None:
+        """Set time zero of a study that has no sessions yet.
+
+        Raises
+        ------
+        StudyError
+            If there are sessions: their times count from the old one.
+        """
+        if self.positions:
+            raise StudyError(f"The study '{self.path}' has sessions whose times count from its t0: it cannot change.")
+        self._update(t0=_utc(t0))
+
+    @property
+    def layout(self) -> pd.DataFrame:
+        """What was imaged where: schema LAYOUT, a row per position.
+
+        A position that the layout does not name has its well as organoid and is ``"unknown"`` otherwise.
+        """
+        return sessions.layout_table(self._document()["layout"], self.positions)
+
+    def set_layout(self, layout: pd.DataFrame) -> None:
+        """Replace the layout (schema LAYOUT; one row per position).
+
+        Raises
+        ------
+        TableError
+            If a column is missing, a position is malformed or named twice.
+        """
+        self._update(layout=sessions.layout_records(layout))
+
+    # --- sessions and images
+
+    @property
+    def positions(self) -> list[str]:
+        """Positions that have a session, sorted."""
+        return sorted({position for position, _ in sessions.listed(self.path)})
+
+    def sessions(self, position: str | None = None) -> list[int]:
+        """Return the session numbers of a position, or of all."""
+        return sorted({s for p, s in sessions.listed(self.path) if position in (None, p)})
+
+    def frames(self) -> pd.DataFrame:
+        """Return every frame of every position with its true time: schema FRAMES."""
+        return sessions.frames(self.path)
+
+    def add_session(
+        self,
+        position: str,
+        session: int,
+        *,
+        channels: list[Channel] | list[str],
+        spacing: Sequence[float],
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        start_h: float,
+        time_s: Sequence[float] | npt.NDArray[Any],
+        name: str | None = None,
+        utc: str | Sequence[str] | None = None,
+        stage: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        source_file: str = "",
+        source_indices: Sequence[int] | None = None,
+        flags: Sequence[str] | None = None,
+    ) -> SessionWriter:
+        """Begin a session, or go on with one that was interrupted.
+
+        Parameters
+        ----------
+        position : str
+            Such as ``"B02_f00"``.
+        session : int
+        channels : list of Channel or str
+        spacing : (dz, dy, dx)
+            Pixel size, µm; dz is 1 by convention where there is one plane.
+        shape : (T, C, Z, Y, X)
+        dtype : dtype-like
+            One of uint8/16/32, int8/16/32, float32.
+        start_h : float
+            Time of the first frame since the study's t0, hours.
+        time_s : sequence of float, length T
+            True times since the first frame, seconds; must not go backwards.
+        name : str, optional
+        utc : str or sequence of str, optional
+            Acquisition time of the first frame, or of each; ISO 8601.
+        stage : (z, y, x) or sequence of T such, optional
+            Stage position, µm.
+        source_file : str
+            File that the frames come from; only its name is kept.
+        source_indices : sequence of int, optional
+            Number of each time point in that file; 0..T-1 by default.
+        flags : sequence of str, optional
+            Quality flags per frame, comma separated.
+
+        Returns
+        -------
+        SessionWriter
+
+        Raises
+        ------
+        PathExistsError
+            If the position has that session already.
+        SettingsError
+            If a value is impossible.
+        StudyLockedError
+            If another process writes to the study.
+        """
+        self._check_writable()
+        plan = sessions.plan(
+            position, session, channels=channels, spacing=spacing, shape=shape, dtype=dtype, start_h=start_h,
+            time_s=time_s, name=name, utc=utc, stage=stage, source_file=source_file, source_indices=source_indices,
+            flags=flags,
+        )  # fmt: skip
+        plan.check()
+        if self.has_session(plan.position, plan.session):
+            raise PathExistsError(f"{plan.position} has session {plan.session} already: choose another number.")
+        self._lock.acquire()
+        try:
+            return SessionWriter(
+                self._image_folder(plan.position, plan.session),
+                plan,
+                publish=lambda done: sessions.publish(self.path, self.path / IMAGES, self.name, done),
+                withdraw=lambda gone: sessions.withdraw(self.path, self.path / IMAGES, self.name, gone),
+                release=self._lock.release,
+            )
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def has_session(self, position: str, session: int) -> bool:
+        """Whether the session is part of the study."""
+        return sessions.record_file(self.path, position, session).is_file()
+
+    def image(self, position: str, session: int) -> SessionImage:
+        """Return the images of a session.
+
+        Raises
+        ------
+        StudyError
+            If there is no such session.
+        """
+        if not self.has_session(position, session):
+            have = ", ".join(f"{p} session {s}" for p, s in sessions.listed(self.path)[:8]) or "none"
+            raise StudyError(f"The study '{self.path}' has no session {session} of '{position}'. It has: {have}.")
+        return SessionImage(self._image_folder(position, session))
+
+    def set_flags(self, position: str, session: int, flags: Sequence[str]) -> None:
+        """Replace the quality flags of a session's frames, one string per frame."""
+        self._check_writable()
+        with self.write_lock():
+            sessions.set_flags(self.path, position, session, flags)
+
+    def _image_folder(self, position: str, session: int) -> Path:
+        return self.path / IMAGES / image_path(position, check_session(session))
+
+    # --- labels
+
+    def has_labels(self, name: str, key: str, position: str, session: int) -> bool:
+        """Whether labels of that name and key were begun for the session."""
+        return labels.has_labels(self._image_folder(position, session), name, key)
+
+    def labels(self, name: str, key: str, position: str, session: int) -> SessionLabels:
+        """Return the labels of a session.
+
+        Raises
+        ------
+        PathMissingError
+            If there are none.
+        """
+        return SessionLabels(labels.labels_folder(self._image_folder(position, session), name, key))
+
+    def write_labels(self, name: str, key: str, position: str, session: int, t: int, array: npt.ArrayLike) -> None:
+        """Write the labels of a frame, (Z, Y, X) or (Y, X) integers, as one atomic file."""
+        self._check_writable()
+        labels.write_labels(self.image(position, session), name, key, t, array)
+
+    # --- tables
+
+    def commit(
+        self,
+        table: str,
+        key: str,
+        unit: Mapping[str, Any],
+        rows: pd.DataFrame,
+        *,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store a unit's rows and thereby declare the unit done; a second commit replaces the first.
+
+        Parameters
+        ----------
+        table : str
+            Name; the columns of a table of `napari_marrow.schemas` are checked.
+        key : str
+            Key of the step that made it.
+        unit : mapping
+            Any of ``position``, ``session``, ``t``; empty for the whole study.
+        rows : DataFrame
+        extra : mapping, optional
+            Further facts for the commit record (JSON).
+        """
+        self._check_writable()
+        tables.commit(self.path, table, key, unit, rows, extra)
+
+    def committed(self, table: str, key: str) -> list[dict[str, Any]]:
+        """Return the units of a table and key that are done."""
+        return tables.committed(self.path, table, key)
+
+    def is_committed(self, table: str, key: str, unit: Mapping[str, Any]) -> bool:
+        """Whether a unit is done."""
+        return (tables.table_folder(self.path, table, key) / part_path(unit)).is_file()
+
+    def commit_record(self, table: str, key: str, unit: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the commit record of a unit: table, key, unit, rows, extra, crc32c."""
+        return tables.read_part(tables.table_folder(self.path, table, key) / part_path(unit))[1]
+
+    def table(self, table: str, key: str | None = None, *, unit: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return a table: the rows of all units, ordered by position, session and frame.
+
+        Parameters
+        ----------
+        table : str
+        key : str, optional
+            By default the table's active key.
+        unit : mapping, optional
+            Only the parts of this position, session or frame.
+
+        Raises
+        ------
+        StudyError
+            If the table is not there.
+        CorruptDataError
+            If a part is damaged.
+        """
+        if table == "frames":
+            return self.frames()
+        if key is None:
+            key = self.active_tables.get(table)
+        if key is None:
+            raise StudyError(f"The study '{self.path}' holds no table '{table}' yet: run `marrow run` on it.")
+        return tables.read(self.path, table, key, unit)
+
+    def has_table(self, table: str, key: str | None = None) -> bool:
+        """Whether a table has any rows' file under the key (by default its active key)."""
+        if table == "frames":
+            return bool(self.positions)
+        key = self.active_tables.get(table) if key is None else key
+        return key is not None and bool(tables.parts(self.path, table, key))
+
+    # --- what is active, what was run
+
+    @property
+    def active(self) -> dict[str, str]:
+        """Key of the result that is shown and built upon, per step."""
+        return dict(self._document()["active"])
+
+    @property
+    def active_tables(self) -> dict[str, str]:
+        """Key that `table` reads, per table."""
+        return dict(self._document()["active_tables"])
+
+    def set_active(self, steps: Mapping[str, str], tables: Mapping[str, str] | None = None) -> None:
+        """Make finished results the active ones, in one atomic step.
+
+        Parameters
+        ----------
+        steps : mapping of step to key
+        tables : mapping of table to key, optional
+        """
+        self._check_writable()
+        changes = dict(tables or {})
+        for step, key in steps.items():
+            check_word(step, "name of a step"), check_key(key)
+        for table, key in changes.items():
+            journal.complete_table(self.path, table, key)
+        document = self._document()
+        self._update(active={**document["active"], **steps}, active_tables={**document["active_tables"], **changes})
+
+    def record_run(self, step: str, key: str, info: Mapping[str, Any]) -> Path:
+        """Write down how a step was run (recipe, versions, seeds, counts, wall time), and return the file."""
+        self._check_writable()
+        return journal.record_run(self.path, step, key, info)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return what `record_run` wrote, oldest first."""
+        return journal.runs(self.path)
+
+    # --- keeping it safe
+
+    @contextmanager
+    def write_lock(self) -> Iterator[None]:
+        """Hold the right to write while the block runs; may be nested.
+
+        Raises
+        ------
+        StudyLockedError
+            If another process has it; the sentence names host, process and since when.
+        """
+        self._check_writable()
+        if self._lock.acquire():
+            sweep_partials(self.path, alone=True)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def verify(self, progress: Progress = no_progress, cancel: CancelToken | None = None) -> list[Problem]:
+        """Read every file again and return what is damaged, missing or does not belong; see `verify.verify`."""
+        from napari_marrow.study.verify import verify
+
+        return verify(self, progress=progress, cancel=cancel)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the study holds, as plain values for display."""
+        return journal.summary(self)
+
+
+def _reopen(path: Path, mode: Literal["r", "a"]) -> Study:
+    return Study.open(path, mode=mode)
+
+
+def _utc(text: str) -> str:
+    """Return a time as ISO 8601 in UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise SettingsError(f"'{text}' is no time: give ISO 8601, such as 2026-01-31T09:00:00+00:00.") from None
+    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)).isoformat()

@@ -1,0 +1,260 @@
+"""Reading everything again: what is damaged, what is missing, what does not belong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_marrow.errors import CorruptDataError, MarrowError
+from napari_marrow.progress import CancelToken, Progress, no_progress
+from napari_marrow.study import sessions, tables
+from napari_marrow.study.durable import PLAIN, ZARR, is_partial, read_document
+from napari_marrow.study.naming import image_path, split_position, unit_of
+
+if TYPE_CHECKING:
+    from napari_marrow.study.study import Study
+
+_AGAIN = {
+    "images": "restore it from a copy, or import the session again",
+    "labels": "delete it and run the recipe again",
+    "tables": "delete it and run the recipe again",
+    "runs": "nothing depends on it: restore it from a copy, or delete it",
+    "study": "restore it from a copy",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a study's files.
+
+    Attributes
+    ----------
+    path : str
+        File or folder, relative to the study.
+    kind : str
+        ``"damaged"``, ``"missing"``, ``"orphan"`` (belongs to nothing) or ``"unfinished"`` (an interrupted import).
+    what : str
+        What is wrong.
+    remedy : str
+        What to do.
+    """
+
+    path: str
+    kind: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.path}: {self.what}; {self.remedy}."
+
+
+class _Check:
+    """One pass over a study: a list of jobs, each of which explains one or more files."""
+
+    def __init__(self, study: Study) -> None:
+        self.study, self.root = study, study.path
+        self.images = self.root / "images.ome.zarr"
+        self.problems: list[Problem] = []
+        self.known: set[Path] = set()
+        self.jobs: list[Callable[[], None]] = []
+
+    def report(self, path: Path, kind: str, what: str, remedy: str) -> None:
+        self.problems.append(Problem(path.relative_to(self.root).as_posix(), kind, what, remedy))
+
+    # --- single files
+
+    def document(self, path: Path, where: tuple[str, ...], area: str) -> dict[str, Any] | None:
+        self.known.add(path)
+        if not path.is_file():
+            self.report(path, "missing", "the file is not there", _AGAIN[area])
+            return None
+        try:
+            return read_document(path, where=where)
+        except CorruptDataError:
+            self.report(path, "damaged", "it fails its checksum", _AGAIN[area])
+            return None
+
+    def array(self, folder: Path, area: str, *, complete: bool) -> None:
+        """Plan the reading of every shard of an array."""
+        from napari_marrow.study.arrays import TimeShards
+
+        if self.document(folder / "zarr.json", ZARR, area) is None:
+            self.known.update(p for p in folder.rglob("*") if not is_partial(p.name))
+            return
+        shards = TimeShards(folder)
+
+        def read(t: int) -> None:
+            try:
+                shards.read(t)
+            except (MarrowError, MemoryError) as error:
+                cause = error.__cause__ or error
+                self.report(
+                    shards.file(t), "damaged", f"frame {t} cannot be read ({type(cause).__name__})", _AGAIN[area]
+                )
+
+        for t in range(shards.shape[0]):
+            file = shards.file(t)
+            if file.is_file():
+                self.known.add(file)
+                self.jobs.append(lambda t=t: read(t))  # type: ignore[misc]
+            elif complete:
+                self.report(file, "missing", f"frame {t} is not there", _AGAIN[area])
+
+    def part(self, path: Path, table: str, key: str) -> None:
+        self.known.add(path)
+        unit = unit_of(path.relative_to(tables.table_folder(self.root, table, key)).as_posix())
+
+        def read() -> None:
+            try:
+                arrow, record = tables.read_part(path)
+            except CorruptDataError:
+                self.report(path, "damaged", "it fails its checksum", _AGAIN["tables"])
+                return
+            said = (record.get("table"), record.get("key"), record.get("unit"), record.get("rows"))
+            if said != (table, key, unit, arrow.num_rows):
+                self.report(path, "damaged", "it is another unit's record in this place", _AGAIN["tables"])
+
+        self.jobs.append(read)
+
+    # --- areas
+
+    def plan(self) -> None:
+        self.document(self.root / "study.json", PLAIN, "study")
+        if (self.root / "runs").is_dir():
+            for path in sorted((self.root / "runs").glob("*.json")):
+                self.document(path, PLAIN, "runs")
+        self.plan_plate()
+        self.plan_tables()
+
+    def plan_plate(self) -> None:
+        listed = sessions.listed(self.root)
+        folders = {self.images / image_path(*s): s for s in listed}
+        if listed:
+            self.document(self.images / "zarr.json", ZARR, "images")
+        for row in {split_position(p)[0] for p, _ in listed}:
+            self.document(self.images / row / "zarr.json", ZARR, "images")
+        wells = {split_position(p)[:2] for p, _ in listed}
+        for row, column in sorted(wells):
+            self.plan_well(self.images / row / column, folders)
+        for folder in sorted(folders):
+            self.plan_image(folder)
+        for folder in _image_folders(self.images):
+            if folder not in folders:
+                self.known.update(folder.rglob("*"))
+                self.report(
+                    folder,
+                    "unfinished",
+                    "the import of this session did not end, or its record in tables/frames is lost",
+                    "import it again, or delete the folder",
+                )
+
+    def plan_well(self, folder: Path, folders: dict[Path, tuple[str, int]]) -> None:
+        document = self.document(folder / "zarr.json", ZARR, "images")
+        if document is None:
+            return
+        for image in document["attributes"]["ome"]["well"]["images"]:
+            if folder / str(image["path"]) not in folders:
+                self.report(
+                    tables.table_folder(self.root, "frames", sessions.FRAMES_KEY),
+                    "missing",
+                    f"the record of the session in {folder.parent.name}/{folder.name}/{image['path']} is not there",
+                    "restore it from a copy, or import the session again",
+                )
+
+    def plan_image(self, folder: Path) -> None:
+        document = self.document(folder / "zarr.json", ZARR, "images")
+        if document is None:
+            self.known.update(p for p in folder.rglob("*") if not is_partial(p.name))
+            return
+        for level in range(_n_levels(document)):
+            self.array(folder / str(level), "images", complete=True)
+        if (folder / "labels").is_dir():
+            self.plan_labels(folder / "labels", _n_levels(document))
+
+    def plan_labels(self, parent: Path, n_levels: int) -> None:
+        active = set(self.study.active.values())
+        document = self.document(parent / "zarr.json", ZARR, "labels")
+        listed = set(document["attributes"]["ome"]["labels"]) if document else set()
+        present = {entry.name for entry in parent.iterdir() if entry.is_dir()}
+        for name in sorted(listed - present):
+            self.report(parent / name, "missing", "these labels are not there", "run the recipe again")
+        for name in sorted(present):
+            self.document(parent / name / "zarr.json", ZARR, "labels")
+            for level in range(n_levels):
+                self.array(parent / name / str(level), "labels", complete=name.rpartition("_")[2] in active)
+
+    def plan_tables(self) -> None:
+        folder = self.root / "tables"
+        for table in sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []:
+            for key in tables.keys(self.root, table):
+                found = [path for path, _ in tables.parts(self.root, table, key)]
+                for path in found:
+                    self.part(path, table, key)
+                self.plan_manifest(table, key, set(found))
+
+    def plan_manifest(self, table: str, key: str, found: set[Path]) -> None:
+        folder = tables.table_folder(self.root, table, key)
+        active = self.study.active_tables.get(table) == key
+        if not active and not (folder / tables.MANIFEST).is_file():
+            return
+        document = self.document(folder / tables.MANIFEST, PLAIN, "tables")
+        for name in document["parts"] if document else []:
+            if folder / name not in found:
+                self.report(folder / name, "missing", "a part of a finished table is not there", "run the recipe again")
+
+    def orphans(self) -> None:
+        for area in ("images.ome.zarr", "tables", "runs"):
+            for folder, _, names in os.walk(self.root / area):
+                for name in names:
+                    path = Path(folder, name)
+                    if path not in self.known:
+                        what = "a write that did not end" if is_partial(name) else "nothing in the study refers to it"
+                        self.report(path, "orphan", what, "delete it")
+
+
+def _n_levels(document: dict[str, Any]) -> int:
+    return len(document["attributes"]["ome"]["multiscales"][0]["datasets"])
+
+
+def _image_folders(images: Path) -> Iterator[Path]:
+    """Yield every folder that stands where an image would."""
+    for row in sorted(images.iterdir()) if images.is_dir() else []:
+        for column in sorted(row.iterdir()) if row.is_dir() else []:
+            if column.is_dir():
+                yield from sorted(entry for entry in column.iterdir() if entry.is_dir())
+
+
+def verify(study: Study, *, progress: Progress = no_progress, cancel: CancelToken | None = None) -> list[Problem]:
+    """Read every document, every chunk and every table of a study.
+
+    Parameters
+    ----------
+    study : Study
+        Not written to; what a running writer adds meanwhile may be reported as an orphan.
+    progress : callable, optional
+    cancel : CancelToken, optional
+
+    Returns
+    -------
+    list of Problem
+        Empty when all is well.
+
+    Raises
+    ------
+    CorruptDataError
+        If study.json itself is damaged: nothing else can be told then.
+    Cancelled
+        If it was cancelled.
+    """
+    check = _Check(study)
+    check.plan()
+    for done, job in enumerate(check.jobs):
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        job()
+        progress(done + 1, len(check.jobs), "verify")
+    check.orphans()
+    return sorted(check.problems, key=lambda p: (p.path, p.kind))

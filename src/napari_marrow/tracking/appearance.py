@@ -1,0 +1,132 @@
+"""Learned appearance: how alike a cell stays from frame to frame, against how alike two cells are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_marrow.tracking.chains import Chains
+from napari_marrow.tracking.points import Floats, Ints
+
+_BINS = 64
+_SAMPLE = 60_000
+
+
+@dataclass(frozen=True)
+class AppearanceModel:
+    """Log-likelihood ratio of measurements, feature by feature.
+
+    Attributes
+    ----------
+    shift, width : (4, k) float64
+        Centre and width of the change along a link; the case says whether the source's past (1) and the target's future (2)
+        are smoothed over three or more detections.
+    tail_width, tail_weight : (k,) float64
+        A wider normal distribution for segmentation errors.
+    grid, log_background : (k, 64) float64
+        Log density of the measurement among all detections.
+    """
+
+    shift: Floats
+    width: Floats
+    tail_width: Floats
+    tail_weight: Floats
+    grid: Floats
+    log_background: Floats
+
+    def log_ratio(self, chains: Chains, i: Ints, j: Ints) -> Floats:
+        """Log-likelihood ratio of "same cell" against "any cell" for pairs; 0 where a measurement is missing."""
+        out = np.zeros(len(i))
+        case = _case(chains, i, j)
+        for f in range(self.grid.shape[0]):
+            target = chains.future[j, f]
+            change = target - chains.past[i, f]
+            core = log_normal(change, self.shift[case, f], self.width[case, f]) + np.log(1 - self.tail_weight[f])
+            tail = log_normal(change, self.shift[case, f], self.tail_width[f]) + np.log(self.tail_weight[f])
+            ratio = np.logaddexp(core, tail) - self.background(target, f)
+            out += np.where(np.isnan(change), 0.0, ratio)
+        return out
+
+    def background(self, values: Floats, feature: int) -> Floats:
+        """Log density of a feature's values among all detections."""
+        return np.asarray(np.interp(values, self.grid[feature], self.log_background[feature]))
+
+
+def log_normal(x: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
+    """Log density of a normal distribution."""
+    return np.asarray(-0.5 * ((x - mean) / sd) ** 2 - np.log(sd) - 0.9189385332046727)
+
+
+def _case(chains: Chains, i: Ints, j: Ints) -> Ints:
+    return (chains.past_count[i] >= 3) + 2 * (chains.future_count[j] >= 3).astype(np.int64)
+
+
+def fit_appearance(features: Floats, chains: Chains, i: Ints, j: Ints) -> AppearanceModel:
+    """Learn the appearance model from links of one frame.
+
+    Parameters
+    ----------
+    features : (n, k) float64
+    chains : Chains
+    i, j : (e,) int64
+
+    Returns
+    -------
+    AppearanceModel
+    """
+    k = features.shape[1]
+    shift, width = np.zeros((4, k)), np.ones((4, k))
+    tail_width, tail_weight = np.ones(k), np.full(k, 0.05)
+    grid, log_background = np.zeros((k, _BINS)), np.zeros((k, _BINS))
+    case = _case(chains, i, j)
+    for f in range(k):
+        grid[f], log_background[f], overall = _background(features[:, f])
+        change = chains.future[j, f] - chains.past[i, f]
+        known = ~np.isnan(change)
+        usual = _centre_width(change[known], overall)
+        for c in range(4):
+            part = change[known & (case == c)]
+            shift[c, f], width[c, f] = _centre_width(part, overall) if len(part) >= 50 else usual
+        scaled = (change - shift[case, f]) / width[case, f]
+        ratio, tail_weight[f] = _tail(scaled[known])
+        tail_width[f] = ratio * float(np.median(width[:, f]))
+    return AppearanceModel(shift, width, tail_width, tail_weight, grid, log_background)
+
+
+def _centre_width(change: Floats, overall: float) -> tuple[float, float]:
+    if len(change) < 10:
+        return 0.0, overall
+    centre = float(np.median(change))
+    return centre, max(1.4826 * float(np.median(np.abs(change - centre))), 0.02 * overall, 1e-9)
+
+
+def _tail(scaled: Floats) -> tuple[float, float]:
+    """Width (against the core, 1) and weight of the wider of two centred normal distributions."""
+    if len(scaled) < 100:
+        return 4.0, 0.05
+    x2 = scaled[np.linspace(0, len(scaled) - 1, min(len(scaled), _SAMPLE)).astype(np.int64)] ** 2
+    wide, weight = 9.0, 0.1
+    for _ in range(25):
+        log_odds = np.log(weight / (1 - weight)) - 0.5 * np.log(wide) + 0.5 * x2 * (1 - 1 / wide)
+        p = 1 / (1 + np.exp(-np.clip(log_odds, -50, 50)))
+        wide = float(np.clip((p * x2).sum() / max(p.sum(), 1e-9), 4.0, 400.0))
+        weight = float(np.clip(p.mean(), 0.01, 0.3))
+    return float(np.sqrt(wide)), weight
+
+
+def _background(values: Floats) -> tuple[Floats, Floats, float]:
+    """Smoothed histogram of a feature as (grid, log density) and its width."""
+    known = values[~np.isnan(values)]
+    low, high = np.quantile(known, [0.001, 0.999])
+    sd = max(float(known.std()), 1e-9)
+    low, high = low - 0.5 * sd, high + 0.5 * sd
+    counts, edges = np.histogram(np.clip(known, low, high), bins=_BINS, range=(low, high))
+    bin_width = (high - low) / _BINS
+    bandwidth = max(0.9 * sd * len(known) ** -0.2 / bin_width, 0.8)
+    offsets = np.arange(-_BINS, _BINS + 1)
+    kernel = np.exp(-0.5 * (offsets / bandwidth) ** 2)
+    density = np.convolve(counts, kernel / kernel.sum())[_BINS : 2 * _BINS]
+    density = (density + 1e-3 * density.sum() / _BINS) / (density.sum() * (1 + 1e-3) * bin_width)
+    return 0.5 * (edges[1:] + edges[:-1]), np.log(density), sd
+

@@ -1,0 +1,297 @@
+"""Learning and solving in turns: links from costs, costs from links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from napari_marrow.progress import CancelToken, Progress
+from napari_marrow.tracking.appearance import AppearanceModel, fit_appearance
+from napari_marrow.tracking.candidates import FrameTree
+from napari_marrow.tracking.chains import Chains, build_chains, no_chains
+from napari_marrow.tracking.divisions import (
+    DivisionModel,
+    Triples,
+    division_log_ratio,
+    first_division_model,
+    fit_divisions,
+    lives,
+    no_triples,
+    onset_change,
+    propose,
+)
+from napari_marrow.tracking.matching import assign, assign_forward
+from napari_marrow.tracking.motion import MotionModel, first_motion, fit_motion
+from napari_marrow.tracking.points import Detections, Floats, Ints, local_spacing, nearest_neighbour
+from napari_marrow.tracking.rates import Rates, first_rates, fit_rates
+from napari_marrow.tracking.settings import TrackingSettings
+
+
+@dataclass(frozen=True)
+class Links:
+    """Candidate links: source, target, frames between them, gain over leaving both open."""
+
+    i: Ints
+    j: Ints
+    gap: Ints
+    gain: Floats
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What was decided, with the rivals it was decided against.
+
+    Attributes
+    ----------
+    i, j : (e,) int64
+        Chosen links.
+    divisions, late : Triples
+        Chosen divisions; those whose second daughter was found later (its first one is linked already).
+    links, triples, triple_gain, late_gain :
+        All candidates of the last round with their gains.
+    """
+
+    i: Ints
+    j: Ints
+    divisions: Triples
+    late: Triples
+    links: Links
+    triples: Triples
+    triple_gain: Floats
+    late_gain: Floats
+
+
+@dataclass
+class Learner:
+    """State of the learning; every round replaces the parts it learns anew."""
+
+    detections: Detections
+    settings: TrackingSettings
+    spacing: Floats
+    density: Floats
+    chains: Chains
+    motion: MotionModel
+    rates: Rates
+    appearance: AppearanceModel | None = None
+    division: DivisionModel | None = None
+    life: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    change: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def time(self) -> Floats:
+        """Time of every detection in frame intervals."""
+        return np.asarray(self.detections.time[self.detections.frame])
+
+    def log_ratio(self, i: Ints, j: Ints) -> Floats:
+        """Log-likelihood ratio of "the same cell" against "another cell"."""
+        duration = self.time[j] - self.time[i]
+        residual = self.detections.xyz[j] - self.detections.xyz[i]
+        residual = residual - self.motion.expected(self.chains, i, j, duration)
+        spread = self.motion.spread(self.chains, i, j, duration)
+        out = self.motion.log_density(residual, i, spread) - np.log(self.density[j])
+        if self.appearance is not None:
+            out = out + self.appearance.log_ratio(self.chains, i, j)
+        return np.asarray(out)
+
+    def candidate_links(self, max_gap: int) -> Links:
+        """Candidates for every gap with their gains."""
+        parts = []
+        x, frame, time = self.detections.xyz, self.detections.frame, self.detections.time
+        longest = _longest(time, max_gap)
+        reach = self.settings.search_radius or self.motion.reach()
+        widest = max(reach * max(1.0, longest) ** 0.5, self.motion.reach(longest))
+        tree = FrameTree(self.detections, widest)
+        for gap in range(1, max_gap + 1):
+            if gap >= self.detections.n_frames:
+                break
+            duration = _durations(time, gap)[frame]
+            predicted = x + self.motion.ahead(self.chains, duration)
+            k = self.settings.candidates if gap == 1 else max(self.settings.candidates - 2, 2)
+            i, j, distance = tree.pairs(gap, k, predicted)
+            limit = reach * np.maximum(duration[i], 1.0) ** (0.5 * max(self.motion.exponent, 0.5))
+            i, j = i[distance <= limit], j[distance <= limit]
+            base = self.rates.link_gain(i, j, gap)
+            parts.append(Links(i, j, np.full(len(i), gap), self.log_ratio(i, j) + base))
+        if not parts:
+            none = np.zeros(0, np.int64)
+            return Links(none, none, none, np.zeros(0))
+        return Links(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("i", "j", "gap", "gain")))
+
+    def triple_gain(self, triples: Triples) -> Floats:
+        """Gain of divisions over leaving the mother and both daughters open."""
+        assert self.division is not None
+        ratio = division_log_ratio(
+            self.detections, self.chains, triples, self.division, self.density, self.appearance, self.life, self.change
+        )
+        return ratio + self.rates.division_gain(triples, self.division.rate)
+
+
+def _durations(time: Floats, gap: int) -> Floats:
+    """Time from every frame to the one `gap` frames later (the last ones get 1)."""
+    out = np.ones(len(time))
+    out[: len(time) - gap] = time[gap:] - time[:-gap]
+    return out
+
+
+def _longest(time: Floats, gap: int) -> float:
+    gap = min(gap, len(time) - 1)
+    return float(np.max(time[gap:] - time[:-gap])) if gap > 0 else 1.0
+
+
+def start(detections: Detections, settings: TrackingSettings) -> Learner:
+    """Learn displacements from mutual nearest neighbours, then from assignments on displacement alone."""
+    spacing, density = local_spacing(detections)
+    i, j, distance = _mutual_neighbours(detections)
+    motion = first_motion(detections, distance**2, spacing)
+    learner = Learner(detections, settings, spacing, density, no_chains(detections), motion, first_rates(detections))
+    for _ in range(3):
+        links = learner.candidate_links(1)
+        chosen = assign(detections.n, links.i, links.j, links.gain)
+        i, j = links.i[chosen], links.j[chosen]
+        if len(i) == 0:
+            break
+        learner.motion = fit_motion(detections, learner.chains, i, j, spacing, second_order=False)
+    _learn(learner, i, j)
+    return learner
+
+
+def _mutual_neighbours(detections: Detections) -> tuple[Ints, Ints, Floats]:
+    """Pairs of neighbouring frames in which each is the other's nearest."""
+    extent = float(np.ptp(detections.xyz, axis=0).max()) if detections.n else 1.0
+    reach = 2 * max(extent, 1e-9) * np.sqrt(detections.ndim)
+    tree = FrameTree(detections, reach)
+    i, j, distance = tree.pairs(1, 1, detections.xyz)
+    j_back, i_back, _ = tree.pairs(-1, 1, detections.xyz, rows=np.flatnonzero(detections.frame > 0))
+    nearest = np.full(detections.n, -1, np.int64)
+    nearest[j_back] = i_back
+    mutual = nearest[j] == i
+    return i[mutual], j[mutual], distance[mutual]
+
+
+def _learn(learner: Learner, i: Ints, j: Ints) -> None:
+    """Refit everything but divisions from links (no division edges among them)."""
+    detections, settings = learner.detections, learner.settings
+    learner.chains = build_chains(detections, i, j)
+    one = detections.frame[j] - detections.frame[i] == 1
+    if not one.any():
+        return
+    learner.motion = fit_motion(
+        detections, learner.chains, i[one], j[one], learner.spacing, second_order=settings.second_order
+    )
+    if detections.features.shape[1]:
+        learner.appearance = fit_appearance(detections.features, learner.chains, i[one], j[one])
+    learner.life = lives(detections, learner.chains)
+    learner.change = onset_change(detections, learner.chains)
+
+
+def _contact_distance(learner: Learner) -> float:
+    """How far two young cells lie apart: the nearest neighbours of tracks that begin amid the movie."""
+    detections, chains = learner.detections, learner.chains
+    near = nearest_neighbour(detections)
+    born = (chains.previous < 0) & (detections.frame > 0) & (chains.future_count >= 3) & np.isfinite(near)
+    usual = float(np.quantile(near[np.isfinite(near)], 0.2)) if np.isfinite(near).any() else 1.0
+    if born.sum() < 4:
+        return max(usual, 1e-9)
+    return max(float(np.quantile(near[born], 0.4)), 1e-9)
+
+
+def solve(
+    detections: Detections, settings: TrackingSettings, *, progress: Progress, cancel: CancelToken
+) -> tuple[Solution, Learner]:
+    """Learn and solve in rounds.
+
+    Parameters
+    ----------
+    detections : Detections
+        At least two frames.
+    settings : TrackingSettings
+    progress : Progress
+    cancel : CancelToken
+
+    Returns
+    -------
+    Solution
+    Learner
+        With the learned models.
+    """
+    total = settings.rounds + 2
+    progress(0, total, "learning displacements")
+    learner = start(detections, settings)
+    if settings.divisions:
+        step = float(np.median(learner.motion.sigma[:, 0]))
+        learner.division = first_division_model(
+            detections, learner.appearance, _contact_distance(learner), step, settings.division_rate
+        )
+    solution: Solution | None = None
+    for done in range(settings.rounds):
+        cancel.raise_if_cancelled()
+        progress(done + 1, total, "linking")
+        solution = _round(learner)
+    assert solution is not None
+    cancel.raise_if_cancelled()
+    progress(total - 1, total, "late daughters")
+    solution = _late_daughters(learner, solution)
+    progress(total, total, "tracked")
+    return solution, learner
+
+
+def _round(learner: Learner) -> Solution:
+    """One forward pass over all frames, then everything learned anew."""
+    detections, settings = learner.detections, learner.settings
+    links = learner.candidate_links(settings.max_gap)
+    triples, gain = no_triples(), np.zeros(0)
+    if learner.division is not None:
+        tree = FrameTree(detections, learner.division.reach * 1.5)
+        triples = propose(detections, tree, learner.division, settings.candidates)
+        gain = learner.triple_gain(triples)
+    frame = detections.frame
+    chosen, divided = assign_forward(
+        detections.n,
+        (links.i, links.j, links.gain, frame[links.j]),
+        (triples.mother, triples.first, triples.second, gain, frame[triples.first]),
+    )
+    i, j, divisions = links.i[chosen], links.j[chosen], triples.take(divided)
+    none = no_triples()
+    solution = Solution(i, j, divisions, none, links, triples, gain, np.zeros(0))
+    _learn(learner, i, j)
+    learner.rates = fit_rates(detections, i, j, divisions, learner.motion)
+    if learner.division is not None:
+        rate = np.clip((len(divisions) + 1) / max(detections.n, 1), 2e-4, 0.05)
+        learner.division = fit_divisions(
+            detections, learner.chains, divisions, learner.division, learner.life, learner.change
+        ).with_rate(float(rate))
+    return solution
+
+
+def _late_daughters(learner: Learner, solution: Solution) -> Solution:
+    """Give open starts to mothers whose first daughter is linked already: in the same frame or a frame later."""
+    if learner.division is None:
+        return solution
+    detections, chains = learner.detections, learner.chains
+    taken = np.zeros(detections.n, bool)
+    for part in (solution.divisions.first, solution.divisions.second, solution.j):
+        taken[part] = True
+    open_start = ~taken & (detections.frame > 0)
+    divided = np.zeros(detections.n, bool)
+    divided[solution.divisions.mother] = True
+    tree = FrameTree(detections, learner.division.reach, rows=open_start)
+    rows = np.flatnonzero((chains.following >= 0) & ~divided)
+    found, gains = [], []
+    for gap in (1, 2):
+        i, k, _ = tree.pairs(gap, learner.settings.candidates, detections.xyz, rows=rows)
+        first = chains.following[i]
+        j = first if gap == 1 else np.where(first >= 0, chains.following[first], -1)
+        keep = (j >= 0) & (detections.frame[np.maximum(j, 0)] == detections.frame[k])
+        triples = Triples(i[keep], j[keep], k[keep])
+        gain = learner.triple_gain(triples) - learner.rates.link_gain(triples.mother, first[keep], 1)
+        gain -= learner.log_ratio(triples.mother, first[keep])
+        found.append(Triples(triples.mother, first[keep], triples.second))
+        gains.append(gain + (0.0 if gap == 1 else np.log(0.1)))
+    late = Triples(*(np.concatenate([getattr(f, a) for f in found]) for a in ("mother", "first", "second")))
+    gain = np.concatenate(gains)
+    chosen = assign(detections.n, late.mother, late.second, gain)
+    return Solution(
+        solution.i, solution.j, solution.divisions, late.take(chosen), solution.links, solution.triples,
+        solution.triple_gain, gain[chosen],
+    )  # fmt: skip
