@@ -7,7 +7,7 @@ from napari_marrow.pipeline import Recipe, dump_recipe, load_recipe, parse_recip
 
 
 def test_written_recipe_reads_back_equal(tmp_path):
-    recipe = parse_recipe({"seed": 7, "segment": {"diameter_um": 12.5}, "niche": {"vessel_radius_um": [2, 9]}})
+    recipe = parse_recipe({"seed": 7, "segment": {"diameter_um": 12.5}, "niche": {"vessel_radii_um": [2, 9]}})
     path = tmp_path / "recipe.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe

@@ -1,7 +1,7 @@
 """The features of the cells of one frame at a time.
 
-napari's labels layer has one row of features per label value and knows no time, so that a tracked cell would show the row of
-its last frame everywhere: the rows of the current frame have to be swapped in when the frame changes.
+napari's labels layer has one row of features per label value and knows no time, so that a tracked cell would show the
+row of its last frame everywhere: the rows of the current frame have to be swapped in when the frame changes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class FrameFeatures:
         self._starts: npt.NDArray[np.int64] = np.searchsorted(table["t"].to_numpy(), np.arange(n_frames + 1))
 
     def at(self, t: int) -> pd.DataFrame:
-        """Return the rows of a frame; column `index` is the value in the labels layer. No rows outside of the session."""
+        """Return the rows of a frame, none outside of the session; `index` is the value in the labels layer."""
         if not 0 <= t < len(self._starts) - 1:
             return self._table.iloc[:0]
         return self._table.iloc[self._starts[t] : self._starts[t + 1]].reset_index(drop=True)

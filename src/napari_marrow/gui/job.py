@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, Signal
+from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, QTimer, Signal
 
 from napari_marrow.errors import Cancelled
 from napari_marrow.progress import CancelToken, Progress
@@ -17,6 +17,9 @@ Work = Callable[[Progress, CancelToken], Any]
 """Long work: takes a progress callback and a cancel token, returns its result."""
 
 _log = logging.getLogger(__name__)
+
+_under_way: set[Job] = set()
+"""Jobs whose signals may still be on their way: a job must outlive the delivery of its last one."""
 
 
 class Job(QObject):
@@ -51,9 +54,12 @@ class Job(QObject):
         app = QCoreApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.cancel)
+        # the timer fires after every slot that hears of the end
+        self.ended.connect(lambda: QTimer.singleShot(0, lambda: _under_way.discard(self)))
 
     def start(self) -> None:
         """Start the thread."""
+        _under_way.add(self)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -114,5 +120,5 @@ def wait_for(job: Job) -> None:
     if app is not None:
         app.aboutToQuit.connect(loop.quit)
     job.start()
-    loop.exec_() if hasattr(loop, "exec_") else loop.exec()
+    loop.exec()
     job.ended.disconnect(loop.quit)

@@ -35,11 +35,11 @@ class TrackLookup:
     def __init__(self, nodes: pd.DataFrame, n_frames: int) -> None:
         self.spare = int(nodes["track_id"].max())
         self._tables = [np.zeros(1, np.int32)] * n_frames
-        for t, rows in nodes.groupby("t"):
+        for _, rows in nodes.groupby("t"):
             table = np.arange(int(rows["label"].max()) + 1, dtype=np.int32) + self.spare
             table[0] = 0
             table[rows["label"].to_numpy()] = rows["track_id"].to_numpy()
-            self._tables[int(t)] = table
+            self._tables[int(rows["t"].iloc[0])] = table
 
     def apply(self, t: int, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the labels of frame `t` with each label replaced by its track."""
@@ -92,5 +92,7 @@ def lazy_labels(labels: SessionLabels, *, flat: bool, lookup: TrackLookup | None
         source.append(t if t in written else last if hold else None)
     frames = _Frames(labels, source, lookup)
     chunks = (1, *labels.shape[1:])
-    array = da.from_array(frames, chunks=chunks, asarray=False, fancy=False, meta=np.empty((0,) * 4, np.int32), name=False)
+    array = da.from_array(
+        frames, chunks=chunks, asarray=False, fancy=False, meta=np.empty((0,) * 4, np.int32), name=False
+    )
     return array[:, 0] if flat else array

@@ -187,9 +187,7 @@ def cell_layer(
     return data, arguments, "labels"
 
 
-def track_layer(
-    study: Study, image: SessionImage, geometry: Geometry, nodes: pd.DataFrame | None
-) -> LayerData | None:
+def track_layer(study: Study, image: SessionImage, geometry: Geometry, nodes: pd.DataFrame | None) -> LayerData | None:
     """Return the tracks with their graph (daughter -> mother)."""
     if nodes is None or nodes.empty:
         return None

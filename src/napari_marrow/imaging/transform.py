@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import ndimage
 
 from napari_marrow.errors import SettingsError
@@ -186,7 +187,7 @@ class Transform:
         }
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Transform:
+    def from_row(cls, row: Mapping[str, Any] | pd.Series) -> Transform:
         """Build the transform of a row of the `transforms` table."""
         return cls(
             np.array([[row["m00"], row["m01"]], [row["m10"], row["m11"]]], dtype=np.float64),

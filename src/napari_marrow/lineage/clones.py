@@ -32,9 +32,9 @@ def clone_table(
     Returns
     -------
     pandas.DataFrame
-        position, session, founder_track_id, n_tracks, n_divisions, depth (last generation), n_end (cells alive in the last
-        frame), n_dead, n_escaped (left or lost: the clone's size is then a lower bound), extinct (all cells seen to die),
-        and with onsets ``n_<lineage>`` and `n_negative` over the clone's last cells (dead ones left out).
+        position, session, founder_track_id, n_tracks, n_divisions, depth (last generation), n_end (cells alive in the
+        last frame), n_dead, n_escaped (left or lost: the clone's size is then a lower bound), extinct (all cells seen
+        to die), and with onsets ``n_<lineage>`` and `n_negative` over the clone's last cells (dead ones left out).
     """
     tracks = pedigree.tracks
     fate = tracks["fate"].astype(str)
@@ -82,8 +82,8 @@ def yule_pmf(n: npt.ArrayLike, *, rate: float, time: float) -> Floats:
 def birth_death_pmf(n: npt.ArrayLike, *, birth: float, death: float, time: float) -> Floats:
     """P(clone size = n) after `time` [h] of birth and death at constant rates [1/h] from one cell, extinction at n = 0.
 
-    ``P(0) = α = δ(E-1)/(βE-δ)``, ``P(n) = (1-α)(1-κ) κ^{n-1}`` with ``κ = αβ/δ``, ``E = e^{(β-δ)t}``; in the critical case
-    ``α = κ = βt/(1+βt)`` (Kendall 1948, Ann Math Stat 19:1).
+    ``P(0) = α = δ(E-1)/(βE-δ)``, ``P(n) = (1-α)(1-κ) κ^{n-1}`` with ``κ = αβ/δ``, ``E = e^{(β-δ)t}``; in the critical
+    case ``α = κ = βt/(1+βt)`` (Kendall 1948, Ann Math Stat 19:1).
 
     Raises
     ------
@@ -108,8 +108,8 @@ def birth_death_pmf(n: npt.ArrayLike, *, birth: float, death: float, time: float
 def output_bias(counts: npt.ArrayLike, *, pseudo_count: float = 0.5, reference: npt.ArrayLike | None = None) -> Floats:
     """Bias of each clone towards each lineage, as a log2 ratio to the population.
 
-    ``log2[((n_ik + α)/(n_i + Kα)) / p_k]``: small clones are pulled to 0 by the pseudo-count α, but still scatter more than
-    large ones; compare with `bias_null`.
+    ``log2[((n_ik + α)/(n_i + Kα)) / p_k]``: small clones are pulled to 0 by the pseudo-count α, but still scatter more
+    than large ones; compare with `bias_null`.
 
     Parameters
     ----------
@@ -178,10 +178,10 @@ def entropy(counts: npt.ArrayLike) -> Floats:
 
 
 def dirichlet_multinomial_rho(counts: npt.ArrayLike) -> float:
-    """Correlation ρ of two cells' lineages within a clone: 0 if clones differ by chance only, 1 if each makes one lineage.
+    """Correlation ρ of two cells' lineages within a clone: 0 for clones that differ by chance, 1 for one lineage each.
 
-    Maximum likelihood of the Dirichlet-multinomial with the pooled fractions, ρ = 1/(1 + θ), θ the sum of its parameters
-    (Mosimann 1962, Biometrika 49:65). NaN without two clones of two cells, or with a single lineage.
+    Maximum likelihood of the Dirichlet-multinomial with the pooled fractions, ρ = 1/(1 + θ), θ the sum of its
+    parameters (Mosimann 1962, Biometrika 49:65). NaN without two clones of two cells, or with a single lineage.
     """
     from scipy.optimize import minimize_scalar
 

@@ -73,7 +73,7 @@ def rules_from_table(table: pd.DataFrame) -> tuple[ColonyRule, ...]:
     rules = []
     for record in table.to_dict("records"):
         names = tuple(name.strip() for name in str(record["lineages"]).split(";") if name.strip())
-        rest = {key: value for key, value in record.items() if key not in ("lineages", "name") and pd.notna(value)}
+        rest = {str(k): v for k, v in record.items() if k not in ("lineages", "name") and pd.notna(v)}
         rule = ColonyRule(name=str(record["name"]), lineages=names, **rest)
         if rule.max_cells < rule.min_cells or not 0 <= rule.min_fraction <= 1:
             raise SettingsError(f"The colony rule {rule.name!r} can never be met: check its bounds.")
@@ -123,8 +123,9 @@ def colony_types(colonies: pd.DataFrame, *, rules: tuple[ColonyRule, ...] | pd.D
 def colony_growth(colonies: pd.DataFrame, layout: pd.DataFrame | None, *, min_sessions: int = 2) -> pd.DataFrame:
     """Fit exponential growth, log(n) = a + k t, to each colony's cell counts over sessions.
 
-    A dense session counts once (median over its frames). Sessions from the one on in which a colony has merged are left out
-    of `growth_rate`: the merged colony's cells have several founders. `growth_rate_merged` is the slope over all sessions.
+    A dense session counts once (median over its frames). Sessions from the one on in which a colony has merged are
+    left out of `growth_rate`: the merged colony's cells have several founders. `growth_rate_merged` is the slope over
+    all sessions.
 
     Parameters
     ----------
@@ -138,8 +139,8 @@ def colony_growth(colonies: pd.DataFrame, layout: pd.DataFrame | None, *, min_se
     Returns
     -------
     pandas.DataFrame
-        COLONY_GROWTH table and `growth_low`, `growth_high` (95 % interval of the slope, t with n - 2 degrees of freedom; NaN
-        for two sessions), `n_used` (sessions in the slope), `growth_rate_merged`, `note`.
+        COLONY_GROWTH table and `growth_low`, `growth_high` (95 % interval of the slope, t with n - 2 degrees of
+        freedom; NaN for two sessions), `n_used` (sessions in the slope), `growth_rate_merged`, `note`.
     """
     if min_sessions < 2:
         raise SettingsError(f"min_sessions is {min_sessions}: a slope needs 2.")
@@ -147,7 +148,7 @@ def colony_growth(colonies: pd.DataFrame, layout: pd.DataFrame | None, *, min_se
     merged_at = _merge_sessions(table)
     table = with_organoid(table, layout)
     rows = []
-    for (position, colony), seen in table.groupby(["position", "colony_id"], sort=True):
+    for (position, colony), seen in _by_colony(table):
         merge = merged_at.get((position, colony), np.inf)
         usable = (seen["n_cells"] > 0).to_numpy()
         before = usable & (seen["session"] < merge).to_numpy()
@@ -187,14 +188,14 @@ def colony_fates(colonies: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        position, colony_id, entry_h, time_h [h], fate (merged, lost, end) and `cause` for `aalen_johansen` (1 merged, 2 lost,
-        0 censored). The merger or loss is dated to the first session in which it shows.
+        position, colony_id, entry_h, time_h [h], fate (merged, lost, end) and `cause` for `aalen_johansen` (1 merged,
+        2 lost, 0 censored). The merger or loss is dated to the first session in which it shows.
     """
     table = _per_session(COLONIES.conform(colonies))
     merged_at = _merge_sessions(table)
-    looks = {p: g.groupby("session")["time_h"].median() for p, g in table.groupby("position")}
+    looks = {str(p): g.groupby("session")["time_h"].median() for p, g in table.groupby("position")}
     rows = []
-    for (position, colony), seen in table.groupby(["position", "colony_id"], sort=True):
+    for (position, colony), seen in _by_colony(table):
         times = looks[position]
         merge = merged_at.get((position, colony))
         last = int(seen["session"].max())
@@ -227,6 +228,11 @@ def _founder_sets(table: pd.DataFrame) -> list[set[int]]:
     return [{int(part) for part in str(text).split(";") if part.strip().isdigit()} for text in table["founders"]]
 
 
+def _by_colony(table: pd.DataFrame) -> list[tuple[tuple[str, int], pd.DataFrame]]:
+    groups = table.groupby(["position", "colony_id"], sort=True)
+    return [((str(seen["position"].iloc[0]), int(seen["colony_id"].iloc[0])), seen) for _, seen in groups]
+
+
 def _per_session(table: pd.DataFrame) -> pd.DataFrame:
     """One row per colony and session: medians over frames, founders of all frames."""
     if table.empty:
@@ -238,7 +244,7 @@ def _per_session(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _merge_sessions(table: pd.DataFrame) -> dict[tuple[str, int], int]:
-    """First session in which each colony is part of a merged one, as the one that stays or the one that is swallowed."""
+    """First session in which each colony is part of a merged one, as the one that stays or one swallowed."""
     merged: dict[tuple[str, int], int] = {}
     for row, founders in zip(table.itertuples(), _founder_sets(table), strict=True):
         if len(founders) < 2:

@@ -26,9 +26,9 @@ def division_curve(
     lifetimes : pandas.DataFrame
         As returned by `Pedigree.lifetimes`.
     which : {"first", "later"}
-        ``later``: cells born by a division in the movie, on their age. ``first``: cells whose birth was not seen, on the
-        study's clock with left truncation at the time they came under observation; their first division takes longer
-        (about 75 h against 28 h in human progenitors) and is never pooled with the later ones.
+        ``later``: cells born by a division in the movie, on their age. ``first``: cells whose birth was not seen, on
+        the study's clock with left truncation at the time they came under observation; their first division takes
+        longer (about 75 h against 28 h in human progenitors) and is never pooled with the later ones.
     event : str
         ``division`` or ``death``.
 
@@ -60,7 +60,7 @@ def division_times(tracks: pd.DataFrame | Pedigree, layout: pd.DataFrame | None 
     for (organoid, condition), cells in lifetimes.groupby(["organoid", "condition"], sort=True):
         for which in ("first", "later"):
             mine = cells[cells["birth_seen"] == (which == "later")]
-            curve = division_curve(cells, which=which)  # type: ignore[arg-type]
+            curve = division_curve(cells, which=which)
             divided = mine.loc[mine["event"] == "division", "age_h"]
             note = ""
             if not np.isfinite(curve.median):
@@ -75,14 +75,15 @@ def division_times(tracks: pd.DataFrame | Pedigree, layout: pd.DataFrame | None 
 def division_types(pedigree: Pedigree, onsets: pd.DataFrame) -> pd.DataFrame:
     """Classify divisions of uncommitted cells by what their two daughters do.
 
-    A daughter is *committed* if her marker comes on in her own time, *self-renewing* if she divides without; one that is
-    lost, dies or reaches the movie's end while negative is unknown, and her mother's division is left out (counted in
-    `n_unknown`). Commitment may precede its marker by generations: these are types by visible output.
+    A daughter is *committed* if her marker comes on in her own time, *self-renewing* if she divides without; one that
+    is lost, dies or reaches the movie's end while negative is unknown, and her mother's division is left out (counted
+    in `n_unknown`). Commitment may precede its marker by generations: these are types by visible output.
 
     Returns
     -------
     pandas.DataFrame
-        type, n, probability, low, high (Clopper-Pearson 95 % interval, divisions taken as independent), n_unknown, note.
+        type, n, probability, low, high (Clopper-Pearson 95 % interval, divisions taken as independent), n_unknown,
+        note.
     """
     lineage = track_lineages(pedigree, onsets)
     divides = (pedigree.tracks["fate"] == "division").to_numpy()

@@ -70,8 +70,8 @@ def emergence(
 
     Notes
     -----
-    Intervals are bootstrap percentiles, widened for few units as a t interval is (expanded percentiles; Hesterberg 2015,
-    Am Stat 69:371).
+    Intervals are bootstrap percentiles, widened for few units as a t interval is (expanded percentiles; Hesterberg
+    2015, Am Stat 69:371).
     """
     if method not in ("midpoint", "turnbull"):
         raise SettingsError(f"Unknown method {method!r}: choose midpoint or turnbull.")
@@ -102,7 +102,7 @@ def emergence(
 
 
 def event_times(onsets: pd.DataFrame) -> Floats:
-    """Return the time [h] at which each ONSETS row leaves the risk set: middle of the interval, or end of observation."""
+    """Return the time [h] at which each ONSETS row leaves the risk set: its interval's middle, or its last look."""
     left = onsets["left_h"].to_numpy(dtype=np.float64)
     right = onsets["right_h"].to_numpy(dtype=np.float64)
     entry = onsets["entry_h"].to_numpy(dtype=np.float64)
@@ -209,7 +209,7 @@ def _turnbull(cells: pd.DataFrame, grid: Floats, k: int, horizon: float) -> Floa
 def _founder_bootstrap(
     entry: Floats, leave: Floats, cause: Ints, clone: Ints, grid: Floats, k: int, n: int, rng: np.random.Generator
 ) -> Floats:
-    """Incidences (n, K, m) of samples of clones with replacement; counts are sums over clones, so no cell is touched."""
+    """Incidences (n, K, m) of samples of clones with replacement; counts are summed by clone first."""
     seen = leave > entry
     entry, leave, cause, clone = entry[seen], leave[seen], cause[seen], clone[seen]
     units = int(clone.max()) + 1

@@ -40,10 +40,10 @@ def organoid_endpoints(
     Returns
     -------
     pandas.DataFrame
-        ORGANOID_SUMMARY table and `note` (why a value is NaN). Endpoints: ``cumulative incidence <lineage>`` at the end of the
-        curve, ``death rate`` [1/h], ``median division time`` [h, Kaplan-Meier, first divisions left out], ``colony doubling
-        time`` [h, median over colonies before merging], ``colonies``, ``cells`` and ``fraction <lineage>`` in the last
-        session.
+        ORGANOID_SUMMARY table and `note` (why a value is NaN). Endpoints: ``cumulative incidence <lineage>`` at the
+        end of the curve, ``death rate`` [1/h], ``median division time`` [h, Kaplan-Meier, first divisions left out],
+        ``colony doubling time`` [h, median over colonies before merging], ``colonies``, ``cells`` and ``fraction
+        <lineage>`` in the last session.
     """
     organoids = _organoids([onsets, colonies, tracks, cells], layout)
     rows: list[Row] = []
@@ -99,7 +99,8 @@ def _complete(table: pd.DataFrame, organoids: dict[str, str]) -> pd.DataFrame:
     # A lineage that no cell of a measured organoid has is a fraction of 0, not unknown.
     measured = set(table.loc[table["endpoint"] == "cells", "organoid"])
     zero = extra["endpoint"].str.startswith("fraction ") & extra["organoid"].isin(measured)
-    extra.loc[zero, ["value", "note"]] = [0.0, ""]
+    extra.loc[zero, "value"] = 0.0
+    extra.loc[zero, "note"] = ""
     return pd.concat([table, extra], ignore_index=True)
 
 

@@ -107,8 +107,8 @@ def turnbull(
 
     References
     ----------
-    Turnbull 1976, JRSS B 38:290; truncation: Frydman 1994, JRSS B 56:71; competing causes: Hudgens, Satten & Longini 2001,
-    Biometrics 57:74.
+    Turnbull 1976, JRSS B 38:290; truncation: Frydman 1994, JRSS B 56:71; competing causes: Hudgens, Satten & Longini
+    2001, Biometrics 57:74.
     """
     lo, hi, codes, start, w, k = _inputs(left, right, cause, n_causes, entry, weights)
     seen = np.isfinite(hi)
@@ -172,7 +172,8 @@ def _inputs(
     # Looks fall on few distinct times: equal subjects are one subject with a weight.
     unique, inverse = np.unique(table, axis=0, return_inverse=True)
     summed = np.bincount(inverse.ravel(), weights=w, minlength=len(unique))
-    return unique[:, 0], unique[:, 1], unique[:, 2].astype(np.int64), unique[:, 3], summed, k
+    lo, hi, start = (unique[:, i].astype(np.float64) for i in (0, 1, 3))
+    return lo, hi, unique[:, 2].astype(np.int64), start, summed.astype(np.float64), k
 
 
 def _innermost(lefts: npt.NDArray[np.generic], rights: npt.NDArray[np.generic]) -> tuple[Floats, Floats]:
@@ -258,7 +259,7 @@ def _self_consistent(
 
 
 def _spread(first: Ints, last: Ints, amount: Floats, size: int) -> Floats:
-    """Add amount[i] to every place in [first[b, i], last[b, i]) of each block, by differences and one cumulative sum."""
+    """Add amount[i] to every place in [first[b, i], last[b, i]) of each block: differences, then one running sum."""
     steps = np.zeros(size + 1)
     for a, b in zip(first, last, strict=True):
         steps += np.bincount(a, weights=amount, minlength=size + 1)[: size + 1]

@@ -1,8 +1,8 @@
 """Are relatives alike? Correlations of sisters and cousins, and what of them is due to the clone alone.
 
 Clones differ (founder, place, medium), so pooled relatives correlate even if division shuffles everything: with a
-between-clone share of .48 the pooled sister correlation is .48 where the correlation within clones is 0. Every figure is
-therefore given beside the one of pairs drawn at random from the same clone.
+between-clone share of .48 the pooled sister correlation is .48 where the correlation within clones is 0. Every figure
+is therefore given beside the one of pairs drawn at random from the same clone.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def kin_correlation(
     ----------
     pedigree : Pedigree
     values : (n,) array-like
-        One value per track (row of ``pedigree.tracks``), NaN where unknown (a censored lifetime, for example: correlations
-        of completed cycles favour short ones).
+        One value per track (row of ``pedigree.tracks``), NaN where unknown (a censored lifetime, for example:
+        correlations of completed cycles favour short ones).
     kinds : sequence of str
         Of ``mother-daughter``, ``sister``, ``cousin``.
     adjust_generation : bool
@@ -73,14 +73,14 @@ def kin_correlation(
     Returns
     -------
     pandas.DataFrame
-        kind, n_pairs, n_clones, `pooled` (double-entry correlation of the pairs), `shuffled` (its exact expectation when values
-        are shuffled within clones), `excess` (pooled - shuffled: what kinship adds to sharing a clone), p_value (two-sided,
-        of the excess), note.
+        kind, n_pairs, n_clones, `pooled` (double-entry correlation of the pairs), `shuffled` (its exact expectation
+        when values are shuffled within clones), `excess` (pooled - shuffled: what kinship adds to sharing a clone),
+        p_value (two-sided, of the excess), note.
 
     Notes
     -----
-    Double entry counts each pair in both orders, so that it does not matter who is named first (Fisher 1925); its mean and
-    variance are those of all paired entries. Shuffled: two different cells of one clone have on average the product
+    Double entry counts each pair in both orders, so that it does not matter who is named first (Fisher 1925); its mean
+    and variance are those of all paired entries. Shuffled: two different cells of one clone have on average the product
     ((Σx)² - Σx²)/(n(n-1)).
     """
     x = np.asarray(values, dtype=np.float64).copy()

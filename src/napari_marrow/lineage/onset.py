@@ -114,10 +114,11 @@ def marker_onsets(
     )
     best = _Best.nothing(len(pedigree))
     negative_until = np.full(len(pedigree), -np.inf)
-    for number, threshold in enumerate(thresholds.itertuples()):
-        if np.isfinite(threshold.threshold):
-            values = measured[f"intensity_{threshold.channel}"].to_numpy(dtype=np.float64)
-            found = _one_marker(pedigree, measured, values, float(threshold.threshold), settings)
+    levels = thresholds["threshold"].to_numpy(dtype=np.float64)
+    for number, (channel, threshold) in enumerate(zip(thresholds["channel"], levels, strict=True)):
+        if np.isfinite(threshold):
+            values = measured[f"intensity_{channel}"].to_numpy(dtype=np.float64)
+            found = _one_marker(pedigree, measured, values, float(threshold), settings)
             best.take(number, found)
             negative_until = np.fmax(negative_until, found.last_h)
     return _table(pedigree, best, negative_until, list(markers)), thresholds
@@ -140,15 +141,16 @@ def classify_cells(
     Returns
     -------
     pandas.DataFrame
-        With the index and the columns position, session, t, label (as far as present) of `cells`, and `lineage`: the one
-        marker that is on, ``""`` for none, ``"ambiguous"`` for several. A lineage without threshold is never named.
+        With the index and the columns position, session, t, label (as far as present) of `cells`, and `lineage`: the
+        one marker that is on, ``""`` for none, ``"ambiguous"`` for several. A lineage without threshold is never named.
     """
     table = marker_thresholds(cells, markers) if thresholds is None else thresholds
     names = np.array([*table["lineage"], "ambiguous", ""], dtype=object)
     on = np.zeros((len(cells), len(table)), dtype=bool)
-    for i, row in enumerate(table.itertuples()):
-        if np.isfinite(row.threshold):
-            on[:, i] = intensity_column(cells, row.channel).to_numpy(dtype=np.float64) >= row.threshold
+    levels = table["threshold"].to_numpy(dtype=np.float64)
+    for i, (channel, threshold) in enumerate(zip(table["channel"], levels, strict=True)):
+        if np.isfinite(threshold):
+            on[:, i] = intensity_column(cells, str(channel)).to_numpy(dtype=np.float64) >= threshold
     number = on.sum(axis=1)
     which = np.where(
         number == 1, on.argmax(axis=1) if len(table) else 0, np.where(number > 1, len(table), len(table) + 1)
@@ -293,7 +295,7 @@ def _last_known(pedigree: Pedigree, last: Floats) -> Floats:
 def _with_hysteresis(
     pedigree: Pedigree, row: Ints, value: Floats, first: Ints, stop: Ints, threshold: float, hysteresis: float
 ) -> Bools:
-    """On above the threshold, off below its fraction, and what it was in between; daughters begin as their mother ended."""
+    """On above the threshold, off below its fraction, in between what it was; daughters begin as mothers end."""
     sure_on = value >= threshold
     sure = sure_on | (value < (threshold * hysteresis if threshold > 0 else threshold))
     index = np.where(sure, np.arange(len(value)), -1)

@@ -29,8 +29,8 @@ CENSORING = {
 }
 """How a record that ends with each fate is censored for the fates that it did not reach.
 
-``administrative`` (the movie ends) is independent of the cell; ``exit`` and ``loss`` may not be (motile or dim cells are
-lost more often), so they are kept apart."""
+``administrative`` (the movie ends) is independent of the cell; ``exit`` and ``loss`` may not be (motile or dim cells
+are lost more often), so they are kept apart."""
 
 
 @dataclass(frozen=True, eq=False)

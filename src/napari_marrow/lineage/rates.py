@@ -17,8 +17,8 @@ def transition_rates(
 ) -> pd.DataFrame:
     """Estimate the rates q = N / T out of the negative state.
 
-    N are the transitions seen (marker onsets, deaths), T the hours at risk of cells that were negative; interval-censored
-    onsets count to the middle of their interval. Nothing flows back: a lineage once entered is kept.
+    N are the transitions seen (marker onsets, deaths), T the hours at risk of cells that were negative;
+    interval-censored onsets count to the middle of their interval. Nothing flows back: a lineage once entered is kept.
 
     Parameters
     ----------
@@ -32,8 +32,9 @@ def transition_rates(
     Returns
     -------
     pandas.DataFrame
-        The `by` columns, `to` (lineage or death), n_cells (at risk), n_events, time_h (cell-hours at risk), rate, low, high
-        [1/h; exact Poisson 95 % interval, cells taken as independent], probability (events per cell at risk), note.
+        The `by` columns, `to` (lineage or death), n_cells (at risk), n_events, time_h (cell-hours at risk), rate, low,
+        high [1/h; exact Poisson 95 % interval, cells taken as independent], probability (events per cell at risk),
+        note.
 
     References
     ----------
@@ -65,7 +66,8 @@ def hazard_by_generation(onsets: pd.DataFrame, *, lineages: Sequence[str] | None
     Returns
     -------
     pandas.DataFrame
-        As `transition_rates`, with the column `generation` (divisions since the founder; the founder's own past is unknown).
+        As `transition_rates`, with the column `generation` (divisions since the founder; the founder's own past is
+        unknown).
     """
     return transition_rates(onsets, lineages=lineages, by=["generation"])
 

@@ -1,7 +1,7 @@
 """Times to one event, right-censored and left-truncated: Kaplan-Meier and Nelson-Aalen.
 
-A subject is at risk at time t when ``entry < t <= time``. Events are counted before the censorings of the same time, and
-tied times are taken as they are: nothing is jittered.
+A subject is at risk at time t when ``entry < t <= time``. Events are counted before the censorings of the same time,
+and tied times are taken as they are: nothing is jittered.
 """
 
 from __future__ import annotations
@@ -121,11 +121,12 @@ def kaplan_meier(
     deaths = np.zeros(len(times))
     np.add.at(deaths, np.searchsorted(times, t[d]), w[d])
     with np.errstate(divide="ignore", invalid="ignore"):
-        survival = np.cumprod(1 - deaths / n)
+        survival: Floats = np.asarray(np.cumprod(1 - deaths / n), dtype=np.float64)
         terms = deaths / (n * (n - deaths))
-    # Where the last subjects at risk all have the event, S = 0 and Greenwood's sum is infinite: the variance is 0 there.
+    # Where the last subjects at risk all have the event, S = 0 and Greenwood's sum is infinite: the variance is 0
+    # there.
     terms = np.where(np.isclose(n, deaths), 0.0, terms)
-    variance = survival**2 * np.cumsum(terms)
+    variance: Floats = np.asarray(survival**2 * np.cumsum(terms), dtype=np.float64)
     hazard = np.cumsum(deaths / n)
     horizon = float(t.max()) if len(t) else float("nan")
     return SurvivalCurve(times, survival, variance, hazard, np.cumsum(deaths / n**2), n, deaths, horizon)

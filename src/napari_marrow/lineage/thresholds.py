@@ -19,7 +19,8 @@ from napari_marrow.errors import SettingsError, TableError
 Floats = npt.NDArray[np.float64]
 
 THRESHOLD_COLUMNS = [
-    "lineage", "channel", "threshold", "method", "n_cells", "fraction_positive", "separation", "low_mean", "high_mean", "note",
+    "lineage", "channel", "threshold", "method", "n_cells", "fraction_positive", "separation", "low_mean", "high_mean",
+    "note",
 ]  # fmt: skip
 _BINS = 512
 
@@ -35,7 +36,8 @@ class Mixture:
     means, sds, weights : tuple of two floats
         The components, on the transformed scale.
     threshold : float
-        Intensity [counts] at which a cell is as likely in the upper as in the lower component; NaN if `reason` says why.
+        Intensity [counts] at which a cell is as likely in the upper as in the lower component; NaN if `reason` says
+        why.
     separation : float
         Ashman's D = |μ1 - μ2| / √((σ1² + σ2²)/2); above 2 the populations are clearly apart.
     reason : str
@@ -77,10 +79,10 @@ def fit_mixture(intensity: npt.ArrayLike, *, min_cells: int = 30, min_separation
     values = values[np.isfinite(values)]
     if len(values) < min_cells:
         return _no_mixture(f"{len(values)} cells measured, {min_cells} are needed")
+    if np.ptp(values) == 0:
+        return _no_mixture("all cells have the same intensity")
     scale = _noise_scale(values)
     x = np.arcsinh(values / scale)
-    if np.ptp(x) == 0:
-        return _no_mixture("all cells have the same intensity")
     counts, edges = np.histogram(x, bins=_BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     w, mu, sd, loglik = _em(centres, counts.astype(np.float64), floor=float(edges[1] - edges[0]))
@@ -167,13 +169,16 @@ def _no_mixture(reason: str) -> Mixture:
 
 
 def _noise_scale(values: Floats) -> float:
-    """Spread of the negatives: those below zero, mirrored; without them, the spread of the dim half."""
+    """Three standard deviations of the negatives: those below zero, mirrored; without them, of the dim half.
+
+    With one deviation the transform would flatten the top of pure noise, and two normals would fit it better than one.
+    """
     below = values[values < 0]
     if len(below) >= max(10, 0.02 * len(values)):
-        return float(max(np.sqrt(np.mean(below**2)), 1e-9))
+        return float(3 * np.sqrt(np.mean(below**2)))
     dim = values[values <= np.median(values)]
-    spread = float(1.4826 * np.median(np.abs(dim - np.median(dim))))
-    return max(spread, 1e-3 * float(np.abs(values).max()), 1e-9)
+    spread = float(3 * 1.4826 * np.median(np.abs(dim - np.median(dim))))
+    return max(spread, 1e-3 * float(np.abs(values).max()))
 
 
 def _moments(x: Floats, w: Floats) -> tuple[float, float]:

@@ -108,8 +108,11 @@ class NicheSection(_Section):
     """Vessels, distances and who lives where."""
 
     vessel_channel: str = Field("CD31", description="Channel that marks vessels.")
-    vessel_radius_um: tuple[float, float] = Field(
-        (3.0, 12.0), description="Smallest and largest radius of a vessel.", json_schema_extra=_unit("µm")
+    vessel_radii_um: list[float] = Field(
+        [4.0, 8.0, 16.0],
+        min_length=1,
+        description="Radii of vessels that are looked for.",
+        json_schema_extra=_unit("µm"),
     )
     every_h: float = Field(
         24.0, gt=0, le=1e4, description="Measured at each session's first and last frame, and at this spacing between.",
@@ -274,4 +277,4 @@ def _bounds(metadata: list[Any]) -> str:
 
 
 def _scalar(value: Any) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)

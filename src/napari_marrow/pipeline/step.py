@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from napari_marrow.errors import StudyError
 from napari_marrow.pipeline.recipe import Recipe, digest
@@ -61,7 +62,7 @@ class Context:
 Counts = dict[str, int | float]
 
 
-class Step(Protocol):
+class Step(ABC):
     """One step of the pipeline.
 
     Attributes
@@ -78,50 +79,31 @@ class Step(Protocol):
         Whether a unit's result depends on which sessions the study holds.
     """
 
-    name: str
-    title: str
-    version: int
-    reads: Sequence[str]
-    tables: Sequence[str]
-    whole_study: bool
+    name: str = ""
+    title: str = ""
+    version: int = 1
+    reads: Sequence[str] = ()
+    tables: Sequence[str] = ()
+    whole_study: bool = False
 
+    @abstractmethod
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return every parameter that the result depends on."""
-        ...
 
+    @abstractmethod
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return the units, in the order in which a chain of them has to be computed."""
-        ...
 
     def chain(self, unit: Unit) -> Hashable:
-        """Return what units share that have to be computed one after the other."""
-        ...
+        """Return what units share that have to be computed one after the other; by default each stands alone."""
+        return unit
 
+    @abstractmethod
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Compute one unit and commit it; return counts to be added up in the run's record."""
-        ...
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
         """Tie the units together, in the parent process; return notes for the user."""
-        ...
-
-
-class BaseStep:
-    """The parts of a step that most share: independent units, and nothing to tie together."""
-
-    name = ""
-    title = ""
-    version = 1
-    reads: Sequence[str] = ()
-    tables: Sequence[str] = ()
-    whole_study = False
-
-    def chain(self, unit: Unit) -> Hashable:
-        """Return the unit itself: every unit stands alone."""
-        return unit
-
-    def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
-        """Do nothing."""
         return []
 
 

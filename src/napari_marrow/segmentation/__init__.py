@@ -1,6 +1,26 @@
 """Cells, colonies and niche structures from images: arrays in, labels, masks and tables out."""
 
-from napari_marrow.segmentation.registry import ModelCard, models
-from napari_marrow.segmentation.segmenter import Segmentation, Segmenter, load_segmenter
+from __future__ import annotations
 
-__all__ = ["ModelCard", "Segmentation", "Segmenter", "load_segmenter", "models"]
+from napari_marrow.segmentation.colonies import cluster_colonies
+from napari_marrow.segmentation.measurement import measure_cells
+from napari_marrow.segmentation.registry import ModelCard, models
+from napari_marrow.segmentation.scoring import LabelScore, pool_scores, score_labels
+from napari_marrow.segmentation.segmenter import Segmentation, Segmenter, load_segmenter
+from napari_marrow.segmentation.structures import organoid_mask, scaffold_mask, vessel_mask
+
+__all__ = [
+    "LabelScore",
+    "ModelCard",
+    "Segmentation",
+    "Segmenter",
+    "cluster_colonies",
+    "load_segmenter",
+    "measure_cells",
+    "models",
+    "organoid_mask",
+    "pool_scores",
+    "scaffold_mask",
+    "score_labels",
+    "vessel_mask",
+]

@@ -29,6 +29,8 @@ class OpenVINONetwork:
         "auto" takes bf16 where the processor computes in it.
     threads : int or None
         None takes what the machine has.
+    streams : int
+        Calls from different threads that are computed side by side.
 
     Attributes
     ----------
@@ -36,31 +38,37 @@ class OpenVINONetwork:
         "f32" or "bf16", what is really computed in.
     """
 
-    def __init__(self, weights: NetworkWeights, *, precision: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, weights: NetworkWeights, *, precision: str = "auto", threads: int | None = None, streams: int = 1
+    ) -> None:
         self.weights = weights
         self.threads = threads
         self.precision = _choose_precision(precision)
         self._model = _build(weights)
-        self._compiled: dict[tuple[int, int, int], Any] = {}
+        self.streams = streams
+        self._compiled: dict[tuple[int, ...], Any] = {}
         self._lock = threading.Lock()
+        self._local = threading.local()
 
     def __call__(self, tiles: Floats) -> Floats:
         """Return the output (N, 3, Y, X) of tiles (N, channels, Y, X) whose sides divide by 8."""
-        shape = (tiles.shape[0], tiles.shape[2], tiles.shape[3])
-        with self._lock:
-            if shape not in self._compiled:
-                self._compiled[shape] = self._compile(tiles.shape)
-            request = self._compiled[shape]
-            result: Floats = request.infer([np.ascontiguousarray(tiles)])[0]
-        return result
+        requests: dict[tuple[int, ...], Any] = self._local.__dict__.setdefault("requests", {})
+        if tiles.shape not in requests:
+            requests[tiles.shape] = self._compile(tiles.shape).create_infer_request()
+        result: Floats = requests[tiles.shape].infer([np.ascontiguousarray(tiles)])[0]
+        return result.copy()  # the request writes its next result into the same memory
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
-        model = self._model.clone()
-        model.reshape(list(shape))
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
-        if self.threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = self.threads
-        return _core().compile_model(model, "CPU", settings).create_infer_request()
+        """Return the network compiled for tiles of this shape, once per shape."""
+        with self._lock:
+            if shape not in self._compiled:
+                model = self._model.clone()
+                model.reshape(list(shape))
+                settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self.precision, "NUM_STREAMS": str(self.streams)}
+                if self.threads is not None:
+                    settings["INFERENCE_NUM_THREADS"] = self.threads
+                self._compiled[shape] = _core().compile_model(model, "CPU", settings)
+            return self._compiled[shape]
 
 
 @lru_cache(maxsize=1)

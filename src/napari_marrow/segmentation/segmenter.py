@@ -149,7 +149,12 @@ class Segmenter:
 
 
 def load_segmenter(
-    model: str | Path = DEFAULT_MODEL, *, device: str = "cpu", precision: str = "auto", threads: int | None = None
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    device: str = "cpu",
+    precision: str = "auto",
+    threads: int | None = None,
+    streams: int = 1,
 ) -> Segmenter:
     """Load a network.
 
@@ -163,6 +168,9 @@ def load_segmenter(
         On the CPU. "auto" takes bf16 where the processor computes in it.
     threads : int or None
         None takes what the machine has.
+    streams : int
+        Calls that the network computes side by side on the CPU, sharing the threads: for many small images that several
+        threads segment at once.
 
     Raises
     ------
@@ -189,7 +197,7 @@ def load_segmenter(
     if device == "cpu":
         from napari_marrow.segmentation.openvino_network import OpenVINONetwork
 
-        network = OpenVINONetwork(weights, precision=precision, threads=threads)
+        network = OpenVINONetwork(weights, precision=precision, threads=threads, streams=streams)
     else:
         try:
             from napari_marrow.segmentation.torch_network import TorchNetwork
@@ -198,7 +206,7 @@ def load_segmenter(
                 f"Device '{device}' needs torch: pip install 'napari-marrow[cellpose]', or use device='cpu'."
             ) from error
         network = TorchNetwork(weights, device=device)
-    return Segmenter(card, network, weights.n_channels, threads)
+    return Segmenter(card, network, weights.n_channels, threads if streams == 1 else 1)
 
 
 def _cellpose4_error(card: ModelCard) -> Exception:

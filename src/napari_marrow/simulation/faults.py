@@ -116,7 +116,11 @@ def plan_acquisition(scenario: Scenario, position: str, number: int, rng: np.ran
     # What a frame shows; a duplicate repeats the frame before it, place and time included.
     shown = frames.copy()
     for t in sorted(hit["duplicate"]):
-        shown[t] = shown[max(t - 1, 0)]
+        before = [s for s in frames[:t] if s not in hit["dropped"]]
+        if before:
+            shown[t] = shown[before[-1]]
+        else:
+            hit["duplicate"].discard(t)
     clock = _clock(plan.interval_h, frames, hit["restart"])
     defocus = np.zeros(plan.n_frames)
     defocus[list(hit["defocus"])] = 4.0

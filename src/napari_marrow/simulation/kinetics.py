@@ -168,9 +168,7 @@ def step_fates(
     cells.fate[dead] = DEAD
 
     stem = (kind == 0) & (cells.fate[alive] == ALIVE)
-    _commit(
-        cells, alive[stem], now, dt, kinetics, effect, niche_factor[stem] * commitment_factor, rng
-    )
+    _commit(cells, alive[stem], now, dt, kinetics, effect, niche_factor[stem] * commitment_factor, rng)
     latent = alive[(kind == 1) & (cells.fate[alive] == ALIVE)]
     hazard = hazard_by_step(kinetics.onset_per_h, cells.since_commitment[latent])
     starting = latent[_strikes(hazard, dt, rng)]

@@ -204,7 +204,9 @@ class _Crowd:
             return
         axis = random_directions(self.rng, k, flat=self.flat)
         half = 0.42 * self.scenario.geometry.cell_diameter_um * axis
-        self.positions = np.concatenate([self.positions, self.positions[mothers] + half, self.positions[mothers] - half])
+        self.positions = np.concatenate(
+            [self.positions, self.positions[mothers] + half, self.positions[mothers] - half]
+        )
         self.directions = np.concatenate([self.directions, axis, -axis])
 
     def _move(self, now: float, dt: float) -> None:
@@ -222,7 +224,7 @@ class _Crowd:
         everything = np.concatenate([places, self.static.positions])
         sizes = np.concatenate([radii, np.full(len(self.static.positions), 5.0)])
         before = everything[len(places) :].copy()
-        separate(everything, sizes, 0.06, 6, self.flat)
+        separate(everything, sizes, 0.04, 10, self.flat)
         everything[len(places) :] = before
         self.positions[alive] = self._walls(everything[: len(places)], radii)
 
@@ -263,9 +265,7 @@ class _Crowd:
         return places
 
 
-def _static_nuclei(
-    scenario: Scenario, tissue: Tissue, vessels: VesselGraph, rng: np.random.Generator
-) -> StaticNuclei:
+def _static_nuclei(scenario: Scenario, tissue: Tissue, vessels: VesselGraph, rng: np.random.Generator) -> StaticNuclei:
     """Endothelial nuclei along the vessel walls and stromal nuclei anywhere in the tissue."""
     places: list[Float] = []
     angles: list[float] = []
@@ -286,9 +286,13 @@ def _static_nuclei(
         reach = 0.9 * float(tissue.outline.radius_at(np.array(angle))) * np.sqrt(rng.random())
         z = rng.uniform(0, depth) if depth > 0 else 0.0
         places.append(
-            np.array([z, tissue.outline.centre[0] + reach * np.sin(angle), tissue.outline.centre[1] + reach * np.cos(angle)])
+            np.array(
+                [z, tissue.outline.centre[0] + reach * np.sin(angle), tissue.outline.centre[1] + reach * np.cos(angle)]
+            )
         )
         angles.append(rng.uniform(0, np.pi))
     return StaticNuclei(
-        np.array(places, dtype=float).reshape(-1, 3), np.array(angles, dtype=float), np.arange(len(places)) < endothelial
+        np.array(places, dtype=float).reshape(-1, 3),
+        np.array(angles, dtype=float),
+        np.arange(len(places)) < endothelial,
     )

@@ -148,3 +148,44 @@ def tube_distance(
                     d = np.sqrt(ez * ez + ey * ey + ex * ex) - radii[i]
                     if d < out[z, y, x]:
                         out[z, y, x] = d
+
+
+@njit(cache=True, nogil=True)
+def warp_fields(fields: Float32, matrix: Float, offset: Float, z_step: float, out: Float32) -> None:
+    """Sample fields linearly at an affine grid; the edge value holds outside.
+
+    Parameters
+    ----------
+    fields : (K, Zg, Yg, Xg) float32
+    matrix : (2, 2) float64
+        Field rows and columns per image row and column.
+    offset : (2,) float64
+        Field row and column of image pixel (0, 0).
+    z_step : float
+        Field planes per image plane.
+    out : (K, Z, Y, X) float32
+        Result, changed in place.
+    """
+    kinds, gz, gy, gx = fields.shape
+    _, nz, ny, nx = out.shape
+    for z in range(nz):
+        pz = min(max(z * z_step, 0.0), gz - 1.0)
+        z0 = min(int(pz), max(gz - 2, 0))
+        z1 = min(z0 + 1, gz - 1)
+        fz = pz - z0
+        for y in range(ny):
+            for x in range(nx):
+                py = min(max(matrix[0, 0] * y + matrix[0, 1] * x + offset[0], 0.0), gy - 1.001)
+                px = min(max(matrix[1, 0] * y + matrix[1, 1] * x + offset[1], 0.0), gx - 1.001)
+                y0, x0 = int(py), int(px)
+                fy, fx = py - y0, px - x0
+                for k in range(kinds):
+                    low = (1 - fy) * ((1 - fx) * fields[k, z0, y0, x0] + fx * fields[k, z0, y0, x0 + 1]) + fy * (
+                        (1 - fx) * fields[k, z0, y0 + 1, x0] + fx * fields[k, z0, y0 + 1, x0 + 1]
+                    )
+                    if z1 > z0:
+                        high = (1 - fy) * ((1 - fx) * fields[k, z1, y0, x0] + fx * fields[k, z1, y0, x0 + 1]) + fy * (
+                            (1 - fx) * fields[k, z1, y0 + 1, x0] + fx * fields[k, z1, y0 + 1, x0 + 1]
+                        )
+                        low = (1 - fz) * low + fz * high
+                    out[k, z, y, x] = low

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -10,7 +12,7 @@ from napari_marrow.simulation import optics
 from napari_marrow.simulation.appearance import Appearance, DrawnCells
 from napari_marrow.simulation.faults import Acquisition
 from napari_marrow.simulation.organoid import OrganoidHistory
-from napari_marrow.simulation.raster import draw_cells, tube_distance
+from napari_marrow.simulation.raster import draw_cells, tube_distance, warp_fields
 from napari_marrow.simulation.scenario import Scenario
 
 Float = npt.NDArray[np.float64]
@@ -21,6 +23,15 @@ SCAFFOLD_GLOW = 0.02
 """Share of the scaffold's light seen in every other channel (mineral autofluoresces)."""
 
 
+@dataclass(frozen=True)
+class _Fields:
+    """Static fields at the image's voxels, (Z, Y, X) each: distance to scaffold, stroma texture, depth in the outline."""
+
+    scaffold: Float32
+    texture: Float32
+    inside: Float32
+
+
 class Renderer:
     """Renders frames of one organoid; keeps nothing but the organoid's history and the shading fields."""
 
@@ -29,6 +40,9 @@ class Renderer:
         self.appearance = Appearance(scenario, history, seed)
         self.spacing = np.asarray(scenario.imaging.spacing_um, dtype=float)
         self._shading: dict[int, Float32] = {}
+        tissue = history.tissue
+        inside = np.broadcast_to(tissue.inside, tissue.texture.shape)
+        self._static = np.stack([tissue.scaffold, tissue.texture, inside]).astype(np.float32)
 
     def labels(self, acquisition: Acquisition, t: int) -> Int32:
         """Return the truth labels (Z, Y, X) of nuclei; label = cell id; empty in a blank frame."""
@@ -53,18 +67,18 @@ class Renderer:
         (C, Z, Y, X) uint16
         """
         imaging, flags = self.scenario.imaging, acquisition.flags[t]
-        source = t - 1 if "duplicate" in flags and t > 0 else t
-        if source != t:
-            return self.frame(acquisition, source, channels)
+        if "duplicate" in flags:
+            return self.frame(acquisition, t - 1, channels)
         rng = np.random.default_rng([self.seed, acquisition.session, int(acquisition.planned[t])])
         if "blank" in flags:
             return optics.expose(np.zeros((len(channels), *imaging.shape), np.float32), imaging, rng)
-        light = self._light(acquisition, t, channels)
+        fields = self._fields(acquisition, t)
+        light = self._light(acquisition, t, channels, fields)
         defocus = float(acquisition.defocus_um[t])
         light = np.stack([optics.blur(light[i], imaging, c, defocus_um=defocus) for i, c in enumerate(channels)])
         light = optics.mix_channels(light, channels, imaging.bleed_through)
         strength = acquisition.gain * (1.0 - imaging.bleaching_per_frame) ** int(acquisition.planned[t])
-        base = self._background(acquisition, t)
+        base = self._background(fields)
         for i, name in enumerate(channels):
             light[i] = light[i] * (acquisition.gain if name == "brightfield" else strength)
             if name != "brightfield":
@@ -99,37 +113,29 @@ class Renderer:
         nuclei = np.zeros(labels.shape, np.float32)
         bodies = np.zeros((levels.shape[1], *labels.shape), np.float32)
         nearest = np.full(labels.shape, np.inf, np.float32)
-        # A rotation of +angle from x towards y turns a cell's long axis alike.
+        # The image is turned by +angle from x towards y, and so is every cell's long axis.
         draw_cells(
-            centres, cells.axes, cells.angles + self._turn(acquisition), cells.phases, cells.ids, cells.nuclear, levels,
+            centres, cells.axes, cells.angles + acquisition.angle, cells.phases, cells.ids, cells.nuclear, levels,
             1.0 / self.scenario.geometry.nucleus_ratio, self.spacing, labels, nearest, nuclei, bodies,
         )  # fmt: skip
         return nuclei, bodies, cells
 
-    @staticmethod
-    def _turn(acquisition: Acquisition) -> float:
-        # matrix() maps the direction (y, x) = (sin a, cos a) to (sin(a + angle), cos(a + angle)).
-        return acquisition.angle
-
-    def _warp(self, grid: Float32, acquisition: Acquisition, t: int) -> Float32:
-        """Sample a static field of the tissue at the image's voxels."""
+    def _fields(self, acquisition: Acquisition, t: int) -> _Fields:
+        """Sample the static fields of the tissue at the image's voxels."""
         matrix, offset = acquisition.registration(t)
-        step = self.history.tissue.spacing[1:]
-        origin = self.history.tissue.origin[1:]
-        scaled = matrix * self.spacing[1:][None, :] / step[:, None]
-        start = (offset - origin) / step
-        planes, rows, columns = self.scenario.imaging.shape
-        if grid.shape[0] == 1:
-            plane = ndimage.affine_transform(grid[0], scaled, start, (rows, columns), order=1, mode="nearest")
-            return np.broadcast_to(plane, (planes, rows, columns))
-        whole = np.eye(3)
-        whole[1:, 1:] = scaled
-        whole[0, 0] = self.spacing[0] / self.history.tissue.spacing[0] / float(acquisition.scale[t])
-        place = np.concatenate([[0.0], start])
-        warped: Float32 = ndimage.affine_transform(grid, whole, place, (planes, rows, columns), order=1, mode="nearest")
-        return warped
+        tissue = self.history.tissue
+        step = tissue.spacing[1:]
+        out = np.empty((3, *self.scenario.imaging.shape), np.float32)
+        warp_fields(
+            self._static,
+            matrix * self.spacing[1:][None, :] / step[:, None],
+            (offset - tissue.origin[1:]) / step,
+            self.spacing[0] / tissue.spacing[0] / float(acquisition.scale[t]),
+            out,
+        )
+        return _Fields(scaffold=out[0], texture=out[1], inside=out[2])
 
-    def _light(self, acquisition: Acquisition, t: int, channels: tuple[str, ...]) -> Float32:
+    def _light(self, acquisition: Acquisition, t: int, channels: tuple[str, ...], fields: _Fields) -> Float32:
         """Photo-electrons from structures and cells before the optics, (C, Z, Y, X)."""
         imaging = self.scenario.imaging
         light = np.zeros((len(channels), *imaging.shape), np.float32)
@@ -142,16 +148,16 @@ class Renderer:
             elif name in cells.levels:
                 light[i] = full * bodies[next(stains)]
             elif name == "CD31":
-                light[i] = full * self._vessel_light(acquisition, t)
+                light[i] = full * self._vessel_light(acquisition, t, fields)
         if "brightfield" in channels:
             cover = np.minimum(bodies[-1], 1.5)
             relief = ndimage.gaussian_filter(cover, (0, 1, 1)) - ndimage.gaussian_filter(cover, (0, 3, 3))
             light[channels.index("brightfield")] = imaging.electrons["brightfield"] * (1.0 + 0.35 * relief)
         if self.history.tissue.has_scaffold:
-            self._add_scaffold(light, acquisition, t, channels)
+            self._add_scaffold(light, fields, channels)
         return light
 
-    def _vessel_light(self, acquisition: Acquisition, t: int) -> Float32:
+    def _vessel_light(self, acquisition: Acquisition, t: int, fields: _Fields) -> Float32:
         """CD31 stain: bright walls, and in 2D the walls above and below the lumen."""
         starts, ends, radii = self.history.vessels.pieces()
         flat = self.scenario.imaging.shape[0] == 1
@@ -165,16 +171,14 @@ class Renderer:
         tube_distance(moved[0], moved[1], radii * float(acquisition.scale[t]), self.spacing, np.zeros(3), 9.0, distance)
         wall = np.exp(-0.5 * ((distance + 1.0) / 1.5) ** 2)
         lumen = np.clip(0.5 - distance / 1.5, 0.0, 1.0) * (0.5 if flat else 0.06)
-        texture = self._warp(self.history.tissue.texture, acquisition, t)
-        return np.maximum(wall, lumen) * np.clip(texture, 0.6, 1.5)
+        return np.maximum(wall, lumen) * np.clip(fields.texture, 0.6, 1.5)
 
-    def _add_scaffold(self, light: Float32, acquisition: Acquisition, t: int, channels: tuple[str, ...]) -> None:
+    def _add_scaffold(self, light: Float32, fields: _Fields, channels: tuple[str, ...]) -> None:
         """Shadow on what lies in and beside the scaffold, then the scaffold's own light."""
-        imaging, tissue = self.scenario.imaging, self.history.tissue
-        distance = self._warp(tissue.scaffold, acquisition, t)
+        imaging, distance = self.scenario.imaging, fields.scaffold
         solid = np.clip(0.5 - distance / 2.0, 0.0, 1.0)
         shadow = 1.0 - imaging.scaffold_shadow * np.clip(0.7 - distance / 16.0, 0.0, 1.0)
-        texture = np.clip(0.2 + 0.8 * self._warp(tissue.texture, acquisition, t), 0.4, 1.5)
+        texture = np.clip(0.2 + 0.8 * fields.texture, 0.4, 1.5)
         glow = imaging.electrons["scaffold"] * solid * texture * (0.75 + 0.25 * np.exp(distance / 6.0 * (distance < 0)))
         for i, name in enumerate(channels):
             if name == "scaffold":
@@ -185,15 +189,14 @@ class Renderer:
                 light[i] *= shadow
                 light[i] += SCAFFOLD_GLOW * glow
 
-    def _background(self, acquisition: Acquisition, t: int) -> Float32:
+    def _background(self, fields: _Fields) -> Float32:
         """Medium and autofluorescent tissue, (Z, Y, X)."""
-        imaging, tissue = self.scenario.imaging, self.history.tissue
-        inside = np.clip(0.5 + self._warp(tissue.inside, acquisition, t) / 10.0, 0.0, 1.0)
-        texture = self._warp(tissue.texture, acquisition, t)
-        return (imaging.background_electrons + imaging.autofluorescence_electrons * inside * texture).astype(np.float32)
+        imaging = self.scenario.imaging
+        inside = np.clip(0.5 + fields.inside / 10.0, 0.0, 1.0) * fields.texture
+        return (imaging.background_electrons + imaging.autofluorescence_electrons * inside).astype(np.float32)
 
     def _bubble(self, rng: np.random.Generator) -> Float32:
-        """A gas bubble: dim disc with a bright rim, as a factor (Y, X)."""
+        """Return the factor (Y, X) of a gas bubble: dim disc with a bright rim."""
         ny, nx = self.scenario.imaging.shape[1:]
         cy, cx, radius = rng.uniform(0.2, 0.8) * ny, rng.uniform(0.2, 0.8) * nx, rng.uniform(0.12, 0.22) * min(ny, nx)
         r = np.hypot(np.arange(ny)[:, None] - cy, np.arange(nx)[None, :] - cx)

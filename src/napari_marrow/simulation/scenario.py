@@ -67,12 +67,12 @@ class Kinetics:
     erythroid_cycle_mean_h: float = 23.3
     erythroid_cycle_sd_h: float = 4.8
     sister_correlation: float = 0.7
-    commitment_per_h: tuple[float, ...] = (0.006, 0.035, 0.05)
+    commitment_per_h: tuple[float, ...] = (0.002, 0.02, 0.03)
     lineage_weights: tuple[float, float, float] = (0.5, 0.2, 0.3)
-    onset_per_h: tuple[float, ...] = (0.0, 0.05, 0.08, 0.15)
+    onset_per_h: tuple[float, ...] = (0.0, 0.03, 0.06, 0.12)
     latest_onset: int = 3
-    mature_divisions: tuple[int, int, int] = (3, 1, 2)
-    death_per_h: tuple[float, float, float] = (0.002, 0.002, 0.006)
+    mature_divisions: tuple[int, int, int] = (4, 1, 4)
+    death_per_h: tuple[float, float, float] = (0.002, 0.002, 0.004)
     mature_at_start: float = 0.07
     marker_rise_h: float = 5.0
     capacity_per_mm2: float = float("inf")
@@ -107,8 +107,8 @@ class Motion:
     speed_um_per_h: float = 30.0
     persistence_h: float = 0.1
     mature_speed_ratio: float = 0.8
-    cohesion_per_h: float = 0.1
-    packing: float = 1.25
+    cohesion_per_h: float = 0.3
+    packing: float = 1.1
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Geometry:
 
     radius_um: float = 150.0
     depth_um: float = 0.0
-    founders_per_mm2: float = 230.0
+    founders_per_mm2: float = 220.0
     cell_diameter_um: float = 11.0
     nucleus_ratio: float = 0.82
     vessel_density: float = 8.0

@@ -140,9 +140,7 @@ def _smooth_noise(shape: tuple[int, int, int], sigma: tuple[float, ...], rng: np
     return (field - field.mean()) / field.std()
 
 
-def _scaffold(
-    geometry: Geometry, depth: Float32, shape: tuple[int, int, int], rng: np.random.Generator
-) -> Float32:
+def _scaffold(geometry: Geometry, depth: Float32, shape: tuple[int, int, int], rng: np.random.Generator) -> Float32:
     """Signed distance to a thresholded random field whose solid share inside the outline is 1 - porosity."""
     far = np.full(shape, 1e3, np.float32)
     if geometry.porosity >= 1.0:
@@ -161,6 +159,7 @@ def _scaffold(
 def _stroma(shape: tuple[int, int, int], rng: np.random.Generator) -> Float32:
     """Cloudy and fibrous texture of mean about 1."""
     clouds = _smooth_noise(shape, (10, 14, 14), rng)
-    fibres = np.abs(_smooth_noise(shape, (1, 1.2, 9), rng)) + np.abs(_smooth_noise(shape, (1, 9, 1.2), rng))
-    texture = 1.0 + 0.22 * clouds + 0.14 * (fibres - fibres.mean())
+    # Zero lines of a smooth field wander like reticular fibres.
+    fibres = np.exp(-((_smooth_noise(shape, (3, 5, 5), rng) / 0.18) ** 2))
+    texture = 1.0 + 0.2 * clouds + 0.3 * (fibres - fibres.mean())
     return np.clip(texture, 0.25, None).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -162,7 +163,7 @@ class _Network:
         ends: list[tuple[int, int]] = []
         for line, radius, marks in zip(self.lines, self.radii, cuts, strict=True):
             order = sorted(marks)
-            for a, b in zip(order, order[1:], strict=False):
+            for a, b in pairwise(order):
                 numbers = [places.setdefault(tuple(np.round(line[k], 6)), len(places)) for k in (a, b)]
                 paths.append(line[a : b + 1])
                 radii.append(radius)

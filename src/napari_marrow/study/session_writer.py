@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +47,7 @@ class SessionPlan:
     source_file: str
     source_indices: tuple[int, ...]
     flags: tuple[str, ...]
+    source_digest: str = ""
 
     def check(self) -> None:
         """Refuse what cannot be, before any memory or disk is taken.
@@ -103,7 +103,7 @@ class SessionWriter:
     release : callable
         Gives the study's lock back.
     withdraw : callable
-        Takes the session out of the plate's metadata again.
+        Removes the session again.
     """
 
     def __init__(
@@ -192,11 +192,7 @@ class SessionWriter:
         """Remove everything that was written: the study is as if the session had never been begun."""
         self._open = False
         try:
-            shutil.rmtree(self.path, ignore_errors=True)
             self._withdraw(self.plan)
-            for folder in (self.path.parent, self.path.parent.parent, self.path.parent.parent.parent):
-                with suppress(OSError):
-                    folder.rmdir()
         finally:
             self._end()
 
@@ -266,5 +262,6 @@ class SessionWriter:
             "time_s": list(plan.time_s),
             "stage_um": stage,
             "source_file": plan.source_file,
+            "source_digest": plan.source_digest,
             "plan": plan.digest(),
         }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from napari_marrow.errors import CorruptDataError, SettingsError, StudyError, TableError
 from napari_marrow.study import ome, tables
 from napari_marrow.study.channel import Channel, as_channels
-from napari_marrow.study.durable import ZARR, read_document, write_document
+from napari_marrow.study.durable import ZARR, read_document, storing, write_document
 from napari_marrow.study.naming import (
     check_session,
     image_path,
@@ -65,6 +67,7 @@ def plan(
     source_file: str,
     source_indices: Sequence[int] | None,
     flags: Sequence[str] | None,
+    source_digest: str,
 ) -> SessionPlan:
     """Return the arguments of `Study.add_session` in their stored form."""
     split_position(position)
@@ -89,6 +92,7 @@ def plan(
         stage=_stage_of_frames(stage, len(seconds)),
         source_file=_bare_name(source_file),
         source_indices=tuple(range(len(seconds)) if source_indices is None else (int(i) for i in source_indices)),
+        source_digest=printable(source_digest),
         flags=("",) * len(seconds) if flags is None else tuple(printable(f) for f in flags),
     )
 
@@ -161,16 +165,29 @@ def publish(root: Path, images: Path, name: str, done: SessionPlan) -> None:
     tables.commit(root, "frames", FRAMES_KEY, unit, frame_rows(done), extra)
 
 
-def withdraw(root: Path, images: Path, name: str, gone: SessionPlan) -> None:
-    """Take a session out of the plate's metadata again, where it got that far."""
-    have = [s for s in listed(root) if s != (gone.position, gone.session)]
-    row, column, _ = split_position(gone.position)
+def withdraw(images: Path, name: str, have: list[tuple[str, int]], position: str) -> None:
+    """Write the plate's metadata again after a session of the position is gone; `have` is what is left."""
+    row, column, _ = split_position(position)
     if have:
         if (images / row / column / "zarr.json").is_file():
-            _write_plate(images, name, have, gone.position, {})
-    elif (images / "zarr.json").is_file():
+            _write_plate(images, name, have, position, {})
+    else:
         for folder in (images / row / column, images / row, images):
             (folder / "zarr.json").unlink(missing_ok=True)
+
+
+def remove(root: Path, images: Path, name: str, position: str, session: int) -> None:
+    """Remove a session, finished or not: its record first, so that it never counts while half of it is gone."""
+    record = record_file(root, position, session)
+    image = images / image_path(position, session)
+    with storing(image):
+        record.unlink(missing_ok=True)
+        have = [s for s in listed(root) if s != (position, session)]
+        shutil.rmtree(image, ignore_errors=True)
+        withdraw(images, name, have, position)
+    for folder in (record.parent, record.parent.parent, image.parent, image.parent.parent, images):
+        with suppress(OSError):  # folders that are not empty stay
+            folder.rmdir()
 
 
 def _acquisition(done: SessionPlan) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class Study:
         t0 = self._document()["t0"]
         return None if t0 is None else str(t0)
 
-    def set_t0(self, t0: str) -> None:
+    def set_t0(self, t0: str | None) -> None:
         """Set time zero of a study that has no sessions yet.
 
         Raises
@@ -204,7 +204,7 @@ class Study:
         """
         if self.positions:
             raise StudyError(f"The study '{self.path}' has sessions whose times count from its t0: it cannot change.")
-        self._update(t0=_utc(t0))
+        self._update(t0=None if t0 is None else _utc(t0))
 
     @property
     def layout(self) -> pd.DataFrame:
@@ -256,6 +256,7 @@ class Study:
         source_file: str = "",
         source_indices: Sequence[int] | None = None,
         flags: Sequence[str] | None = None,
+        source_digest: str = "",
     ) -> SessionWriter:
         """Begin a session, or go on with one that was interrupted.
 
@@ -285,6 +286,8 @@ class Study:
             Number of each time point in that file; 0..T-1 by default.
         flags : sequence of str, optional
             Quality flags per frame, comma separated.
+        source_digest : str
+            Fingerprint of the source, to recognise it when it is imported again.
 
         Returns
         -------
@@ -303,7 +306,7 @@ class Study:
         plan = sessions.plan(
             position, session, channels=channels, spacing=spacing, shape=shape, dtype=dtype, start_h=start_h,
             time_s=time_s, name=name, utc=utc, stage=stage, source_file=source_file, source_indices=source_indices,
-            flags=flags,
+            flags=flags, source_digest=source_digest,
         )  # fmt: skip
         plan.check()
         if self.has_session(plan.position, plan.session):
@@ -314,7 +317,9 @@ class Study:
                 self._image_folder(plan.position, plan.session),
                 plan,
                 publish=lambda done: sessions.publish(self.path, self.path / IMAGES, self.name, done),
-                withdraw=lambda gone: sessions.withdraw(self.path, self.path / IMAGES, self.name, gone),
+                withdraw=lambda gone: sessions.remove(
+                    self.path, self.path / IMAGES, self.name, gone.position, gone.session
+                ),
                 release=self._lock.release,
             )
         except BaseException:
@@ -337,6 +342,15 @@ class Study:
             have = ", ".join(f"{p} session {s}" for p, s in sessions.listed(self.path)[:8]) or "none"
             raise StudyError(f"The study '{self.path}' has no session {session} of '{position}'. It has: {have}.")
         return SessionImage(self._image_folder(position, session))
+
+    def remove_session(self, position: str, session: int) -> None:
+        """Take a session out of the study and delete its images and labels, finished or not.
+
+        Tables that were computed from it stay until the recipe is run again.
+        """
+        self._check_writable()
+        with self.write_lock():
+            sessions.remove(self.path, self.path / IMAGES, self.name, position, check_session(session))
 
     def set_flags(self, position: str, session: int, flags: Sequence[str]) -> None:
         """Replace the quality flags of a session's frames, one string per frame."""

@@ -55,7 +55,8 @@ class _Check:
     """One pass over a study: a list of jobs, each of which explains one or more files."""
 
     def __init__(self, study: Study) -> None:
-        self.study, self.root = study, study.path
+        self.root = study.path
+        self.active: dict[str, Any] = {"active": {}, "active_tables": {}}
         self.images = self.root / "images.ome.zarr"
         self.problems: list[Problem] = []
         self.known: set[Path] = set()
@@ -122,7 +123,8 @@ class _Check:
     # --- areas
 
     def plan(self) -> None:
-        self.document(self.root / "study.json", PLAIN, "study")
+        document = self.document(self.root / "study.json", PLAIN, "study")
+        self.active = document or self.active
         if (self.root / "runs").is_dir():
             for path in sorted((self.root / "runs").glob("*.json")):
                 self.document(path, PLAIN, "runs")
@@ -175,7 +177,7 @@ class _Check:
             self.plan_labels(folder / "labels", _n_levels(document))
 
     def plan_labels(self, parent: Path, n_levels: int) -> None:
-        active = set(self.study.active.values())
+        active = set(self.active["active"].values())
         document = self.document(parent / "zarr.json", ZARR, "labels")
         listed = set(document["attributes"]["ome"]["labels"]) if document else set()
         present = {entry.name for entry in parent.iterdir() if entry.is_dir()}
@@ -197,7 +199,7 @@ class _Check:
 
     def plan_manifest(self, table: str, key: str, found: set[Path]) -> None:
         folder = tables.table_folder(self.root, table, key)
-        active = self.study.active_tables.get(table) == key
+        active = self.active["active_tables"].get(table) == key
         if not active and not (folder / tables.MANIFEST).is_file():
             return
         document = self.document(folder / tables.MANIFEST, PLAIN, "tables")
@@ -244,8 +246,6 @@ def verify(study: Study, *, progress: Progress = no_progress, cancel: CancelToke
 
     Raises
     ------
-    CorruptDataError
-        If study.json itself is damaged: nothing else can be told then.
     Cancelled
         If it was cancelled.
     """

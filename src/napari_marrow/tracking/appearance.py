@@ -44,7 +44,8 @@ class AppearanceModel:
             change = target - chains.past[i, f]
             core = log_normal(change, self.shift[case, f], self.width[case, f]) + np.log(1 - self.tail_weight[f])
             tail = log_normal(change, self.shift[case, f], self.tail_width[f]) + np.log(self.tail_weight[f])
-            ratio = np.logaddexp(core, tail) - self.background(target, f)
+            with np.errstate(invalid="ignore"):  # a missing measurement stays NaN
+                ratio = np.logaddexp(core, tail) - self.background(target, f)
             out += np.where(np.isnan(change), 0.0, ratio)
         return out
 

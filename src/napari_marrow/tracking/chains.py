@@ -44,7 +44,7 @@ class Chains:
     future_count: Ints
 
 
-def build_chains(detections: Detections, i: Ints, j: Ints) -> Chains:
+def build_chains(detections: Detections, i: Ints, j: Ints, *, causal: bool = False) -> Chains:
     """Follow the links i -> j (no divisions among them) from every detection.
 
     Parameters
@@ -52,6 +52,8 @@ def build_chains(detections: Detections, i: Ints, j: Ints) -> Chains:
     detections : Detections
     i, j : (e,) int64
         Every source and every target at most once.
+    causal : bool
+        Leave the future out, as if nothing after a detection were known yet.
 
     Returns
     -------
@@ -67,6 +69,10 @@ def build_chains(detections: Detections, i: Ints, j: Ints) -> Chains:
     velocity_in[j] = velocity_out[i] = step / duration[:, None]
     square_in, square_out = np.full(n, np.nan), np.full(n, np.nan)
     square_in[j] = square_out[i] = (step**2).sum(1) / duration
+    if causal:
+        following[:] = -1
+        velocity_out[:] = 0.0
+        square_out[:] = np.nan
     back, ahead = _window(previous), _window(following)
     return Chains(
         previous, following, velocity_in, velocity_out, _sums(square_in, back), _sums(square_out, ahead),

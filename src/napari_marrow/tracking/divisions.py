@@ -133,7 +133,7 @@ def propose(detections: Detections, tree: FrameTree, model: DivisionModel, k: in
     keep = (middle <= 3.5 * model.middle) & (np.abs(apart - model.apart) <= 3.5 * model.apart_width)
     if detections.size_column >= 0 and len(triples):
         size = detections.features[:, detections.size_column]
-        total = np.logaddexp(size[triples.first], size[triples.second]) - size[triples.mother]
+        total = log_sum(size[triples.first], size[triples.second]) - size[triples.mother]
         keep &= ~(np.abs(total - 0.1) > 0.8) & ~(np.abs(size[triples.first] - size[triples.second]) > 0.9)
     return triples.take(keep)
 
@@ -215,10 +215,16 @@ def shell_floor(apart: float, d: int) -> float:
     return 2 * np.pi * r if d == 2 else 4 * np.pi * r**2
 
 
+def log_sum(a: Floats, b: Floats) -> Floats:
+    """Log of the sum of two sizes given by their logs, NaN where one is missing."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.logaddexp(a, b))
+
+
 def _tailed(x: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
-    return np.asarray(
-        np.logaddexp(np.log(1 - _TAIL) + log_normal(x, mean, sd), np.log(_TAIL) + log_normal(x, mean, 3 * np.asarray(sd)))
-    )
+    narrow, wide = log_normal(x, mean, sd), log_normal(x, mean, 3 * np.asarray(sd))
+    with np.errstate(invalid="ignore"):  # a missing measurement stays NaN
+        return np.asarray(np.logaddexp(np.log(1 - _TAIL) + narrow, np.log(_TAIL) + wide))
 
 
 def _size_terms(
@@ -228,7 +234,7 @@ def _size_terms(
     i, j, k = triples.mother, triples.first, triples.second
     f = detections.size_column
     size = detections.features[:, f]
-    total = np.logaddexp(chains.future[j, f], chains.future[k, f]) - chains.past[i, f]
+    total = log_sum(chains.future[j, f], chains.future[k, f]) - chains.past[i, f]
     unlike = size[j] - size[k]
     jump = size[i] - chains.past[i, f]
     width = np.where(chains.past_count[i] > 1, model.size_width, 2 * model.size_width)
@@ -281,7 +287,7 @@ def fit_divisions(
     )
     f = detections.size_column
     if f >= 0:
-        total = np.logaddexp(chains.future[j, f], chains.future[k, f]) - chains.past[i, f]
+        total = log_sum(chains.future[j, f], chains.future[k, f]) - chains.past[i, f]
         unlike = detections.features[j, f] - detections.features[k, f]
         total, unlike = total[~np.isnan(total)], unlike[~np.isnan(unlike)]
         if len(total) >= 5 and len(unlike) >= 5:

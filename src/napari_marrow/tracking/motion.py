@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from napari_marrow.tracking.points import Detections, Floats, Ints
 _COMPONENTS = 3
 _SAMPLE = 40_000
 _LOW_SPEED, _HIGH_SPEED = 0.4, 2.5
+_JUMP_WIDTH = 0.3  # of the distance to the third neighbour
+_JUMP_LIMIT = 0.8
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class MotionModel:
         Mean squared step per unit of time.
     exponent : float
         Growth of the variance with time (1: Brownian).
+    spacing : (n,) float64
+        Distance to the third neighbour of every detection.
+    jump : float
+        Chance of a jump on the scale of the spacing: where cells lie far apart a long step is no other cell.
     """
 
     crowding: Ints
@@ -45,12 +51,18 @@ class MotionModel:
     scale: Floats = field(default_factory=lambda: np.ones((1, 4)))
     speed: Floats = field(default_factory=lambda: np.full(1, np.nan))
     exponent: float = 1.0
+    spacing: Floats = field(default_factory=lambda: np.ones(1))
+    jump: float = 0.004
 
     def reach(self, duration: float = 1.0) -> float:
         """Radius within which a link can pay after so many frame intervals."""
         widest = float((self.sigma[:, -1] * np.where(self.weight[:, -1] > 1e-4, 1, 0)).max())
         middle = float(self.sigma[:, 1].max())
         return float(max(4.0 * widest, 5.0 * middle) * max(duration, 1.0) ** (0.5 * self.exponent))
+
+    def limit(self, i: Ints, duration: Floats) -> Floats:
+        """Largest distance from the expected position at which a detection is looked for."""
+        return np.maximum(self.reach() * duration ** (0.5 * max(self.exponent, 0.5)), _JUMP_LIMIT * self.spacing[i])
 
     def case(self, chains: Chains, i: Ints, j: Ints) -> Ints:
         """Which velocities are known: 0 none, 1 the source's, 2 the target's, 3 both."""
@@ -83,11 +95,12 @@ class MotionModel:
         d = residual.shape[1]
         r2 = (residual**2).sum(1)
         c = self.crowding[i]
-        out = np.full(len(i), -np.inf)
+        v = (_JUMP_WIDTH * self.spacing[i]) ** 2
+        out = np.log(self.jump) - r2 / (2 * v) - 0.5 * d * np.log(2 * np.pi * v)
         for q in range(_COMPONENTS):
             s2 = (self.sigma[c, q] * spread) ** 2
             with np.errstate(divide="ignore"):
-                term = np.log(self.weight[c, q]) - r2 / (2 * s2) - 0.5 * d * np.log(2 * np.pi * s2)
+                term = np.log((1 - self.jump) * self.weight[c, q]) - r2 / (2 * s2) - 0.5 * d * np.log(2 * np.pi * s2)
             out = np.logaddexp(out, term)
         return out
 
@@ -138,7 +151,7 @@ def fit_mixture(r2: Floats, d: int) -> tuple[Floats, Floats]:
 def first_motion(detections: Detections, r2: Floats, spacing: Floats) -> MotionModel:
     """Motion model of displacement alone, from the squared lengths of the first links."""
     sigma, weight = fit_mixture(r2, detections.ndim)
-    return MotionModel(np.zeros(detections.n, np.int64), sigma[None], weight[None])
+    return MotionModel(np.zeros(detections.n, np.int64), sigma[None], weight[None], spacing=spacing)
 
 
 def fit_motion(
@@ -170,7 +183,7 @@ def fit_motion(
     speed = np.ones(classes)
     a, b, scale = np.zeros((classes, 4)), np.zeros((classes, 4)), np.ones((classes, 4))
     sigma, weight = np.ones((classes, _COMPONENTS)), np.ones((classes, _COMPONENTS)) / _COMPONENTS
-    model = MotionModel(crowding, sigma, weight, a, b, scale, speed, _exponent(detections, chains))
+    model = MotionModel(crowding, sigma, weight, a, b, scale, speed, _exponent(detections, chains), spacing)
     case = model.case(chains, i, j)
     for c in range(classes):
         mine = crowding[i] == c
@@ -191,7 +204,18 @@ def fit_motion(
             if part.sum() >= 50:
                 scale[c, q] = np.clip(np.sqrt(np.median(r2[part]) / max(np.median(r2[mine]), 1e-300)), 0.5, 2.0)
         sigma[c], weight[c] = fit_mixture(r2[mine] / scale[c, case[mine]] ** 2, d)
-    return model
+    return replace(model, jump=_jumps(model, residual, i, model.spread(chains, i, j, duration)))
+
+
+def _jumps(model: MotionModel, residual: Floats, i: Ints, spread: Floats) -> float:
+    """Share of jumps among the links."""
+    steps = replace(model, jump=1e-12).log_density(residual, i, spread)
+    jumps = replace(model, jump=1 - 1e-12).log_density(residual, i, spread)
+    share = model.jump
+    for _ in range(15):
+        odds = np.log(share / (1 - share)) + jumps - steps
+        share = float(np.clip(np.mean(1 / (1 + np.exp(-np.clip(odds, -50, 50)))), 0.002, 0.05))
+    return share
 
 
 def _regress(

@@ -18,7 +18,7 @@ class TrackingSettings:
     candidates : int
         Nearest detections of the next frame that compete for a cell (2 to 20).
     rounds : int
-        Rounds of learning and solving (1 to 8).
+        Rounds of learning and solving (1 to 8); in the first half only the past of a cell counts.
     divisions : bool
         Whether cells may divide.
     second_order : bool
@@ -35,7 +35,7 @@ class TrackingSettings:
 
     max_gap: int = 3
     candidates: int = 6
-    rounds: int = 3
+    rounds: int = 4
     divisions: bool = True
     second_order: bool = True
     appearance: bool = True

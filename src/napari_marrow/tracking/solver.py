@@ -27,7 +27,6 @@ from napari_marrow.tracking.points import Detections, Floats, Ints, local_spacin
 from napari_marrow.tracking.rates import Rates, first_rates, fit_rates
 from napari_marrow.tracking.settings import TrackingSettings
 
-
 @dataclass(frozen=True)
 class Links:
     """Candidate links: source, target, frames between them, gain over leaving both open."""
@@ -64,13 +63,18 @@ class Solution:
 
 @dataclass
 class Learner:
-    """State of the learning; every round replaces the parts it learns anew."""
+    """State of the learning; every round replaces the parts it learns anew.
+
+    `chains` is what links are scored with, `full` what divisions are scored with: in rounds that look at the past only they
+    differ.
+    """
 
     detections: Detections
     settings: TrackingSettings
     spacing: Floats
     density: Floats
     chains: Chains
+    full: Chains
     motion: MotionModel
     rates: Rates
     appearance: AppearanceModel | None = None
@@ -99,8 +103,9 @@ class Learner:
         parts = []
         x, frame, time = self.detections.xyz, self.detections.frame, self.detections.time
         longest = _longest(time, max_gap)
-        reach = self.settings.search_radius or self.motion.reach()
-        widest = max(reach * max(1.0, longest) ** 0.5, self.motion.reach(longest))
+        fixed = self.settings.search_radius
+        every = np.arange(self.detections.n)
+        widest = fixed or float(self.motion.limit(every, np.full(len(every), max(1.0, longest))).max(initial=0.0))
         tree = FrameTree(self.detections, widest)
         for gap in range(1, max_gap + 1):
             if gap >= self.detections.n_frames:
@@ -109,7 +114,7 @@ class Learner:
             predicted = x + self.motion.ahead(self.chains, duration)
             k = self.settings.candidates if gap == 1 else max(self.settings.candidates - 2, 2)
             i, j, distance = tree.pairs(gap, k, predicted)
-            limit = reach * np.maximum(duration[i], 1.0) ** (0.5 * max(self.motion.exponent, 0.5))
+            limit = np.full(len(i), fixed) if fixed else self.motion.limit(i, np.maximum(duration[i], 1.0))
             i, j = i[distance <= limit], j[distance <= limit]
             base = self.rates.link_gain(i, j, gap)
             parts.append(Links(i, j, np.full(len(i), gap), self.log_ratio(i, j) + base))
@@ -122,7 +127,7 @@ class Learner:
         """Gain of divisions over leaving the mother and both daughters open."""
         assert self.division is not None
         ratio = division_log_ratio(
-            self.detections, self.chains, triples, self.division, self.density, self.appearance, self.life, self.change
+            self.detections, self.full, triples, self.division, self.density, self.appearance, self.life, self.change
         )
         return ratio + self.rates.division_gain(triples, self.division.rate)
 
@@ -140,11 +145,11 @@ def _longest(time: Floats, gap: int) -> float:
 
 
 def start(detections: Detections, settings: TrackingSettings) -> Learner:
-    """Learn displacements from mutual nearest neighbours, then from assignments on displacement alone."""
+    """Learn displacements from mutual nearest neighbours, then displacement and appearance from assignments."""
     spacing, density = local_spacing(detections)
     i, j, distance = _mutual_neighbours(detections)
     motion = first_motion(detections, distance**2, spacing)
-    learner = Learner(detections, settings, spacing, density, no_chains(detections), motion, first_rates(detections))
+    learner = Learner(detections, settings, spacing, density, no_chains(detections), no_chains(detections), motion, first_rates(detections))
     for _ in range(3):
         links = learner.candidate_links(1)
         chosen = assign(detections.n, links.i, links.j, links.gain)
@@ -152,7 +157,9 @@ def start(detections: Detections, settings: TrackingSettings) -> Learner:
         if len(i) == 0:
             break
         learner.motion = fit_motion(detections, learner.chains, i, j, spacing, second_order=False)
-    _learn(learner, i, j)
+        if detections.features.shape[1]:
+            learner.appearance = fit_appearance(detections.features, learner.chains, i, j)
+    _learn(learner, i, j, causal=settings.rounds >= 2)
     return learner
 
 
@@ -169,10 +176,11 @@ def _mutual_neighbours(detections: Detections) -> tuple[Ints, Ints, Floats]:
     return i[mutual], j[mutual], distance[mutual]
 
 
-def _learn(learner: Learner, i: Ints, j: Ints) -> None:
+def _learn(learner: Learner, i: Ints, j: Ints, *, causal: bool = False) -> None:
     """Refit everything but divisions from links (no division edges among them)."""
     detections, settings = learner.detections, learner.settings
-    learner.chains = build_chains(detections, i, j)
+    learner.full = build_chains(detections, i, j)
+    learner.chains = build_chains(detections, i, j, causal=True) if causal else learner.full
     one = detections.frame[j] - detections.frame[i] == 1
     if not one.any():
         return
@@ -181,8 +189,8 @@ def _learn(learner: Learner, i: Ints, j: Ints) -> None:
     )
     if detections.features.shape[1]:
         learner.appearance = fit_appearance(detections.features, learner.chains, i[one], j[one])
-    learner.life = lives(detections, learner.chains)
-    learner.change = onset_change(detections, learner.chains)
+    learner.life = lives(detections, learner.full)
+    learner.change = onset_change(detections, learner.full)
 
 
 def _contact_distance(learner: Learner) -> float:
@@ -227,7 +235,8 @@ def solve(
     for done in range(settings.rounds):
         cancel.raise_if_cancelled()
         progress(done + 1, total, "linking")
-        solution = _round(learner)
+        # Rounds that know the past only come first: two swaps in a row vouch for each other once the future counts as well.
+        solution = _round(learner, causal=done + 1 < settings.rounds // 2)
     assert solution is not None
     cancel.raise_if_cancelled()
     progress(total - 1, total, "late daughters")
@@ -236,8 +245,8 @@ def solve(
     return solution, learner
 
 
-def _round(learner: Learner) -> Solution:
-    """One forward pass over all frames, then everything learned anew."""
+def _round(learner: Learner, *, causal: bool) -> Solution:
+    """One forward pass over all frames, then everything learned anew (`causal`: for a round that looks at the past only)."""
     detections, settings = learner.detections, learner.settings
     links = learner.candidate_links(settings.max_gap)
     triples, gain = no_triples(), np.zeros(0)
@@ -254,12 +263,12 @@ def _round(learner: Learner) -> Solution:
     i, j, divisions = links.i[chosen], links.j[chosen], triples.take(divided)
     none = no_triples()
     solution = Solution(i, j, divisions, none, links, triples, gain, np.zeros(0))
-    _learn(learner, i, j)
+    _learn(learner, i, j, causal=causal)
     learner.rates = fit_rates(detections, i, j, divisions, learner.motion)
     if learner.division is not None:
         rate = np.clip((len(divisions) + 1) / max(detections.n, 1), 2e-4, 0.05)
         learner.division = fit_divisions(
-            detections, learner.chains, divisions, learner.division, learner.life, learner.change
+            detections, learner.full, divisions, learner.division, learner.life, learner.change
         ).with_rate(float(rate))
     return solution
 
@@ -268,7 +277,7 @@ def _late_daughters(learner: Learner, solution: Solution) -> Solution:
     """Give open starts to mothers whose first daughter is linked already: in the same frame or a frame later."""
     if learner.division is None:
         return solution
-    detections, chains = learner.detections, learner.chains
+    detections, chains = learner.detections, learner.full
     taken = np.zeros(detections.n, bool)
     for part in (solution.divisions.first, solution.divisions.second, solution.j):
         taken[part] = True

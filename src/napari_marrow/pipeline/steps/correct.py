@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.pipeline.recipe import CorrectSection, Recipe
-from napari_marrow.pipeline.step import BaseStep, Context, Counts, Unit
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MAX_FRAMES = 24
 """Frames that the illumination of a channel is estimated from, at most."""
 
 
-class CorrectStep(BaseStep):
+class CorrectStep(Step):
     """Estimate the illumination of each channel and session from the frames of all positions."""
 
     name = "correct"
@@ -138,7 +138,7 @@ class CorrectedSession:
         self.image = study.image(position, session)
         self.channels = [channel.name for channel in self.image.channels]
         table = study.table("corrections", context.keys["correct"], unit={"session": session})
-        self._rows = {row["channel"]: row for row in table[table["position"] == position].to_dict("records")}
+        self._rows = {str(row["channel"]): row for _, row in table[table["position"] == position].iterrows()}
         self._shadings: dict[str, Shading | None] = {}
 
     def read(self, t: int, channel: str | None = None) -> npt.NDArray[np.float32]:
@@ -156,7 +156,7 @@ class CorrectedSession:
             return volume.astype(np.float32)
         return imaging.correct(volume, shading=self._shading(channel, row), gain=float(row["factors"][t]))
 
-    def _shading(self, channel: str, row: dict[str, Any]) -> Shading | None:
+    def _shading(self, channel: str, row: pd.Series) -> Shading | None:
         from napari_marrow.imaging import Shading
 
         if channel not in self._shadings:

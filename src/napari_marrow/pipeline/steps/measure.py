@@ -9,7 +9,7 @@ import pandas as pd
 
 from napari_marrow.imaging import Transform
 from napari_marrow.pipeline.recipe import Recipe
-from napari_marrow.pipeline.step import BaseStep, Context, Counts, Unit
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.pipeline.steps.segment import SegmentStep, _corrected
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import CELLS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_marrow.study import Study
 
 
-class MeasureStep(BaseStep):
+class MeasureStep(Step):
     """Measure the cells of each frame."""
 
     name = "measure"
@@ -62,4 +62,4 @@ def _transform(study: Study, unit: Unit, context: Context) -> Transform:
             "transforms", context.keys["register"], unit={"position": unit.position, "session": unit.session}
         )
         _transforms[name] = table.set_index("t")
-    return Transform.from_row(_transforms[name].loc[unit.t].to_dict())
+    return Transform.from_row(_transforms[name].loc[[unit.t]].iloc[0])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_marrow.pipeline.recipe import Recipe
-from napari_marrow.pipeline.step import BaseStep, Context, Counts, Unit, session_units
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
 
 
-class QualityStep(BaseStep):
+class QualityStep(Step):
     """Flag frames that are blank, out of focus, saturated, repeated, late, or follow a change of medium."""
 
     name = "quality"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_marrow.imaging import DriftTracker, Transform, register_sessions
 from napari_marrow.pipeline.recipe import Recipe
-from napari_marrow.pipeline.step import BaseStep, Context, Counts, Unit, session_units
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.pipeline.steps.correct import CorrectedSession
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import TRANSFORMS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_marrow.study import Study
 
 
-class RegisterStep(BaseStep):
+class RegisterStep(Step):
     """Estimate drift within a session and the remounting between sessions; pixels are never resampled."""
 
     name = "register"
@@ -69,12 +69,12 @@ class RegisterStep(BaseStep):
         found = register_sessions(
             _plane(before, int(last["t"]), channel),
             _plane(session, 0, channel),
-            spacing=tuple(session.image.spacing[1:]),
+            spacing=session.image.spacing[1:],
             kind=section.between_sessions,
             max_shift_um=section.max_shift_um,
             max_angle_deg=section.max_angle_deg,
         )
-        onto_first = Transform.from_row(last.to_dict())
+        onto_first = Transform.from_row(last)
         if not found.accepted:
             # nothing is known about the remounting: keep the earlier frame and refuse identity over the gap
             return Transform(onto_first.matrix, onto_first.shift, onto_first.kind, accepted=False)
@@ -106,7 +106,7 @@ def _drift(session: CorrectedSession, recipe: Recipe, cancel: CancelToken) -> li
         return [Transform() for _ in range(frames)]
     channel = _common_channel(recipe.registration.channels, session.channels, session.channels)
     assert channel is not None  # a session has at least one channel
-    tracker = DriftTracker(spacing=tuple(session.image.spacing[1:]))
+    tracker = DriftTracker(spacing=session.image.spacing[1:])
     drift = []
     for t in range(frames):
         cancel.raise_if_cancelled()

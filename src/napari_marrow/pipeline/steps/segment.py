@@ -9,7 +9,7 @@ import pandas as pd
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.pipeline.recipe import Recipe
-from napari_marrow.pipeline.step import BaseStep, Context, Counts, Unit, frame_units
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit, frame_units
 from napari_marrow.pipeline.steps.correct import CorrectedSession
 from napari_marrow.progress import CancelToken
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_marrow.study import SessionImage, Study
 
 
-class SegmentStep(BaseStep):
+class SegmentStep(Step):
     """Label the cells of each frame."""
 
     name = "segment"
@@ -30,7 +30,7 @@ class SegmentStep(BaseStep):
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `segment` with the checksum of the network's weights."""
         section = recipe.segment
-        return {**section.model_dump(mode="json"), "weights": _segmenter(section.model, section.precision).sha256}
+        return {**section.model_dump(mode="json"), "weights": _segmenter(section.model, section.precision).card.sha256}
 
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return one unit per frame of the sessions that show what is to be segmented."""
@@ -130,5 +130,5 @@ def _session_diameter(study: Study, position: str, session: int, context: Contex
         volume = corrected.read(int(corrected.image.shape[0]) // 2, channel)
         section = context.recipe.segment
         segmenter = _segmenter(section.model, section.precision)
-        _diameters[name] = segmenter.estimate_diameter(volume.max(axis=0))
+        _diameters[name] = segmenter.segment(volume.max(axis=0), spacing=corrected.image.spacing[1:]).diameter
     return _diameters[name]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_marrow.pipeline.recipe import Recipe
-from napari_marrow.pipeline.step import BaseStep, Context, Counts, Unit, session_units
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import TRACK_EDGES, TRACK_NODES, TRACKS
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_marrow.study import Study
 
 
-class TrackStep(BaseStep):
+class TrackStep(Step):
     """Link the cells of each session with more than one frame."""
 
     name = "track"
@@ -66,7 +66,7 @@ class TrackStep(BaseStep):
         }
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
-        """Number the tracks over the whole study and summarise each."""
+        """Give every track a number of its own in the whole study, and summarise each."""
         from napari_marrow.tracking import summarise_tracks
 
         key = context.keys[self.name]

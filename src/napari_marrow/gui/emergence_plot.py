@@ -1,0 +1,96 @@
+"""The emergence plot: when how many cells have shown each lineage's marker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyqtgraph as pg
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_marrow.gui.emergence import Curve, as_steps, conditions, emergence_curves
+from napari_marrow.gui.plot_style import empty_note, styled_plot
+
+_PENS = {
+    "solid": Qt.PenStyle.SolidLine,
+    "dash": Qt.PenStyle.DashLine,
+    "dot": Qt.PenStyle.DotLine,
+    "dashdot": Qt.PenStyle.DashDotLine,
+}
+_ALL = "every condition"
+
+
+class EmergencePlot(QWidget):
+    """Cumulative incidence by lineage and condition, with 95 % bands.
+
+    Attributes
+    ----------
+    curves : list of Curve
+        What is drawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curves: list[Curve] = []
+        self._table: pd.DataFrame | None = None
+        self._condition = QComboBox()
+        self._condition.setToolTip("Condition that is drawn.")
+        self._condition.currentTextChanged.connect(self._draw)
+        self._plot = styled_plot("time since the start of observation (h)", "cumulative incidence")
+        self._legend = self._plot.addLegend(offset=(8, 8), labelTextSize="9pt")
+        self._note = empty_note("Run the recipe: the emergence of each lineage is drawn here.")
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Show"))
+        row.addWidget(self._condition, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._note, 1)
+        layout.addWidget(self._plot, 1)
+        self.set_table(None)
+
+    def set_table(self, table: pd.DataFrame | None) -> None:
+        """Draw a table `emergence`; None or an empty one leaves a note instead of axes.
+
+        Parameters
+        ----------
+        table : DataFrame or None
+        """
+        self._table = table if table is not None and len(table) else None
+        chosen = self._condition.currentText()
+        self._condition.blockSignals(True)
+        self._condition.clear()
+        if self._table is not None:
+            self._condition.addItems([_ALL, *conditions(self._table)])
+            self._condition.setCurrentIndex(max(0, self._condition.findText(chosen)))
+        self._condition.blockSignals(False)
+        self._draw()
+
+    def _draw(self, *_: Any) -> None:
+        self._plot.clear()
+        self._legend.clear()
+        chosen = self._condition.currentText()
+        self.curves = [] if self._table is None else emergence_curves(self._table, None if chosen == _ALL else chosen)
+        self._note.setVisible(not self.curves)
+        self._plot.setVisible(bool(self.curves))
+        self._condition.setEnabled(bool(self.curves))
+        several = len({curve.condition for curve in self.curves}) > 1
+        for curve in self.curves:
+            self._add(curve, f"{curve.lineage}, {curve.condition}" if several else curve.lineage)
+        if self.curves:
+            top = max(float(np.nanmax(np.concatenate([c.value, c.high]))) for c in self.curves)
+            self._plot.setYRange(0, min(1.0, max(top * 1.05, 0.05)), padding=0)
+
+    def _add(self, curve: Curve, name: str) -> None:
+        time, value, low, high = as_steps(curve.time_h, curve.value, curve.low, curve.high)
+        if curve.has_band:
+            colour = pg.mkColor(curve.colour)
+            colour.setAlpha(45)
+            edges = [pg.PlotCurveItem(time, np.nan_to_num(edge), pen=None) for edge in (low, high)]
+            for edge in edges:
+                self._plot.addItem(edge)
+            self._plot.addItem(pg.FillBetweenItem(*edges, brush=colour))
+        pen = pg.mkPen(curve.colour, width=2, style=_PENS[curve.dash])
+        self._plot.plot(time, value, pen=pen, name=name)

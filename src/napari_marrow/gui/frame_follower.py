@@ -1,0 +1,74 @@
+"""What follows the time slider: the features of the current frame's cells, and the true time over the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+if TYPE_CHECKING:
+    import napari
+
+
+class FrameFollower:
+    """Keeps features and clock of a viewer at the current frame, for every layer that came from a study.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self._viewer = ref(viewer)  # the viewer's events do not keep this object, nor this object the viewer
+        viewer.dims.events.current_step.connect(self.update)
+        viewer.layers.events.inserted.connect(self.update)
+        viewer.layers.events.removed.connect(self.update)
+        self.update()
+
+    def update(self, event: Any = None) -> None:
+        """Swap in what belongs to the current frame."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        step = viewer.dims.current_step
+        t = int(step[0]) if len(step) else 0
+        text = ""
+        for layer in viewer.layers:
+            about = layer.metadata.get("marrow")
+            if not isinstance(about, dict):
+                continue
+            if about["role"] == "cells" and about["features"] is not None:
+                layer.features = about["features"].at(t)
+            if not text and "times_h" in about and layer.ndim == viewer.dims.ndim:
+                text = clock(about, t)
+        overlay = viewer.text_overlay
+        overlay.text = text
+        overlay.visible = bool(text)
+
+
+def clock(about: dict[str, Any], t: int) -> str:
+    """Return the place and time of a frame: position, session, frame, hours and day of culture.
+
+    Parameters
+    ----------
+    about : dict
+        A layer's ``metadata["marrow"]``.
+    t : int
+        Frame; outside of the session the nearest one is told.
+    """
+    times = about["times_h"]
+    t = min(max(t, 0), len(times) - 1)
+    hours = float(times[t])
+    return (
+        f"{about['position']}  session {about['session']}  frame {t + 1} of {len(times)}\n"
+        f"{hours:.1f} h, day {hours / 24:.1f} of culture"
+    )
+
+
+_followers: WeakKeyDictionary[Any, FrameFollower] = WeakKeyDictionary()
+
+
+def follow(viewer: napari.Viewer) -> FrameFollower:
+    """Return the follower of a viewer, made where there is none."""
+    if viewer not in _followers:
+        _followers[viewer] = FrameFollower(viewer)
+    return _followers[viewer]

@@ -1,0 +1,85 @@
+"""A plain layer as frames in time with a physical pixel size. Knows no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_marrow.errors import InputFileError
+
+_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFrames:
+    """The pixels of a layer, frame by frame.
+
+    Attributes
+    ----------
+    data : array-like
+        (Y, X), (Z, Y, X), (T, Y, X) or (T, Z, Y, X), full resolution.
+    name : str
+        The layer's.
+    timed : bool
+        Whether the first axis is time.
+    spacing : tuple of float
+        Pixel size along the axes of a frame, in the layer's units.
+    transform : dict
+        Arguments that put another layer in the same place of the world.
+    """
+
+    data: Any
+    name: str
+    timed: bool
+    spacing: tuple[float, ...]
+    transform: dict[str, Any]
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0]) if self.timed else 1
+
+    def frame(self, t: int) -> npt.NDArray[Any]:
+        """Return frame `t`: (Y, X) or (Z, Y, X)."""
+        return np.asarray(self.data[t] if self.timed else self.data)
+
+    def volume(self, t: int) -> npt.NDArray[Any]:
+        """Return frame `t` as (Z, Y, X)."""
+        frame = self.frame(t)
+        return frame[np.newaxis] if frame.ndim == 2 else frame
+
+    def volume_spacing(self) -> tuple[float, float, float]:
+        """Return the pixel size (z, y, x); z is 1 for a plane."""
+        dz, dy, dx = (1.0, *self.spacing)[-3:]
+        return (dz, dy, dx)
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return (self.frame(t) for t in range(len(self)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all pixels."""
+        return tuple(int(n) for n in self.data.shape)
+
+
+def layer_frames(layer: Any) -> LayerFrames:
+    """Return the frames of an image or labels layer.
+
+    The first of three axes is time unless it is called ``z``; of four axes the first is time, the second z.
+
+    Raises
+    ------
+    InputFileError
+        If the layer is no grey image or labels of two to four axes.
+    """
+    data = layer.data[0] if layer.multiscale else layer.data
+    if getattr(layer, "rgb", False):
+        raise InputFileError(f"'{layer.name}' is a colour picture: split it into channels (Layers > Data > Split RGB).")
+    if not 2 <= data.ndim <= 4:
+        raise InputFileError(f"'{layer.name}' has {data.ndim} axes: pick a layer of (t, z,) y and x.")
+    axes = [str(label).strip().lower() for label in layer.axis_labels]
+    timed = data.ndim == 4 or (data.ndim == 3 and axes[0] != "z")
+    spacing = tuple(abs(float(s)) for s in layer.scale[1 if timed else 0 :])
+    return LayerFrames(data, layer.name, timed, spacing, {name: getattr(layer, name) for name in _TRANSFORM})

@@ -1,0 +1,133 @@
+"""The pedigree plot: division trees over time; a click leads to the cell in the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyqtgraph as pg
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_marrow.gui.palette import GREY, LINEAGE_COLOURS
+from napari_marrow.gui.pedigree import Branch, clones, lay_out
+from napari_marrow.gui.plot_style import empty_note, styled_plot
+
+_LARGEST = 6
+
+
+class PedigreePlot(QWidget):
+    """Clones of the session on display.
+
+    Signals
+    -------
+    picked : (int, float)
+        Track and time (h) that were clicked.
+
+    Attributes
+    ----------
+    branches : list of Branch
+        What is drawn.
+    """
+
+    picked = Signal(int, float)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches: list[Branch] = []
+        self._tracks: pd.DataFrame | None = None
+        self._onsets: pd.DataFrame | None = None
+        self._clone = QComboBox()
+        self._clone.setToolTip("Clone that is drawn; click a line to go to that cell and time in the image.")
+        self._clone.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._clone.currentIndexChanged.connect(self._draw)
+        self._plot = styled_plot("time (h)", "")
+        self._plot.getAxis("left").setTicks([])
+        self._plot.setMouseEnabled(x=True, y=True)
+        self._plot.scene().sigMouseClicked.connect(self._on_click)
+        self._note = empty_note("Run the recipe: the pedigrees of this session are drawn here.")
+        self._now = pg.InfiniteLine(angle=90, pen=pg.mkPen(GREY, style=Qt.PenStyle.DotLine))
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Show"))
+        row.addWidget(self._clone, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._note, 1)
+        layout.addWidget(self._plot, 1)
+        layout.addWidget(_legend())
+        self.set_tables(None, None)
+
+    def set_tables(self, tracks: pd.DataFrame | None, onsets: pd.DataFrame | None) -> None:
+        """Draw the pedigrees of one session.
+
+        Parameters
+        ----------
+        tracks, onsets : DataFrame or None
+            Rows of the session.
+        """
+        self._tracks = tracks if tracks is not None and len(tracks) else None
+        self._onsets = onsets
+        self._clone.blockSignals(True)
+        self._clone.clear()
+        if self._tracks is not None:
+            found = clones(self._tracks)
+            largest = [clone.founder for clone in found[:_LARGEST]]
+            self._clone.addItem(f"the {len(largest)} largest clones", largest)
+            for clone in found[:200]:
+                self._clone.addItem(str(clone), [clone.founder])
+        self._clone.blockSignals(False)
+        self._draw()
+
+    def set_time(self, time_h: float) -> None:
+        """Move the line that marks the frame on display."""
+        self._now.setValue(time_h)
+
+    def branch_at(self, time_h: float, y: float) -> Branch | None:
+        """Return the branch nearest to a place in the plot, None where none is within half a line."""
+        if not self.branches:
+            return None
+        inside = [b for b in self.branches if b.start_h - 1e-9 <= time_h <= b.end_h + 1e-9 and abs(b.y - y) <= 0.5]
+        return min(inside, key=lambda b: abs(b.y - y), default=None)
+
+    def _draw(self, *_: Any) -> None:
+        self._plot.clear()
+        founders = self._clone.currentData() or []
+        self.branches = [] if self._tracks is None else lay_out(self._tracks, self._onsets, founders)
+        self._note.setVisible(not self.branches)
+        self._plot.setVisible(bool(self.branches))
+        self._clone.setEnabled(bool(self.branches))
+        if not self.branches:
+            return
+        for colour, xy in _strokes(self.branches).items():
+            self._plot.plot(xy[:, 0], xy[:, 1], connect="pairs", pen=pg.mkPen(colour, width=2))
+        ends = [(b.end_h, b.y) for b in self.branches if b.fate == "death"]
+        if ends:
+            self._plot.plot(*np.transpose(ends), pen=None, symbol="x", symbolSize=8, symbolBrush=GREY, symbolPen=GREY)
+        self._plot.addItem(self._now, ignoreBounds=True)
+        self._plot.enableAutoRange()
+
+    def _on_click(self, event: Any) -> None:
+        place = self._plot.getPlotItem().vb.mapSceneToView(event.scenePos())
+        branch = self.branch_at(place.x(), place.y())
+        if branch is not None:
+            self.picked.emit(branch.track_id, float(place.x()))
+
+
+def _strokes(branches: list[Branch]) -> dict[str, Any]:
+    """Return, per colour, the end points of all lines, two rows each: three items draw any number of cells."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for b in branches:
+        change = min(max(b.onset_h, b.start_h), b.end_h)
+        first = b.colour if b.onset_h <= b.start_h else GREY
+        lines.setdefault(GREY, []).extend([(b.start_h, b.y), (change, b.y)])
+        lines.setdefault(b.colour, []).extend([(change, b.y), (b.end_h, b.y)])
+        if np.isfinite(b.mother_y):
+            lines.setdefault(first, []).extend([(b.start_h, b.mother_y), (b.start_h, b.y)])
+    return {colour: np.array(points) for colour, points in lines.items()}
+
+
+def _legend() -> QLabel:
+    items = [*LINEAGE_COLOURS.items(), ("no marker", GREY)]
+    return QLabel("&nbsp; ".join(f'<span style="color:{colour}">▬</span> {name}' for name, colour in items))

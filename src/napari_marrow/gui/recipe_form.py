@@ -1,0 +1,142 @@
+"""The recipe as a form: a collapsible section per step, an editor per parameter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_marrow.errors import MarrowError
+from napari_marrow.gui.editors import Editor, make_editor
+from napari_marrow.gui.recipe_fields import FormSection, form_sections
+from napari_marrow.pipeline.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
+
+
+class RecipeForm(QWidget):
+    """Shows and edits a recipe.
+
+    Signals
+    -------
+    changed
+        Some parameter was changed.
+    refused : str
+        A file could not be read or written; the sentence says why.
+    """
+
+    changed = Signal()
+    refused = Signal(str)
+
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        super().__init__()
+        self._editors: dict[tuple[str, str], Editor] = {}
+        sections = QWidget()
+        column = QVBoxLayout(sections)
+        column.setContentsMargins(0, 0, 6, 0)
+        column.setSpacing(2)
+        for section in form_sections():
+            column.addWidget(self._section(section))
+        column.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidget(sections)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.addLayout(self._buttons())
+        layout.addWidget(scroll, 1)
+        self.set_recipe(recipe or Recipe())
+
+    def recipe(self) -> Recipe:
+        """Return the recipe that is shown.
+
+        Raises
+        ------
+        RecipeError
+            If a value does not fit; the sentence names it.
+        """
+        content: dict[str, Any] = {}
+        for (section, name), editor in self._editors.items():
+            target = content.setdefault(section, {}) if section else content
+            target[name] = editor.value()
+        return parse_recipe(content, source="form")
+
+    def set_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe."""
+        for (section, name), editor in self._editors.items():
+            editor.set_value(getattr(getattr(recipe, section) if section else recipe, name))
+
+    def editor(self, section: str, name: str) -> Editor:
+        """Return the editor of a parameter."""
+        return self._editors[section, name]
+
+    def load(self, path: Path | str) -> None:
+        """Show a recipe file; what cannot be read is refused with a sentence and changes nothing."""
+        try:
+            self.set_recipe(load_recipe(path))
+        except MarrowError as error:
+            self.refused.emit(str(error))
+
+    def save(self, path: Path | str) -> None:
+        """Write the shown recipe as the YAML that `marrow run --recipe` takes."""
+        try:
+            Path(path).write_text(dump_recipe(self.recipe()), encoding="utf-8")
+        except (MarrowError, OSError) as error:
+            self.refused.emit(f"The recipe was not saved: {error}.".replace("..", "."))
+
+    def _section(self, section: FormSection) -> QCollapsible:
+        collapsible = QCollapsible(section.title)
+        collapsible.setDuration(120)
+        collapsible.setToolTip(section.description)
+        collapsible.layout().setContentsMargins(0, 0, 0, 0)
+        content = QWidget()
+        form = QFormLayout(content)
+        form.setContentsMargins(8, 0, 0, 4)
+        form.setVerticalSpacing(3)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for field in section.fields:
+            editor = make_editor(field)
+            editor.changed.connect(self.changed)
+            self._editors[field.section, field.name] = editor
+            label = QLabel(field.label)
+            label.setToolTip(field.tooltip)
+            form.addRow(label, editor)
+        collapsible.addWidget(content)
+        return collapsible
+
+    def _buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        for text, tip, action in (
+            ("Load...", "Load a recipe file (YAML).", self._ask_load),
+            ("Save...", "Save the recipe as the file that `marrow run --recipe` takes.", self._ask_save),
+            ("Defaults", "Show every default again.", lambda: self.set_recipe(Recipe())),
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(action)
+            row.addWidget(button)
+        return row
+
+    def _ask_load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load a recipe", "", "Recipes (*.yaml *.yml)")
+        if path:
+            self.load(path)
+
+    def _ask_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save the recipe", "recipe.yaml", "Recipes (*.yaml *.yml)")
+        if path:
+            self.save(path)

@@ -1,0 +1,274 @@
+"""The dock "Marrow study": open a study, run a recipe on it, look at what came out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
+
+import napari
+import pandas as pd
+from qtpy.QtCore import QUrl, Signal
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
+
+from napari_marrow.errors import MarrowError
+from napari_marrow.gui.emergence_plot import EmergencePlot
+from napari_marrow.gui.job import Job, Work
+from napari_marrow.gui.pedigree_plot import PedigreePlot
+from napari_marrow.gui.place_picker import PlacePicker
+from napari_marrow.gui.recipe_form import RecipeForm
+from napari_marrow.gui.run_panel import RunPanel
+from napari_marrow.gui.sentences import sentence
+from napari_marrow.gui.session_view import SessionView, study_of
+from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
+
+if TYPE_CHECKING:
+    from napari_marrow.pipeline.engine import RunSummary
+
+_KEPT = "Cancelled. What is finished is kept: press Run to continue from there."
+
+
+class StudyDock(QWidget):
+    """One study in one viewer.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+
+    Signals
+    -------
+    loaded
+        A session is on display with what the study holds of it.
+    """
+
+    loaded = Signal()
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self.view = SessionView(napari_viewer)
+        self.contents: Contents | None = None
+        self.results = Results()
+        self._loading: Job | None = None
+        self._wanted: tuple[Path, tuple[str, int] | None] | None = None
+        self._served: tuple[Path, tuple[str, int] | None] | None = None
+        self.picker = PlacePicker()
+        self.form = RecipeForm()
+        self.runner = RunPanel()
+        self.emergence = EmergencePlot()
+        self.pedigree = PedigreePlot()
+        self.report_button = QPushButton("Open report")
+        self.report_button.setToolTip("Open the report's page in the web browser.")
+        self.report_button.setEnabled(False)
+        self._lay_out()
+        self._connect()
+        self._adopt_open_study()
+
+    def _lay_out(self) -> None:
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self.form, "Recipe")
+        self.tabs.addTab(self.emergence, "Emergence")
+        self.tabs.addTab(self.pedigree, "Pedigree")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(6)
+        layout.addWidget(self.picker)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.runner)
+        layout.addWidget(self.report_button)
+        self.setMinimumWidth(330)
+
+    def _connect(self) -> None:
+        self.picker.sample_asked.connect(self.open_sample)
+        self.picker.study_asked.connect(self._ask_study)
+        self.picker.picked.connect(self.show_place)
+        self.runner.run_asked.connect(self.run_recipe)
+        self.runner.failed.connect(self._complain)
+        self.runner.busy_changed.connect(self.picker.set_busy)
+        self.form.refused.connect(self._complain)
+        self.pedigree.picked.connect(self.go_to)
+        self.report_button.clicked.connect(self.open_report)
+        self._viewer.dims.events.current_step.connect(self._on_frame)
+        self._viewer.layers.events.inserted.connect(self._on_inserted)
+        # the dock may be closed, or the window with it, during a run: the run ends at its next tile
+        self.destroyed.connect(partial(_let_go, self._viewer, self.runner, ref(self)))
+
+    # --- opening
+
+    def open_sample(self) -> Job:
+        """Open the tutorial study, after making it if this is the first time."""
+        from napari_marrow.gui.sample import make_sample
+
+        job = self.runner.start(make_sample, name="Making the sample", if_cancelled="Cancelled.")
+        job.succeeded.connect(self.open_study)
+        return job
+
+    def open_study(self, path: Path | str, place: tuple[str, int] | None = None) -> None:
+        """Read a study beside the window and show a session of it; what is no study is refused with a sentence.
+
+        Parameters
+        ----------
+        path : path
+            The ``*.marrow`` folder.
+        place : (str, int), optional
+            Position and session; by default the first position's longest session.
+        """
+        self._wanted = (Path(path), place)
+        if self._loading is None:
+            self._load()
+
+    def show_place(self, position: str, session: int) -> None:
+        """Show another session of the open study; of several asked for in a row the last one wins."""
+        if self.contents is not None:
+            self.open_study(self.contents.path, (position, session))
+
+    def _load(self) -> None:
+        assert self._wanted is not None
+        wanted = self._wanted
+        job = Job(lambda progress, cancel: read_all(*wanted), name="reading")
+        self._loading = job
+        job.succeeded.connect(self._on_loaded)
+        job.failed.connect(self._on_load_failed)
+        job.ended.connect(self._on_load_ended)
+        self._served = wanted
+        job.start()
+
+    def _on_loaded(self, loaded: Loaded) -> None:
+        if self._served is not self._wanted:
+            return
+        shown = loaded.layers
+        if self.contents is None or self.contents.path != loaded.contents.path:
+            self.runner.say(f"{len(loaded.contents.places)} sessions of {len(loaded.contents.positions())} positions.")
+        self.contents, self.results = loaded.contents, loaded.results
+        self.picker.set_contents(loaded.contents, shown.position, shown.session)
+        self.runner.allow_run(True)
+        self.report_button.setEnabled(loaded.contents.report is not None)
+        self.view.show(shown)
+        self.emergence.set_table(loaded.results.emergence)
+        place = (shown.position, shown.session)
+        self.pedigree.set_tables(_of_session(loaded.results.tracks, *place), _of_session(loaded.results.onsets, *place))
+        self._on_frame()
+        self.loaded.emit()
+
+    def _on_load_failed(self, error: BaseException) -> None:
+        if self._served is self._wanted:
+            self._complain(sentence(error))
+
+    def _on_load_ended(self) -> None:
+        self._loading = None
+        if self._served is not self._wanted:
+            self._load()
+
+    def _adopt_open_study(self) -> None:
+        for layer in self._viewer.layers:
+            about = layer.metadata.get("marrow")
+            if study_of(layer) is not None:
+                self.open_study(about["study"], (about["position"], about["session"]))
+                return
+
+    def _on_inserted(self, event: Any) -> None:
+        """Take over a study that came in through napari's own Open or Sample menu."""
+        study = study_of(event.value)
+        if study is not None and not self.runner.busy and (self.contents is None or str(self.contents.path) != study):
+            about = event.value.metadata["marrow"]
+            self.open_study(study, (about["position"], about["session"]))
+
+    def _ask_study(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a study (a *.marrow folder)")
+        if path:
+            self.open_study(path)
+
+    # --- running
+
+    def run_recipe(self) -> Job | None:
+        """Run the shown recipe on the study, beside the window."""
+        from napari_marrow.pipeline import run
+
+        if self.contents is None or self.runner.busy:
+            return None
+        try:
+            recipe = self.form.recipe()
+        except MarrowError as error:
+            self._complain(sentence(error))
+            return None
+        path = self.contents.path
+        work: Work = lambda progress, cancel: run(path, recipe, progress=progress, cancel=cancel)  # noqa: E731
+        job = self.runner.start(work, name="Run", if_cancelled=_KEPT)
+        job.succeeded.connect(self._on_run)
+        job.stopped.connect(self._refresh)
+        job.failed.connect(self._refresh)
+        return job
+
+    def _on_run(self, summary: RunSummary) -> None:
+        counts = {name: value for step in summary.steps for name, value in step.counts.items()}
+        told = ", ".join(
+            f"{counts[name]:g} {name}" for name in ("cells", "tracks", "divisions", "colonies") if name in counts
+        )
+        self.runner.say(f"Finished in {summary.seconds:.0f} s{': ' + told if told else ''}.")
+        self.runner.status.setToolTip("\n".join(summary.notes))
+        self.tabs.setCurrentWidget(self.emergence)
+        self._refresh()
+
+    def _refresh(self, *_: Any) -> None:
+        """Show what the study holds now."""
+        place = self.picker.place()
+        if place is not None:
+            self.show_place(*place)
+
+    # --- looking
+
+    def go_to(self, track_id: int, time_h: float) -> None:
+        """Go to a cell: its frame, its place in the middle, its label chosen.
+
+        Parameters
+        ----------
+        track_id : int
+        time_h : float
+            Hours since t0; the nearest frame in which the track was seen is shown.
+        """
+        tracks, cells = self.view.layer("tracks"), self.view.layer("cells")
+        if tracks is None:
+            return
+        rows = tracks.data[tracks.data[:, 0] == track_id]
+        times = tracks.metadata["marrow"]["times_h"]
+        if not len(rows):
+            return
+        row = min(rows, key=lambda r: abs(times[int(r[1])] - time_h))
+        self._viewer.dims.set_current_step(0, int(row[1]))
+        self._viewer.camera.center = (0.0, float(row[-2]), float(row[-1]))
+        if cells is not None:
+            cells.selected_label = track_id
+
+    def open_report(self) -> None:
+        """Open the report in the web browser."""
+        if self.contents is not None and self.contents.report is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.contents.report.resolve())))
+
+    def _on_frame(self, *_: Any) -> None:
+        for layer in self.view.layers():
+            times = layer.metadata["marrow"]["times_h"]
+            t = min(int(self._viewer.dims.current_step[0]), len(times) - 1)
+            self.pedigree.set_time(float(times[t]))
+            return
+
+    def _complain(self, text: str) -> None:
+        from napari.utils.notifications import show_error
+
+        self.runner.say(text)
+        show_error(text)
+
+
+def _of_session(table: pd.DataFrame | None, position: str, session: int) -> pd.DataFrame | None:
+    return None if table is None else table[(table["position"] == position) & (table["session"] == session)]
+
+
+def _let_go(viewer: napari.Viewer, runner: RunPanel, dock: ReferenceType[StudyDock]) -> None:
+    """Cancel a run, and hear of the viewer's events no longer."""
+    if runner.job is not None:
+        runner.job.cancel()
+    alive = dock()
+    if alive is not None:
+        viewer.dims.events.current_step.disconnect(alive._on_frame)
+        viewer.layers.events.inserted.disconnect(alive._on_inserted)

@@ -1,0 +1,79 @@
+"""Niche: where cells live relative to vessels, scaffold and each other, against null models, in 2D and 3D.
+
+`measure_niche` measures one frame; the functions behind it stand alone. Arrays and tables in, arrays and tables out; lengths in µm,
+spacing per axis everywhere.
+"""
+
+from napari_marrow.niche.attraction import Attraction, local_density, relabelled_cross_l, uniform_cross_l
+from napari_marrow.niche.compartments import SelectionIndex, assign_compartments, selection_index
+from napari_marrow.niche.distances import distance_to_points, edge_distance, read_at, signed_distance, surface_distance
+from napari_marrow.niche.edge_correction import (
+    DistanceSummary,
+    hanisch_cdf,
+    kaplan_meier_cdf,
+    reduced_sample_cdf,
+    summarise_distances,
+)
+from napari_marrow.niche.enrichment import Enrichment, neighbour_pairs, neighbourhood_enrichment
+from napari_marrow.niche.envelopes import GlobalEnvelope, global_envelope
+from napari_marrow.niche.null_models import monte_carlo_p, permutations, quantile_strata, relabel, uniform_positions
+from napari_marrow.niche.orientation import Orientation, isotropic_band, orientation_tensor
+from napari_marrow.niche.point_patterns import (
+    NearestFunctions,
+    PairFunctions,
+    SetCovariance,
+    cross_k,
+    nearest_functions,
+    set_covariance,
+)
+from napari_marrow.niche.proximity import ProximityEffect, proximity_effect
+from napari_marrow.niche.settings import NicheSettings
+from napari_marrow.niche.summary import NicheResult, measure_niche
+from napari_marrow.niche.vessels import VesselGraph, VesselSettings, vessel_graph
+
+__all__ = [
+    "Attraction",
+    "DistanceSummary",
+    "Enrichment",
+    "GlobalEnvelope",
+    "NearestFunctions",
+    "NicheResult",
+    "NicheSettings",
+    "Orientation",
+    "PairFunctions",
+    "ProximityEffect",
+    "SelectionIndex",
+    "SetCovariance",
+    "VesselGraph",
+    "VesselSettings",
+    "assign_compartments",
+    "cross_k",
+    "distance_to_points",
+    "edge_distance",
+    "global_envelope",
+    "hanisch_cdf",
+    "isotropic_band",
+    "kaplan_meier_cdf",
+    "local_density",
+    "measure_niche",
+    "monte_carlo_p",
+    "nearest_functions",
+    "neighbour_pairs",
+    "neighbourhood_enrichment",
+    "orientation_tensor",
+    "permutations",
+    "proximity_effect",
+    "quantile_strata",
+    "read_at",
+    "reduced_sample_cdf",
+    "relabel",
+    "relabelled_cross_l",
+    "selection_index",
+    "set_covariance",
+    "signed_distance",
+    "summarise_distances",
+    "surface_distance",
+    "uniform_cross_l",
+    "uniform_positions",
+    "vessel_graph",
+]

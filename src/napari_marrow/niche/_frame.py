@@ -1,0 +1,218 @@
+"""One frame made ready: checked, in 2D or 3D, with its distance fields read at the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_marrow.errors import SettingsError, TableError
+from napari_marrow.niche.attraction import local_density
+from napari_marrow.niche.distances import Field, edge_distance, read_at, signed_distance
+from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_spacing, inside, measure_of
+from napari_marrow.niche.null_models import quantile_strata
+from napari_marrow.niche.settings import NicheSettings
+
+_AXES = ("z", "y", "x")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure with what is read from it.
+
+    `window` is where it would have been seen (W and itself), `field` the signed distance, `depth` the distance to the window's
+    edge, `distance` and `edge` both at the cells (µm, NaN outside the image).
+    """
+
+    mask: BoolArray
+    window: BoolArray
+    field: Field
+    depth: Field
+    distance: FloatArray
+    edge: FloatArray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Cells, structures and tissue of one frame; arrays (Y, X) in 2D, (Z, Y, X) in 3D; lengths in native µm."""
+
+    labels: npt.NDArray[np.int64]
+    points: FloatArray
+    in_tissue: BoolArray
+    classes: dict[str, BoolArray]
+    strata: npt.NDArray[np.int64] | None
+    structures: dict[str, Structure]
+    tissue: BoolArray
+    spacing: tuple[float, ...]
+
+    @property
+    def ndim(self) -> int:
+        """2 or 3."""
+        return self.tissue.ndim
+
+    @property
+    def measure(self) -> float:
+        """|W| in µm² or µm³."""
+        return measure_of(self.tissue, self.spacing)
+
+    @property
+    def pool(self) -> BoolArray:
+        """Positions over which labels are shuffled, in the tissue."""
+        return self.classes.get("all", np.ones(len(self.points), dtype=bool)) & self.in_tissue
+
+    @property
+    def per_measure(self) -> str:
+        """Unit of numbers per tissue."""
+        return "1/mm²" if self.ndim == 2 else "1/mm³"
+
+    @property
+    def number_factor(self) -> float:
+        """Makes 1/µm^d a number per mm^d."""
+        return 1e6 if self.ndim == 2 else 1e9
+
+    def per_cell(self, settings: NicheSettings) -> pd.DataFrame:
+        """Return one row per cell with its distances and surroundings."""
+        columns: dict[str, npt.NDArray[np.generic]] = {"label": self.labels}
+        for name, structure in self.structures.items():
+            columns[f"distance_{name}"] = np.where(np.isfinite(structure.distance), structure.distance, np.nan)
+        columns["edge_distance"] = read_at(edge_distance(self.tissue, self.spacing), self.points, self.spacing)
+        columns["in_tissue"] = self.in_tissue
+        columns["local_density"] = local_density(
+            self.points, self.tissue, self.spacing, radius=settings.density_radius
+        )
+        return pd.DataFrame(columns)
+
+
+@dataclass
+class Rows:
+    """Rows of the result tables as they are measured."""
+
+    metrics: list[dict[str, object]] = field(default_factory=list)
+    curves: list[pd.DataFrame] = field(default_factory=list)
+    vessels: list[pd.DataFrame] = field(default_factory=list)
+
+    def add(
+        self,
+        metric: str,
+        subject: str,
+        value: float,
+        unit: str,
+        *,
+        low: float = float("nan"),
+        high: float = float("nan"),
+        null_mean: float = float("nan"),
+        p_value: float = float("nan"),
+        note: str = "",
+    ) -> None:
+        """Add a metric; a NaN value must come with a note."""
+        if not np.isfinite(value) and not note:
+            note = "cannot be computed from this frame"
+        self.metrics.append(
+            {
+                "metric": metric, "subject": subject, "value": float(value) if np.isfinite(value) else float("nan"),
+                "low": low, "high": high, "null_mean": null_mean, "p_value": p_value, "unit": unit, "note": note,
+            }
+        )  # fmt: skip
+
+    def add_curve(
+        self,
+        curve: str,
+        subject: str,
+        r: FloatArray,
+        observed: FloatArray,
+        null_mean: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+    ) -> None:
+        """Add a curve, unless nothing of it is known."""
+        if np.isnan(observed).all():
+            return
+        self.curves.append(
+            pd.DataFrame(
+                {
+                    "curve": curve, "subject": subject, "r": r, "observed": observed, "null_mean": null_mean,
+                    "low": low, "high": high,
+                }
+            )
+        )  # fmt: skip
+
+
+def prepare(
+    cells: pd.DataFrame,
+    classes: Mapping[str, npt.ArrayLike],
+    structures: Mapping[str, npt.ArrayLike],
+    tissue: npt.ArrayLike,
+    spacing: Sequence[float],
+    settings: NicheSettings,
+) -> Frame:
+    """Check the input of `measure_niche` and read the distance fields at the cells."""
+    whole, sampling, flat = _plane_or_volume(as_mask(tissue, "tissue mask"), spacing)
+    scale = np.asarray([settings.shrinkage_z, settings.shrinkage_xy, settings.shrinkage_xy])[3 - whole.ndim :]
+    native = tuple(float(s) for s in np.asarray(sampling) / scale)
+    masks = {name: _matching(name, mask, whole, flat) for name, mask in structures.items()}
+    window = whole.copy()
+    for name in settings.solid:
+        if name in masks:
+            window &= ~masks[name]
+    points = _points(cells, whole.ndim) / scale
+    named = {name: _matching_class(name, value, len(points)) for name, value in classes.items()}
+    strata = None
+    if settings.strata_column is not None:
+        if settings.strata_column not in cells.columns:
+            raise TableError(f"The cell table has no column '{settings.strata_column}' to make strata from.")
+        strata = quantile_strata(cells[settings.strata_column].to_numpy(dtype=np.float64), settings.n_strata)
+    return Frame(
+        labels=cells["label"].to_numpy(dtype=np.int64) if "label" in cells.columns else np.arange(1, len(cells) + 1),
+        points=points,
+        in_tissue=inside(points, window, native),
+        classes=named,
+        strata=strata,
+        structures={name: _structure(mask, window, points, native) for name, mask in masks.items()},
+        tissue=window,
+        spacing=native,
+    )
+
+
+def _plane_or_volume(tissue: BoolArray, spacing: Sequence[float]) -> tuple[BoolArray, tuple[float, ...], bool]:
+    """Take the single plane out of a stack of one; its z spacing, often unknown, then plays no part."""
+    if tissue.ndim == 3 and tissue.shape[0] == 1:
+        given = tuple(spacing)
+        return tissue[0], as_spacing(given[-2:] if len(given) == 3 else given, 2), True
+    return tissue, as_spacing(spacing, tissue.ndim), False
+
+
+def _matching(name: str, mask: npt.ArrayLike, tissue: BoolArray, flat: bool) -> BoolArray:
+    array = as_mask(mask, f"structure '{name}'")
+    if flat and array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.shape != tissue.shape:
+        raise SettingsError(f"Structure '{name}' has shape {array.shape}, the tissue mask {tissue.shape}.")
+    return array
+
+
+def _matching_class(name: str, value: npt.ArrayLike, n: int) -> BoolArray:
+    array = np.asarray(value, dtype=bool)
+    if array.shape != (n,):
+        raise SettingsError(f"Class '{name}' has shape {array.shape} for {n} cells: give one truth value per cell.")
+    return array
+
+
+def _points(cells: pd.DataFrame, ndim: int) -> FloatArray:
+    axes = list(_AXES[3 - ndim :])
+    missing = [axis for axis in axes if axis not in cells.columns]
+    if missing:
+        raise TableError(f"The cell table lacks the coordinate column(s) {', '.join(missing)}: it has {list(cells.columns)}.")
+    return np.ascontiguousarray(cells[axes].to_numpy(dtype=np.float64).reshape(-1, ndim))
+
+
+def _structure(mask: BoolArray, tissue: BoolArray, points: FloatArray, spacing: tuple[float, ...]) -> Structure:
+    # In the window of a structure its own voxels count: the scaffold is no tissue, but where it is, it is seen.
+    window = tissue | mask
+    signed = signed_distance(mask, spacing)
+    depth = edge_distance(window, spacing)
+    return Structure(
+        mask, window, signed, depth, read_at(signed, points, spacing), read_at(depth, points, spacing)
+    )

@@ -1,0 +1,202 @@
+"""Cross L between classes of cells with its null band: re-labelling, or uniform placement for all cells with themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_marrow.niche.envelopes import Kind, global_envelope
+from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_points, as_spacing, inside
+from napari_marrow.niche.null_models import permutations, uniform_positions
+from napari_marrow.niche.point_patterns import SetCovariance, k_and_l, pair_functions, pair_sums
+
+
+@dataclass(frozen=True)
+class Attraction:
+    """Cross L and g of two classes against a null model.
+
+    Attributes
+    ----------
+    r : ndarray (m,) float64
+        µm.
+    l, l_null, l_low, l_high : ndarray (m,) float64
+        L_ij(r) in µm, null mean and global 95 % band.
+    g : ndarray (m,) float64
+        Pair correlation.
+    p_value : float
+        Global p of L.
+    null : str
+    note : str
+        Why values are NaN, empty otherwise.
+    """
+
+    r: FloatArray
+    l: FloatArray  # noqa: E741 - the function's name
+    l_null: FloatArray
+    l_low: FloatArray
+    l_high: FloatArray
+    g: FloatArray
+    p_value: float
+    null: str
+    note: str
+
+
+def relabelled_cross_l(
+    points: npt.ArrayLike,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    covariance: SetCovariance,
+    *,
+    n_simulations: int = 999,
+    seed: int = 0,
+    n_r: int = 60,
+    strata: npt.ArrayLike | None = None,
+    envelope: Kind = "erl",
+) -> Attraction:
+    """Cross L of two classes against random labelling of all positions.
+
+    Both labels of a cell move together, so cells of both classes stay so. All simulations share one pass over the pairs.
+
+    Parameters
+    ----------
+    points : array (n, ndim)
+        All segmented haematopoietic cells, inside the window, µm.
+    first, second : array (n,) bool
+        The classes; the same one twice for the class with itself.
+    covariance : SetCovariance
+        Of the window; its `r_max` is the longest distance.
+    n_simulations, seed, n_r : int
+    strata : array (n,) or None
+        Shuffle within equal values only.
+    envelope : {"erl", "mad", "studentised"}
+    """
+    where = as_points(points, covariance.ndim)
+    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    pairs = int(a.sum()) * int(b.sum()) - int((a & b).sum())
+    if pairs == 0:
+        return _nothing(covariance, n_r, "relabel", "no pair of cells of these classes in the tissue")
+    if a.all() and b.all():
+        return _nothing(covariance, n_r, "relabel", "every cell belongs to the classes, nothing to re-label")
+    rng = np.random.default_rng(seed)
+    blocks = []
+    step = max(1, 20_000_000 // max(len(where), 1))
+    identity = np.arange(len(where))
+    for start in range(0, n_simulations + 1, step):
+        size = min(step, n_simulations + 1 - start)
+        order = permutations(len(where), size, rng, strata=strata)
+        if start == 0:
+            order[0] = identity
+        blocks.append(
+            pair_sums(
+                where, where, covariance, n_bins=n_r, identity_x=identity, identity_y=identity,
+                labels_x=a[order].T, labels_y=b[order].T,
+            )
+        )  # fmt: skip
+    return _assemble(np.concatenate(blocks, axis=1), float(pairs), covariance, "relabel", envelope)
+
+
+def uniform_cross_l(
+    points: npt.ArrayLike,
+    window: npt.ArrayLike,
+    spacing: tuple[float, ...],
+    covariance: SetCovariance,
+    *,
+    n_simulations: int = 99,
+    seed: int = 0,
+    n_r: int = 60,
+    envelope: Kind = "erl",
+) -> Attraction:
+    """L of one pattern with itself against complete spatial randomness in the window.
+
+    Parameters
+    ----------
+    points : array (n, ndim)
+        µm; points outside the window are left out.
+    window : array bool
+    spacing : tuple of float
+    covariance : SetCovariance
+        Of the same window.
+    n_simulations, seed, n_r : int
+    envelope : {"erl", "mad", "studentised"}
+
+    Notes
+    -----
+    Cells have a size: below one cell diameter L falls under this null whatever the biology.
+    """
+    mask = as_mask(window, "window")
+    sampling = as_spacing(spacing, mask.ndim)
+    where = as_points(points, mask.ndim)
+    where = where[inside(where, mask, sampling)]
+    n = len(where)
+    if n < 2:
+        return _nothing(covariance, n_r, "uniform", "fewer than two cells in the tissue")
+    rng = np.random.default_rng(seed)
+    identity = np.arange(n)
+    columns = []
+    for s in range(n_simulations + 1):
+        pattern = where if s == 0 else uniform_positions(mask, sampling, n, rng)
+        columns.append(
+            pair_sums(pattern, pattern, covariance, n_bins=n_r, identity_x=identity, identity_y=identity)
+        )
+    return _assemble(np.concatenate(columns, axis=1), float(n * (n - 1)), covariance, "uniform", envelope)
+
+
+def _assemble(sums: FloatArray, pairs: float, covariance: SetCovariance, null: str, kind: Kind) -> Attraction:
+    r, _, length = k_and_l(sums, np.full(sums.shape[1], pairs), covariance)
+    band = global_envelope(length[:, 0], length[:, 1:].T, kind=kind)
+    g = pair_functions(sums[:, :1], np.asarray([pairs]), covariance)[0].g
+    return Attraction(
+        r, length[:, 0], length[:, 1:].mean(axis=1), band.low, band.high, g, band.p_value, null, ""
+    )
+
+
+def _nothing(covariance: SetCovariance, n_r: int, null: str, note: str) -> Attraction:
+    r = covariance.r_max * np.arange(1, n_r + 1) / n_r
+    nan = np.full(n_r, np.nan)
+    return Attraction(r, nan, nan, nan, nan, nan, float("nan"), null, note)
+
+
+def local_density(
+    points: npt.ArrayLike, window: npt.ArrayLike, spacing: tuple[float, ...], *, radius: float
+) -> FloatArray:
+    """Cells around each cell per tissue around it: neighbours within `radius` / |W ∩ ball|.
+
+    Parameters
+    ----------
+    points : array (n, ndim)
+        µm.
+    window : array bool
+    spacing : tuple of float
+    radius : float
+        µm.
+
+    Returns
+    -------
+    ndarray (n,) float64
+        Cells per mm² (2D) or mm³ (3D), the cell itself not counted; NaN outside the window.
+    """
+    from scipy import signal
+    from scipy.spatial import cKDTree
+
+    from napari_marrow.niche.distances import read_at
+
+    mask = as_mask(window, "window")
+    sampling = as_spacing(spacing, mask.ndim)
+    where = as_points(points, mask.ndim)
+    held: BoolArray = inside(where, mask, sampling)
+    result = np.full(len(where), np.nan)
+    if not held.any():
+        return result
+    half = [int(np.ceil(radius / s)) for s in sampling]
+    axes = np.meshgrid(*[np.arange(-h, h + 1) * s for h, s in zip(half, sampling, strict=True)], indexing="ij")
+    ball = sum(a**2 for a in axes) <= radius**2
+    room = signal.fftconvolve(mask.astype(np.float32), ball.astype(np.float32), mode="same")
+    kept = where[held]
+    count = cKDTree(kept).query_ball_point(kept, radius, return_length=True) - 1
+    # Scaled to the true ball so that the voxelised ball's volume does not enter.
+    full = np.pi * radius**2 if mask.ndim == 2 else 4 / 3 * np.pi * radius**3
+    around = read_at(room.astype(np.float32), kept, sampling) / float(np.count_nonzero(ball)) * full
+    result[held] = count / np.maximum(around, np.prod(sampling)) * (1e6 if mask.ndim == 2 else 1e9)
+    return result

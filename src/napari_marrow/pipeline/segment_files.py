@@ -1,0 +1,397 @@
+"""Segment plain image files without a study: ``marrow segment IMAGES... --out DIR``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import tifffile
+
+from napari_marrow.errors import InputFileError, PathExistsError, SettingsError, StorageError
+from napari_marrow.pipeline.image_files import ImageFile, describe
+from napari_marrow.progress import CancelToken, Progress, no_progress
+from napari_marrow.segmentation import Segmenter, load_segmenter
+
+COUNTS = "counts.csv"
+SETTINGS = "segment.json"
+COLUMNS = ("file", "frames", "cells", "diameter", "seconds", "axes", "shape")
+
+
+@dataclass(frozen=True)
+class SegmentFilesSettings:
+    """What decides the labels; written beside them, so that a later run with other settings does not mix."""
+
+    model: str
+    model_sha256: str
+    diameter: float | None
+    channel: int | str | None
+    axes: str | None
+    precision: str
+    flow_threshold: float
+    cellprob_threshold: float
+    min_size: int
+
+
+@dataclass
+class _Job:
+    """A file being worked on."""
+
+    image: ImageFile
+    diameters: list[float] = field(default_factory=list)
+    cells: int = 0
+    seconds: float = 0.0
+
+
+def segment_files(
+    images: Sequence[str | Path],
+    out_dir: str | Path,
+    *,
+    model: str | Path = "marrow-nuclei",
+    diameter: float | None = None,
+    channel: int | str | None = None,
+    axes: str | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    flow_threshold: float = 0.4,
+    cellprob_threshold: float = 0.0,
+    min_size: int = 15,
+    threads: int | None = None,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+) -> pd.DataFrame:
+    """Write a label TIFF of the same file name for every image, and ``counts.csv``.
+
+    Parameters
+    ----------
+    images : sequence of paths
+        TIFF or OME-TIFF files. Time series are segmented frame by frame, volumes plane by plane and stitched.
+    out_dir : path
+        Made if it is not there. Files that an earlier run with the same settings finished are left as they are.
+    model, device, precision
+        See `load_segmenter`.
+    diameter : float or None
+        Cell diameter, px. None estimates one per file (a time series: the median of its first, middle and last frame).
+    channel : int, str or None
+        Number (from 0) or name of the channel; "grey" for the luminance of a colour image.
+    axes : str or None
+        Axes of the files where they do not say, e.g. "ZYX". A plain stack is taken for a time series.
+    flow_threshold, cellprob_threshold, min_size
+        See `Segmenter.segment`.
+    threads : int or None
+        None takes what the machine has.
+    progress : callable
+        Called with frames done, frames in all, and the file's name.
+    cancel : CancelToken, optional
+
+    Returns
+    -------
+    DataFrame
+        One row per image: `file`, `frames`, `cells` (over all frames), `diameter` (px), `seconds`, `axes` and `shape` of the labels.
+
+    Raises
+    ------
+    InputFileError, PathMissingError, SettingsError, ModelError
+        Found before any work where the file's head tells, else at the frame. Finished files stay, an unfinished one leaves nothing.
+    PathExistsError
+        If the folder holds labels of other settings, or a label file would overwrite its image.
+    StorageError
+        If the disk is full.
+    Cancelled
+        If the token was cancelled.
+    """
+    if not images:
+        raise SettingsError("There is no image to segment: give at least one TIFF file.")
+    if diameter is not None and not (np.isfinite(diameter) and diameter >= 1):
+        raise SettingsError(f"A cell diameter of {diameter:g} px cannot be: give 1 px or more, or leave it out.")
+    out = Path(out_dir)
+    paths = _check_paths([Path(p) for p in images], out)
+    files = [describe(path, channel=channel, axes=axes) for path in paths]
+    workers = threads or _processors()
+    if sum(f.n_frames for f in files) == 1:
+        segmenter = load_segmenter(model, device=device, precision=precision, threads=threads)
+        workers = 1
+    else:
+        # Frames side by side, one thread each: small frames leave most of a second thread idle.
+        segmenter = load_segmenter(model, device=device, precision=precision, threads=workers, streams=workers)
+    settings = SegmentFilesSettings(
+        segmenter.card.name, segmenter.card.sha256, diameter, channel, axes, precision, flow_threshold, cellprob_threshold, min_size
+    )  # fmt: skip
+    done = _prepare_folder(out, settings)
+    run = _Run(segmenter, settings, workers, progress, _Stop(cancel))
+    try:
+        return run.segment(files, out, done)
+    except OSError as error:
+        if isinstance(error, (InputFileError, StorageError)) or error.errno is None:
+            raise
+        raise StorageError(f"Writing to {out} failed: {error.strerror}.") from error
+
+
+def _check_paths(paths: list[Path], out: Path) -> list[Path]:
+    names: dict[str, Path] = {}
+    for path in paths:
+        if path.name in names:
+            raise SettingsError(f"{names[path.name]} and {path} have the same name: their labels would overwrite each other.")
+        names[path.name] = path
+        if path.resolve().parent == out.resolve():
+            raise PathExistsError(f"The labels of {path} would overwrite it: give another output folder than {out}.")
+        if path.name in (COUNTS, SETTINGS):
+            raise InputFileError(f"{path} is no TIFF image.")
+    return paths
+
+
+def _prepare_folder(out: Path, settings: SegmentFilesSettings) -> dict[str, dict[str, Any]]:
+    """Make the folder; return the rows of files that are finished.
+
+    Raises
+    ------
+    PathExistsError
+        If it holds labels of other settings.
+    """
+    if out.exists() and not out.is_dir():
+        raise PathExistsError(f"{out} is a file: give a folder for the labels.")
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob("*.partial"):
+        left.unlink()
+    kept = out / SETTINGS
+    text = json.dumps(asdict(settings), indent=1, sort_keys=True)
+    if kept.exists() and kept.read_text(encoding="utf-8") != text:
+        raise PathExistsError(f"{out} holds labels of other settings (see {SETTINGS} there): give another folder.")
+    if not kept.exists():
+        _write_atomically(kept, lambda partial: partial.write_text(text, encoding="utf-8"))
+    counts = out / COUNTS
+    if not counts.exists():
+        return {}
+    table = pd.read_csv(counts, dtype={"file": str, "axes": str, "shape": str})
+    return {str(row["file"]): {str(k): v for k, v in row.items()} for row in table.to_dict("records")}
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside the path and rename it there; nothing is left if it fails."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _TooManyLabelsError(Exception):
+    """A frame has more labels than 16 bits can number."""
+
+
+class _Stop(CancelToken):
+    """Is cancelled by the caller's token, or by an error in one of the frames without touching that token."""
+
+    def __init__(self, outer: CancelToken | None) -> None:
+        super().__init__()
+        self._outer = outer
+
+    @property
+    def cancelled(self) -> bool:
+        return super().cancelled or (self._outer is not None and self._outer.cancelled)
+
+    def raise_if_cancelled(self) -> None:
+        if self._outer is not None:
+            self._outer.raise_if_cancelled()
+        super().raise_if_cancelled()
+
+
+@dataclass
+class _Run:
+    segmenter: Segmenter
+    settings: SegmentFilesSettings
+    workers: int
+    progress: Progress
+    cancel: CancelToken
+
+    def segment(self, files: list[ImageFile], out: Path, done: dict[str, dict[str, Any]]) -> pd.DataFrame:
+        """Segment what is not done yet and return the rows of all files."""
+        total = sum(f.n_frames for f in files)
+        rows = dict(done)
+        finished = 0
+        todo = []
+        for image in files:
+            target = out / image.path.name
+            if image.path.name in done and _is_newer(target, image.path):
+                finished += image.n_frames
+            else:
+                todo.append(_Job(image))
+        written = time.monotonic()
+        with ThreadPoolExecutor(self.workers) as pool:
+            frames = self._frames(pool, todo)
+            try:
+                for job in todo:
+                    finished = self._write(job, out / job.image.path.name, frames, finished, total)
+                    rows[job.image.path.name] = _row(job)
+                    if time.monotonic() - written > 2:
+                        _write_counts(rows, out)
+                        written = time.monotonic()
+            except BaseException:
+                self.cancel.cancel()  # also on Ctrl-C: the other frames stop at their next tile
+                frames.close()
+                _write_counts(rows, out)
+                raise
+        _write_counts(rows, out)
+        return pd.DataFrame([rows[image.path.name] for image in files], columns=list(COLUMNS))
+
+    def _frames(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Iterator[npt.NDArray[np.int32]]:
+        """Yield the labels of all frames of all files in order, a few frames ahead of the writer."""
+        waiting: deque[tuple[_Job, Future[tuple[npt.NDArray[np.int32], float, float]]]] = deque()
+        for job, t, diameter in self._tasks(jobs):
+            waiting.append((job, pool.submit(self._frame, job.image, t, diameter)))
+            if len(waiting) > 2 * self.workers:
+                yield self._result(*waiting.popleft())
+        while waiting:
+            yield self._result(*waiting.popleft())
+
+    def _tasks(self, jobs: list[_Job]) -> Iterator[tuple[_Job, int, float | None]]:
+        for job in jobs:
+            diameter, n = self.settings.diameter, job.image.n_frames
+            if diameter is None and n > 1:
+                probes = sorted({0, n // 2, n - 1})
+                # One diameter for the whole series: a cell must not change its outline because a neighbour divided.
+                diameter = float(np.median([self._estimate(job.image, t) for t in probes]))
+            for t in range(n):
+                yield job, t, diameter
+
+    def _result(self, job: _Job, future: Future[tuple[npt.NDArray[np.int32], float, float]]) -> npt.NDArray[np.int32]:
+        labels, diameter, seconds = future.result()
+        job.diameters.append(diameter)
+        job.seconds += seconds
+        job.cells += int(labels.max(initial=0))
+        return labels
+
+    def _estimate(self, image: ImageFile, t: int) -> float:
+        with _named(image, t):
+            return self.segmenter.estimate_diameter(image.frame(t))
+
+    def _frame(self, image: ImageFile, t: int, diameter: float | None) -> tuple[npt.NDArray[np.int32], float, float]:
+        started = time.perf_counter()
+        self.cancel.raise_if_cancelled()
+        with _named(image, t):
+            found = self.segmenter.segment(
+                image.frame(t),
+                diameter=diameter,
+                flow_threshold=self.settings.flow_threshold,
+                cellprob_threshold=self.settings.cellprob_threshold,
+                min_size=self.settings.min_size,
+                cancel=self.cancel,
+            )
+        return found.labels, found.diameter, time.perf_counter() - started
+
+    def _write(
+        self, job: _Job, target: Path, frames: Iterator[npt.NDArray[np.int32]], finished: int, total: int
+    ) -> int:
+        """Write the next file's frames as they come; return the frames finished in all."""
+        image = job.image
+        held: list[npt.NDArray[np.int32]] = []
+
+        def take(limit: int) -> Iterator[npt.NDArray[np.int32]]:
+            nonlocal finished
+            for t in range(image.n_frames):
+                labels = next(frames)
+                finished += 1
+                self.progress(finished, total, image.path.name)
+                if labels.max(initial=0) > limit:
+                    held.append(labels)
+                    raise _TooManyLabelsError(str(t))
+                yield labels
+
+        try:
+            _write_labels(target, image, np.uint16, take(np.iinfo(np.uint16).max))
+        except _TooManyLabelsError as stop:
+            # The frames before are on disk only in 16 bits, and that file was swept: make them again.
+            t = int(str(stop))
+            diameter = self.settings.diameter or (job.diameters[0] if image.n_frames > 1 else None)
+            again = (self._frame(image, earlier, diameter)[0] for earlier in range(t))
+            rest = take(np.iinfo(np.uint32).max)
+            remaining = (next(rest) for _ in range(image.n_frames - t - 1))
+            _write_labels(target, image, np.uint32, _chain(again, iter(held), remaining))
+        return finished
+
+
+def _chain(*parts: Iterable[npt.NDArray[np.int32]]) -> Iterator[npt.NDArray[np.int32]]:
+    for part in parts:
+        yield from part
+
+
+class _named:  # noqa: N801 - a context manager, read like a function
+    """Put the file and frame before the sentence of an `InputFileError` or `SettingsError` raised within."""
+
+    def __init__(self, image: ImageFile, t: int) -> None:
+        self.place = image.path.name if image.n_frames == 1 else f"{image.path.name}, frame {t}"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (InputFileError, SettingsError)) and self.place.split(",")[0] not in str(error):
+            raise type(error)(f"{self.place}: {error}") from error
+
+
+def _write_labels(
+    target: Path, image: ImageFile, dtype: type[np.unsignedinteger[Any]], frames: Iterator[npt.NDArray[np.int32]]
+) -> None:
+    """Write frames as a TIFF, page by page."""
+    axes, shape = _label_axes(image)
+    planes = (
+        np.ascontiguousarray(plane, dtype=dtype)
+        for frame in frames
+        for plane in (frame if frame.ndim == 3 else frame[None])
+    )
+
+    def write(partial: Path) -> None:
+        big = int(np.prod(shape)) * np.dtype(dtype).itemsize > 3_000_000_000
+        ome = image.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+        with tifffile.TiffWriter(partial, bigtiff=big, ome=ome) as writer:
+            writer.write(
+                planes, shape=shape, dtype=dtype, compression="zlib", compressionargs={"level": 1}, photometric="minisblack",
+                metadata={"axes": axes},
+            )  # fmt: skip
+
+    _write_atomically(target, write)
+
+
+def _label_axes(image: ImageFile) -> tuple[str, tuple[int, ...]]:
+    axes = ("T" if image.n_frames > 1 else "") + ("ZYX" if len(image.frame_shape) == 3 else "YX")
+    shape = ((image.n_frames,) if image.n_frames > 1 else ()) + image.frame_shape
+    return axes, shape
+
+
+def _is_newer(target: Path, source: Path) -> bool:
+    return target.exists() and target.stat().st_mtime >= source.stat().st_mtime
+
+
+def _row(job: _Job) -> dict[str, Any]:
+    axes, shape = _label_axes(job.image)
+    return {
+        "file": job.image.path.name,
+        "frames": job.image.n_frames,
+        "cells": job.cells,
+        "diameter": round(float(np.median(job.diameters)), 2),
+        "seconds": round(job.seconds, 3),
+        "axes": axes,
+        "shape": "x".join(map(str, shape)),
+    }
+
+
+def _write_counts(rows: dict[str, dict[str, Any]], out: Path) -> None:
+    table = pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
+    _write_atomically(out / COUNTS, lambda partial: table.to_csv(partial, index=False))

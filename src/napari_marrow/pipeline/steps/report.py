@@ -1,0 +1,59 @@
+"""Step *report*: the page that a person reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit
+from napari_marrow.progress import CancelToken
+
+if TYPE_CHECKING:
+    from napari_marrow.study import Study
+
+
+class ReportStep(Step):
+    """Write figures, tables and the page from the results that are active."""
+
+    name = "report"
+    title = "Writing the report"
+    version = 1
+    reads = (
+        "quality",
+        "correct",
+        "register",
+        "segment",
+        "measure",
+        "classify",
+        "track",
+        "colonies",
+        "niche",
+        "lineage",
+    )
+    tables = ("report_files",)
+    whole_study = True
+
+    def config(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the section `report`."""
+        return recipe.report.model_dump(mode="json")
+
+    def plan(self, study: Study, context: Context) -> list[Unit]:
+        """Return one unit."""
+        return [Unit()]
+
+    def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
+        """Write the report into the study."""
+        from napari_marrow.report import write_report
+
+        page = write_report(study, recipe=context.recipe.model_dump(mode="json"), cancel=cancel)
+        files = sorted(path for path in page.parent.rglob("*") if path.is_file())
+        table = pd.DataFrame(
+            {
+                "file": [str(path.relative_to(study.path).as_posix()) for path in files],
+                "bytes": [path.stat().st_size for path in files],
+            }
+        )
+        study.commit(self.tables[0], context.keys[self.name], {}, table)
+        return {"files": len(files)}

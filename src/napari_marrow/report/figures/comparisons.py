@@ -1,0 +1,116 @@
+"""Estimation plots: every organoid, the difference of means and its interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_marrow.report.style import FAINT, INK, condition_colors, condition_order, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_ENDPOINTS = 12
+
+
+def endpoint_words(endpoint: str) -> str:
+    """Return an endpoint's name for a reader: underscores and ``|`` become spaces and commas."""
+    return endpoint.replace("|", ", ").replace("_", " ").replace(":", ": ").replace("  ", " ")
+
+
+def p_words(p: float) -> str:
+    """Return "p = .031" in two significant digits, "p < .001" for smaller ones."""
+    if not np.isfinite(p):
+        return "p not available"
+    if p < 0.001:
+        return "p < .001"
+    text = f"{p:.2f}" if p >= 0.1 else (f"{p:.3f}" if p >= 0.01 else f"{p:.4f}")
+    return f"p = {text.replace('0.', '.', 1) if p < 1 else '1'}"
+
+
+def estimation_plots(comparisons: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Draw, for each compared endpoint, all organoids by condition and the difference of means with its interval.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        Table ``comparisons``, at least one row; the first twelve are drawn.
+    summary : DataFrame
+        Table ``organoid_summary``: the points.
+
+    Returns
+    -------
+    Figure
+    """
+    rows = comparisons.head(MOST_ENDPOINTS)
+    columns = min(3, len(rows))
+    lines = -(-len(rows) // columns)
+    figure = new_figure(0.2 + 2.75 * lines, width=min(9.4, 3.2 * columns + 0.3))
+    colors = condition_colors(condition_order([*comparisons["condition_a"], *comparisons["condition_b"]]))
+    boxes = np.atleast_1d(figure.subfigures(lines, columns, squeeze=False).ravel())
+    for box, (_, row) in zip(boxes, rows.iterrows(), strict=False):
+        points, difference = box.subplots(1, 2, width_ratios=[2.0, 1.1])
+        values = summary[summary["endpoint"] == row["endpoint"]]
+        _points(points, row, values, colors)
+        _difference(difference, row)
+        box.suptitle(_title(row), x=0.02, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def _title(row: pd.Series) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(endpoint_words(str(row["endpoint"])), 40)[:2])
+
+
+def _label(row: pd.Series) -> str:
+    return f"Value ({row['unit']})" if str(row["unit"]) else "Value"
+
+
+def _points(axis: Axes, row: pd.Series, values: pd.DataFrame, colors: dict[str, str]) -> None:
+    for i, side in enumerate("ab"):
+        condition = str(row[f"condition_{side}"])
+        y = np.sort(values.loc[values["condition"].astype(str) == condition, "value"].to_numpy(float))
+        y = y[np.isfinite(y)]
+        x = i + spread(y)
+        axis.scatter(x, y, s=26, color=colors[condition], alpha=0.85, edgecolors="white", linewidths=0.7, zorder=3)
+        axis.plot([i - 0.28, i + 0.28], [row[f"mean_{side}"]] * 2, color=INK, lw=1.6, zorder=4)
+    names = [f"{row[f'condition_{side}']}\nn = {row[f'n_{side}']}" for side in "ab"]
+    axis.set_xticks([0, 1], names, fontsize=7.5)
+    axis.set_xlim(-0.6, 1.6)
+    axis.set_ylabel(_label(row))
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """Return sideways offsets that keep points of nearly equal height apart."""
+    offsets = np.zeros(len(values))
+    if len(values) < 2:
+        return offsets
+    near = 0.04 * max(float(np.ptp(values)), 1e-12)
+    run = 0
+    for i in range(1, len(values)):
+        run = run + 1 if values[i] - values[i - 1] < near else 0
+        offsets[i] = 0.1 * (-1) ** run * ((run + 1) // 2)
+    return offsets
+
+
+def _difference(axis: Axes, row: pd.Series) -> None:
+    low, high = float(row["low"]), float(row["high"])
+    axis.axhline(0, color=FAINT, lw=0.8, ls=(0, (3, 3)))
+    if np.isfinite(low) and np.isfinite(high):
+        axis.plot([0, 0], [low, high], color=INK, lw=2.2, solid_capstyle="butt")
+    axis.plot(0, row["difference"], "D", color=INK, ms=6, mec="white", mew=0.7)
+    axis.set_xlim(-0.6, 0.6)
+    axis.set_xticks([0], ["difference\n(95 % interval)"], fontsize=7.5)
+    axis.yaxis.tick_right()
+    axis.spines["left"].set_visible(False)
+    axis.spines["right"].set_visible(True)
+    axis.margins(y=0.15)
+    smallest = float(row["smallest_p"])
+    note = p_words(float(row["p_value"]))
+    if np.isfinite(smallest):
+        note += f"\nleast possible {p_words(smallest).replace('p = ', '').replace('p < ', '< ')}"
+    axis.set_title(note, fontsize=7.5, fontweight="normal", loc="center", linespacing=1.3)

@@ -1,0 +1,208 @@
+"""Pedigrees: who divided when, and which marker came on in whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_marrow.report.style import DEATH, INK, NEGATIVE, condition_order, lineage_colors, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LEAVES = 160
+
+
+@dataclass
+class Forest:
+    """Line pieces of drawn trees: coloured time intervals, vertical joints and end marks."""
+
+    intervals: list[tuple[float, float, float, str]] = field(default_factory=list)
+    joints: list[tuple[float, float, float, str]] = field(default_factory=list)
+    ends: list[tuple[float, float, str]] = field(default_factory=list)
+    height: float = 0.0
+    trees: int = 0
+
+
+def choose_clones(tracks: pd.DataFrame, *, leaves: int = MOST_LEAVES) -> list[tuple[str, int]]:
+    """Return (position, founder) of the largest clones with at least one division, as many as fit in `leaves` leaves."""
+    if tracks.empty:
+        return []
+    ends = tracks[tracks["fate"] != "division"]
+    size = ends.groupby(["position", "founder_track_id"]).size()
+    divided = tracks.groupby(["position", "founder_track_id"])["generation"].max()
+    size = size[divided.reindex(size.index) > 0]
+    ordered = size.reset_index(name="n").sort_values(["n", "position", "founder_track_id"], ascending=[False, True, True])
+    kept = ordered[ordered["n"].cumsum() <= leaves]
+    if kept.empty:
+        kept = ordered.head(1)
+    return [(str(p), int(f)) for p, f in zip(kept["position"], kept["founder_track_id"], strict=True)]
+
+
+def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataFrame) -> Figure:
+    """Draw the largest pedigrees, a panel per condition, trees sorted by size and coloured by lineage marker.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        Table ``tracks`` with at least one division.
+    onsets : DataFrame
+        Table ``onsets``; may be empty. A line turns to the lineage's colour when the marker is first seen (dashed between
+        the last negative and the first positive frame) and stays so in the offspring.
+    layout : DataFrame
+        Table ``layout``.
+
+    Returns
+    -------
+    Figure
+    """
+    condition = dict(zip(layout["position"].astype(str), layout["condition"].astype(str), strict=True))
+    conditions = condition_order([condition.get(str(p), "") for p in layout["position"]]) or [""]
+    per_panel = MOST_LEAVES // len(conditions)
+    by_condition = {
+        c: tracks[[condition.get(str(p), conditions[0]) == c for p in tracks["position"]]] for c in conditions
+    }
+    names = sorted({str(n) for n in onsets["lineage"] if n}) if len(onsets) else []
+    colors = lineage_colors(names)
+    forests = {c: _forest(part, onsets, colors, choose_clones(part, leaves=per_panel)) for c, part in by_condition.items()}
+    forests = {c: f for c, f in forests.items() if f.trees}
+    tallest = max(f.height for f in forests.values())
+    figure = new_figure(min(10.0, 1.3 + 0.075 * tallest), width=9.4)
+    axes = figure.subplots(1, len(forests), squeeze=False, sharex=True)[0]
+    for axis, (name, forest) in zip(axes, forests.items(), strict=True):
+        _draw(axis, forest)
+        total = by_condition[name].groupby(["position", "founder_track_id"]).ngroups
+        axis.set_title(f"{name}\n{forest.trees} of {total} clones".strip())
+        axis.set_ylim(tallest, -1)
+        axis.set_xlabel("Time (h)")
+        axis.set_yticks([])
+        axis.spines["left"].set_visible(False)
+    figure.legend(handles=_handles(colors, forests), loc="outside lower center", ncols=6, columnspacing=1.3)
+    return figure
+
+
+def _forest(
+    tracks: pd.DataFrame, onsets: pd.DataFrame, colors: dict[str, str], clones: list[tuple[str, int]]
+) -> Forest:
+    forest = Forest()
+    wanted = set(clones)
+    keys = list(zip(tracks["position"].astype(str), tracks["founder_track_id"].astype(int), strict=True))
+    part = tracks[[k in wanted for k in keys]]
+    marks = _onset_marks(onsets)
+    rows = {(str(r.position), int(r.track_id)): r for r in part.itertuples(index=False)}
+    children: dict[tuple[str, int], list[tuple[str, int]]] = {}
+    for key, row in rows.items():
+        if int(row.parent_track_id):  # type: ignore[call-overload]
+            children.setdefault((key[0], int(row.parent_track_id)), []).append(key)  # type: ignore[call-overload]
+    for siblings in children.values():
+        siblings.sort()
+    for clone in clones:
+        if clone in rows:
+            _place(clone, rows, children, marks, colors, forest, "")
+            forest.height += 1.2
+            forest.trees += 1
+    return forest
+
+
+def _onset_marks(onsets: pd.DataFrame) -> dict[tuple[str, int], tuple[str, float, float]]:
+    """Return lineage, last negative and first positive time of each track in which a marker came on."""
+    if onsets.empty:
+        return {}
+    real = onsets[(onsets["event"] == "onset") & (onsets["lineage"] != "")].sort_values("right_h")
+    marks: dict[tuple[str, int], tuple[str, float, float]] = {}
+    for row in real.itertuples(index=False):
+        marks.setdefault((str(row.position), int(row.track_id)), (str(row.lineage), float(row.left_h), float(row.right_h)))  # type: ignore[arg-type]
+    return marks
+
+
+def _place(
+    key: tuple[str, int],
+    rows: dict[tuple[str, int], object],
+    children: dict[tuple[str, int], list[tuple[str, int]]],
+    marks: dict[tuple[str, int], tuple[str, float, float]],
+    colors: dict[str, str],
+    forest: Forest,
+    inherited: str,
+) -> float:
+    """Lay out a subtree, leaves below each other, and return the height of its root."""
+    row = rows[key]
+    start, end, fate = float(row.start_h), float(row.end_h), str(row.fate)  # type: ignore[attr-defined]
+    lineage = inherited
+    offspring = children.get(key, [])
+    own = marks.get(key)
+    after = own[0] if own and not inherited else inherited
+    if offspring:
+        heights = [_place(k, rows, children, marks, colors, forest, after) for k in offspring]
+        y = float(np.mean(heights))
+        birth = min(float(rows[k].start_h) for k in offspring)  # type: ignore[attr-defined]
+        forest.joints.append((birth, min(heights), max(heights), colors.get(after, NEGATIVE)))
+        end = max(end, birth)
+    else:
+        y = forest.height
+        forest.height += 1.0
+        forest.ends.append((end, y, fate))
+    if own and not inherited:
+        _, left, right = own
+        left, right = min(max(left, start), end), min(max(right, start), end)
+        forest.intervals.append((start, left, y, NEGATIVE))
+        forest.intervals.append((left, right, y, colors[after] + "~"))
+        forest.intervals.append((right, end, y, colors[after]))
+    else:
+        forest.intervals.append((start, end, y, colors.get(lineage, NEGATIVE)))
+    return y
+
+
+def _draw(axis: Axes, forest: Forest) -> None:
+    from matplotlib.collections import LineCollection
+
+    solid = [(a, b, y, c) for a, b, y, c in forest.intervals if not c.endswith("~") and b > a]
+    dashed = [(a, b, y, c[:-1]) for a, b, y, c in forest.intervals if c.endswith("~") and b > a]
+    for pieces, style, width in ((solid, "solid", 1.5), (dashed, (0, (1.2, 0.8)), 1.5)):
+        axis.add_collection(
+            LineCollection(
+                [[(a, y), (b, y)] for a, b, y, _ in pieces],
+                colors=[c for *_, c in pieces],
+                linewidths=width,
+                linestyles=style,  # type: ignore[arg-type]
+            )
+        )
+    axis.add_collection(
+        LineCollection(
+            [[(x, low), (x, high)] for x, low, high, _ in forest.joints],
+            colors=[c for *_, c in forest.joints],
+            linewidths=0.8,
+        )
+    )
+    for fate, style in _END_MARKS.items():
+        points = [(x, y) for x, y, f in forest.ends if f == fate]
+        if points:
+            axis.plot(*zip(*points, strict=True), ls="none", zorder=3, **style)  # type: ignore[arg-type]
+    axis.autoscale_view()
+
+
+_END_MARKS: dict[str, dict[str, object]] = {
+    "death": {"marker": "x", "color": DEATH, "ms": 4.5, "mew": 1.3},
+    "loss": {"marker": "o", "mfc": "white", "mec": INK, "ms": 3.5, "mew": 0.8},
+    "exit": {"marker": ">", "color": INK, "ms": 3.5, "mew": 0},
+}
+
+
+def _handles(colors: dict[str, str], forests: dict[str, Forest]) -> list[object]:
+    from matplotlib.lines import Line2D
+
+    present = {fate for forest in forests.values() for *_, fate in forest.ends}
+    handles = [Line2D([], [], color=NEGATIVE, lw=2, label="no marker yet")]
+    handles += [Line2D([], [], color=c, lw=2, label=name) for name, c in colors.items()]
+    if colors:
+        handles.append(Line2D([], [], color=INK, lw=1.5, ls=(0, (1.2, 0.8)), label="between last − and first + frame"))
+    words = {"death": "death", "loss": "lost", "exit": "left the field"}
+    handles += [
+        Line2D([], [], ls="none", label=words[f], **style)  # type: ignore[arg-type]
+        for f, style in _END_MARKS.items()
+        if f in present
+    ]
+    return list(handles)

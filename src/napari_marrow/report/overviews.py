@@ -1,0 +1,153 @@
+"""Tables that the report shows: design, sessions, quality, comparisons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
+from napari_marrow.report.style import condition_order
+
+FLAG_NAMES = ("blank", "defocus", "saturation", "drift", "duplicate", "media_change", "gap")
+
+
+def design_table(data: StudyTables) -> pd.DataFrame:
+    """Return one row per organoid: condition, dose, donor, batch, fields, sessions, frames, and why one is left out."""
+    layout, frames = data.layout, data["frames"]
+    order = {c: i for i, c in enumerate(condition_order(layout["condition"]))}
+    rows = []
+    for organoid, part in layout.groupby("organoid", sort=False):
+        seen = frames[frames["position"].isin(set(part["position"]))]
+        first = part.iloc[0]
+        rows.append(
+            {
+                "organoid": organoid,
+                "condition": first["condition"],
+                "dose": first["dose"],
+                "donor": first["donor"],
+                "batch": first["batch"],
+                "fields": part["position"].nunique(),
+                "sessions": seen["session"].nunique(),
+                "frames": len(seen),
+                "first_day": seen["time_h"].min() / 24.0 if len(seen) else np.nan,
+                "last_day": seen["time_h"].max() / 24.0 if len(seen) else np.nan,
+                "exclusion": _exclusion(part, seen),
+            }
+        )
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    table = table.sort_values(
+        ["condition", "organoid"], key=lambda s: s.map(order) if s.name == "condition" else s, kind="stable"
+    ).reset_index(drop=True)
+    return table.drop(columns="dose") if table["dose"].isna().all() else table
+
+
+def _exclusion(part: pd.DataFrame, seen: pd.DataFrame) -> str:
+    if "exclusion" in part.columns:
+        reasons = [str(r) for r in part["exclusion"].dropna() if str(r)]
+        if reasons:
+            return "; ".join(dict.fromkeys(reasons))
+    return "" if len(seen) else "no images"
+
+
+def quality_table(data: StudyTables) -> pd.DataFrame:
+    """Return one row per field and session: frames, cells per frame, flags and registration."""
+    frames = data["frames"]
+    if frames.empty:
+        return pd.DataFrame()
+    cells = cells_per_frame(data)
+    transforms = session_transforms(data).set_index(["position", "session"]) if len(data["transforms"]) else None
+    rows = []
+    for (position, session), part in frames.groupby(["position", "session"], sort=True):
+        flags = part["flags"].str.split(",").explode()
+        row: dict[str, object] = {
+            "organoid": data.names.get(str(position), str(position)),
+            "position": position,
+            "session": session,
+            "day": float(part["time_h"].min()) / 24.0,
+            "frames": len(part),
+        }
+        here = cells[(cells["position"] == position) & (cells["session"] == session)]["n"]
+        row["cells_per_frame"] = float(here.median()) if len(here) else np.nan
+        row["flagged"] = int((part["flags"] != "").sum())
+        row["flags"] = ", ".join(f"{n} {flags.eq(n).sum()}" for n in FLAG_NAMES if flags.eq(n).any()).replace("_", " ")
+        row |= _registration_cells(transforms, str(position), int(session))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _registration_cells(transforms: pd.DataFrame | None, position: str, session: int) -> dict[str, object]:
+    empty: dict[str, object] = {"shift_um": np.nan, "angle_deg": np.nan, "residual_um": np.nan, "accepted": ""}
+    if transforms is None or (position, session) not in transforms.index:
+        return empty
+    row = transforms.loc[(position, session)]
+    return {
+        "shift_um": float(row["shift_um"]),
+        "angle_deg": float(row["angle_deg"]),
+        "residual_um": float(row["residual"]),
+        "accepted": "yes" if bool(row["accepted"]) else "no",
+    }
+
+
+def comparison_table(data: StudyTables) -> pd.DataFrame:
+    """Return the comparisons as a reader's table."""
+    table = data["comparisons"]
+    if table.empty:
+        return table
+    return pd.DataFrame(
+        {
+            "endpoint": table["endpoint"].str.replace("_", " "),
+            "unit": table["unit"],
+            "reference": table["condition_a"] + " (n = " + table["n_a"].astype(str) + ")",
+            "compared": table["condition_b"] + " (n = " + table["n_b"].astype(str) + ")",
+            "mean_reference": table["mean_a"],
+            "mean_compared": table["mean_b"],
+            "difference": table["difference"],
+            "low": table["low"],
+            "high": table["high"],
+            "p": table["p_value"],
+            "smallest_p": table["smallest_p"],
+            "p_adjusted": table["p_adjusted"],
+        }
+    )
+
+
+def niche_table(data: StudyTables) -> pd.DataFrame:
+    """Return the niche metrics of each field's last measured frame."""
+    metrics = data["niche_metrics"]
+    if metrics.empty:
+        return metrics
+    last = metrics[metrics["time_h"] == metrics.groupby(["position", "metric", "subject"])["time_h"].transform("max")]
+    return pd.DataFrame(
+        {
+            "organoid": last["position"].map(data.names).fillna(last["position"]),
+            "day": last["time_h"] / 24.0,
+            "metric": last["metric"].str.replace("_", " "),
+            "subject": last["subject"],
+            "value": last["value"],
+            "unit": last["unit"],
+            "low": last["low"],
+            "high": last["high"],
+            "null_mean": last["null_mean"],
+            "p": last["p_value"],
+            "note": last["note"],
+        }
+    ).reset_index(drop=True)
+
+
+def method_versions(data: StudyTables) -> dict[str, str]:
+    """Return the software versions of the latest runs, or those at hand where no run recorded any."""
+    for run in reversed(data.runs):
+        versions = run.get("versions")
+        if isinstance(versions, dict) and versions:
+            return {str(k): str(v) for k, v in versions.items()}
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("napari-marrow", "numpy", "scipy", "scikit-image", "pandas"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,150 @@
+"""Colours, fonts and export of the report's figures."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's palette (2008), told apart under every common colour vision. Lineages and conditions share no colour,
+# so that a colour means one thing in the whole report.
+LINEAGE_COLORS = {"erythroid": "#D55E00", "megakaryocytic": "#CC79A7", "granulo-monocytic": "#009E73"}
+NEGATIVE = "#8C8C8C"
+DEATH = "#000000"
+_MORE_LINEAGES = ("#F0E442", "#56B4E9", "#7A5195")
+_CONDITIONS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#7A5195", "#9C8A00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+INK = "#1A1A1A"
+FAINT = "#6B6B6B"
+
+_RC = {
+    "font.family": "sans-serif",
+    # Verdana and Bitstream Vera have the widths that matplotlib lays DejaVu Sans out with.
+    "font.sans-serif": ["DejaVu Sans", "Bitstream Vera Sans", "Verdana", "Arial", "sans-serif"],
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.edgecolor": "#4D4D4D",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "napari-marrow",
+    "mathtext.default": "regular",
+}
+
+WIDTH = 9.4
+"""Width of a full figure, inches; 1 inch is 96 CSS pixels."""
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Give matplotlib the report's fonts and lines within the block."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_RC):
+        yield
+
+
+def new_figure(height: float, *, width: float = WIDTH) -> Figure:
+    """Return an empty figure that lays itself out; sizes in inches. No window, no global state of pyplot."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def lineage_colors(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for every lineage, the usual ones always the same."""
+    spare = iter(_MORE_LINEAGES * (1 + len(names)))
+    return {n: LINEAGE_COLORS.get(n) or (DEATH if n == "death" else next(spare)) for n in names}
+
+
+def condition_order(names: Sequence[str]) -> list[str]:
+    """Return the conditions without repeats, controls first, then as they come."""
+    seen = list(dict.fromkeys(str(n) for n in names))
+    return sorted(seen, key=lambda n: not re.search(r"control|untreated|vehicle|dmso|wild.?type|\bwt\b", n.lower()))
+
+
+def condition_colors(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for every condition, in the order of `condition_order`."""
+    return {n: _CONDITIONS[i % len(_CONDITIONS)] for i, n in enumerate(condition_order(names))}
+
+
+def grid_shape(count: int, most: int) -> tuple[int, int]:
+    """Return rows and columns for `count` panels with at most `most` beside each other."""
+    columns = max(1, min(count, most))
+    return -(-max(count, 1) // columns), columns
+
+
+def panels(figure: Figure, count: int, most: int, *, share: bool | str = True) -> list[Axes]:
+    """Return `count` axes in a grid; the rest of the grid is left empty."""
+    rows, columns = grid_shape(count, most)
+    axes = list(figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel())
+    for unused in axes[count:]:
+        unused.remove()
+    for axis in axes[:count]:
+        axis.tick_params(labelbottom=True, labelleft=True)
+    return axes[:count]
+
+
+def nice_length(extent: float) -> float:
+    """Return the 1, 2 or 5 times a power of ten that is nearest below a third of `extent`, for a scale bar."""
+    target = extent / 3.0
+    power = 10.0 ** np.floor(np.log10(target))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= target * 1.0001))
+
+
+def to_svg(figure: Figure) -> str:
+    """Return the figure as an SVG document with text as text; the same figure gives the same bytes."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def inline_svg(document: str, *, prefix: str, title: str, description: str) -> str:
+    """Return an SVG document as an element for an HTML page.
+
+    Identifiers get a prefix, as those of several figures would collide in one page; title and description are for
+    readers who do not see it.
+    """
+    from html import escape
+
+    body = document[document.index("<svg") :]
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
+    body = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
+    opening, rest = body.split(">", 1)
+    width = re.search(r'width="([\d.]+)pt"', opening)
+    opening = re.sub(r'\s(width|height)="[\d.]+pt"', "", opening)
+    size = f' style="width:{float(width.group(1)) * 96 / 72:.0f}px"' if width else ""
+    label = f' role="img" aria-labelledby="{prefix}-title {prefix}-desc"'
+    head = f'<title id="{prefix}-title">{escape(title)}</title><desc id="{prefix}-desc">{escape(description)}</desc>'
+    return f"{opening}{label}{size}>{head}{rest}"
+
+
+def in_order(table: pd.DataFrame, column: str, order: Sequence[str]) -> list[str]:
+    """Return the values of `order` that occur in a column, in that order."""
+    present = set(table[column].astype(str))
+    return [name for name in order if name in present]

@@ -1,0 +1,142 @@
+"""Mixed models of repeated measurements: y ~ condition × time with a random intercept per organoid."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import t
+
+from napari_marrow.errors import DesignError, TableError
+
+Floats = npt.NDArray[np.float64]
+COLUMNS = ["term", "estimate", "low", "high", "p_value", "df", "method", "n_organoids", "n_rows", "note"]
+
+
+def mixed_model(
+    table: pd.DataFrame,
+    *,
+    response: str = "value",
+    condition: str = "condition",
+    time: str | None = "time_h",
+    organoid: str = "organoid",
+    reference: str = "control",
+) -> pd.DataFrame:
+    """Fit ``response ~ condition * time + (1 | organoid)``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row per organoid and time; rows with NaN are left out.
+    response, condition, time, organoid : str
+        Columns; `time` None fits ``response ~ condition + (1 | organoid)``. Time enters centred, so that the
+        condition's term is its effect at the mean time.
+    reference : str
+        Condition that the others are compared with.
+
+    Returns
+    -------
+    pandas.DataFrame
+        term, estimate, low, high (95 %), p_value, df, method (``mixed``, or ``ols cluster-robust`` where the mixed
+        model does not converge), n_organoids, n_rows, note. Terms: ``condition[x]``,
+        ``time``, ``condition[x]:time``.
+
+    Raises
+    ------
+    TableError
+        If a column is missing.
+    DesignError
+        If fewer than two conditions are left, the reference is not there, or an organoid stands in two conditions.
+
+    Notes
+    -----
+    Wald's z of a mixed model is far too sure of itself with few organoids. Conditions differ between organoids, so t
+    has as many degrees of freedom as organoids minus conditions, for all terms.
+    """
+    columns = [c for c in (response, condition, time, organoid) if c is not None]
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise TableError(f"The table of the mixed model lacks the column(s) {', '.join(missing)}.")
+    data = table[columns].dropna()
+    levels = sorted(set(data[condition].astype(str)))
+    if reference not in levels or len(levels) < 2:
+        raise DesignError(f"A mixed model needs the reference '{reference}' and another condition: there is {levels}.")
+    if data.groupby(organoid)[condition].nunique().ge(2).any():
+        raise DesignError("An organoid stands in two conditions: give each organoid one.")
+    others = [c for c in levels if c != reference]
+    design, names = _design(data, condition, time, others)
+    y = data[response].to_numpy(dtype=np.float64)
+    group = pd.factorize(data[organoid])[0]
+    n = int(group.max()) + 1
+    df = n - len(levels)
+    if df < 1 or len(y) <= design.shape[1]:
+        blank = dict.fromkeys(("estimate", "low", "high", "p_value"), np.nan)
+        note = f"{n} organoids for {len(levels)} conditions are too few"
+        rows = [{"term": name, **blank, "df": df, "method": "none", "note": note} for name in names[1:]]
+    else:
+        estimate, error, method, note = _fit(y, design, group)
+        half = t.ppf(0.975, df) * error
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p = 2 * t.sf(np.abs(estimate / error), df)
+        rows = [
+            {
+                "term": name,
+                "estimate": e,
+                "low": e - h,
+                "high": e + h,
+                "p_value": q,
+                "df": df,
+                "method": method,
+                "note": note,
+            }
+            for name, e, h, q in list(zip(names, estimate, half, p, strict=True))[1:]
+        ]
+    return pd.DataFrame(rows).assign(n_organoids=n, n_rows=len(y))[COLUMNS]
+
+
+def _design(data: pd.DataFrame, condition: str, time: str | None, others: list[str]) -> tuple[Floats, list[str]]:
+    columns: list[Any] = [np.ones(len(data))]
+    names = ["intercept"]
+    in_condition = {c: (data[condition].astype(str) == c).to_numpy(dtype=np.float64) for c in others}
+    for c, on in in_condition.items():
+        columns.append(on)
+        names.append(f"condition[{c}]")
+    if time is not None:
+        clock = data[time].to_numpy(dtype=np.float64)
+        clock = clock - clock.mean()
+        columns.append(clock)
+        names.append("time")
+        for c, on in in_condition.items():
+            columns.append(on * clock)
+            names.append(f"condition[{c}]:time")
+    return np.column_stack(columns).astype(np.float64), names
+
+
+def _fit(y: Floats, design: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, Floats, str, str]:
+    """Estimates and standard errors, by the mixed model or, where that fails, least squares with clustered errors."""
+    import statsmodels.api as sm
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+    reason = ""
+    # Fitting on a unit scale keeps the optimiser's tolerances meaningful whatever the unit of the response.
+    scale = float(np.std(y)) or 1.0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            fit = sm.MixedLM(y / scale, design, groups=group).fit(reml=True, method=["lbfgs", "powell"])
+        k = design.shape[1]
+        estimate, error = np.asarray(fit.fe_params)[:k] * scale, np.asarray(fit.bse_fe)[:k] * scale
+        variance = float(np.asarray(fit.cov_re)[0, 0])
+        if np.isfinite(error).all() and (error > 0).all():
+            note = "" if variance > 1e-8 else "organoids do not differ beyond their residuals: random effect at 0"
+            return estimate, error, "mixed", note
+        reason = "the mixed model gives no standard errors"
+    except (ConvergenceWarning, np.linalg.LinAlgError, ValueError) as failure:
+        reason = f"mixed model did not converge ({type(failure).__name__})"
+    ols = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds={"groups": group})
+    return np.asarray(ols.params), np.asarray(ols.bse), "ols cluster-robust", reason

@@ -1,0 +1,72 @@
+"""Fixtures that several rooms' tests share: a tiny simulated experiment and a study of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from napari_marrow import simulation
+from napari_marrow.study import Study
+
+
+def tiny_scenario(*, seed: int = 3) -> simulation.Scenario:
+    """Two organoids of 128 x 128 px: a dense session of six frames and a sparse one after it."""
+    sample = simulation.preset("sample", seed=seed)
+    dense, sparse = sample.sessions[1], sample.sessions[2]
+    return replace(
+        sample,
+        name="tiny",
+        sessions=(replace(dense, n_frames=6), replace(sparse, start_h=dense.start_h + 48)),
+        imaging=replace(sample.imaging, shape=(1, 128, 128)),
+    )
+
+
+def write_study(experiment: simulation.Experiment, path: Path) -> Path:
+    """Write an experiment's images straight into a new study."""
+    study = Study.create(path, layout=experiment.layout)
+    for position in experiment.layout["position"]:
+        for session in experiment.sessions(position):
+            with study.add_session(
+                position,
+                session.session,
+                channels=list(session.channels),
+                spacing=session.spacing,
+                shape=session.shape,
+                dtype="uint16",
+                start_h=session.start_h,
+                time_s=session.time_s,
+            ) as writer:
+                for t in range(session.shape[0]):
+                    writer.write(t, session.frame(t))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment() -> simulation.Experiment:
+    """A small simulated experiment; do not change it."""
+    return simulation.simulate(tiny_scenario())
+
+
+@pytest.fixture(scope="session")
+def imported_tiny_study(tiny_experiment: simulation.Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an imported study that nothing was run on; copy it before you change it (or take `tiny_study`)."""
+    return write_study(tiny_experiment, tmp_path_factory.mktemp("tiny") / "tiny.marrow")
+
+
+@pytest.fixture
+def tiny_study(imported_tiny_study: Path, tmp_path: Path) -> Path:
+    """A copy of an imported study that nothing was run on."""
+    return Path(shutil.copytree(imported_tiny_study, tmp_path / "tiny.marrow"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images and tracks that are not part of the repository; tests that need them skip where they are absent."""
+    path = Path(os.environ.get("NAPARI_MARROW_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip("the shared data are not here: set NAPARI_MARROW_SHARED_DATA to their folder")
+    return path

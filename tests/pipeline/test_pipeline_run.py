@@ -1,0 +1,187 @@
+"""Runs of the whole recipe on a real small study: resume, change, cancel, kill, and three executors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_marrow.errors import Cancelled, SettingsError, StudyError
+from napari_marrow.pipeline import DaskExecutor, ProcessExecutor, RunSummary, parse_recipe, run
+from napari_marrow.progress import CancelToken
+from napari_marrow.study import Study
+
+RECIPE = parse_recipe({"niche": {"n_simulations": 39, "every_h": 1000}, "lineage": {"n_bootstrap": 99}})
+TABLES = ("cells", "track_nodes", "tracks", "colonies", "niche_metrics", "onsets", "emergence", "organoid_summary")
+
+
+@pytest.fixture(scope="module")
+def finished(imported_tiny_study, tmp_path_factory) -> tuple[Path, RunSummary]:
+    path = Path(shutil.copytree(imported_tiny_study, tmp_path_factory.mktemp("finished") / "tiny.marrow"))
+    return path, run(path, RECIPE)
+
+
+def labels_of(path: Path) -> dict[tuple[str, int, int], np.ndarray]:
+    study = Study.open(path)
+    return {
+        (p, s, t): study.labels("cells", study.active["segment"], p, s).read(t)
+        for p in study.positions
+        for s in study.sessions(p)
+        for t in range(study.image(p, s).shape[0])
+    }
+
+
+def assert_equal_results(a: Path, b: Path) -> None:
+    first, second = labels_of(a), labels_of(b)
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    for table in TABLES:
+        pd.testing.assert_frame_equal(Study.open(a).table(table), Study.open(b).table(table))
+
+
+def test_a_run_finds_the_cells_and_writes_every_table_and_the_report(finished, tiny_experiment):
+    path, summary = finished
+    study = Study.open(path)
+    truth = tiny_experiment.truth["cells"]
+    found = study.table("cells")
+    assert 0.9 < len(found) / len(truth) < 1.1
+    assert set(study.active) == {step.name for step in summary.steps}
+    for table in TABLES:
+        assert study.has_table(table), table
+    assert (path / "report" / "report.html").stat().st_size > 20_000
+    assert study.verify() == []
+    run_records = [record for record in study.runs() if record["step"] == "segment"]
+    assert run_records[0]["status"] == "finished"
+    assert run_records[0]["versions"]["openvino"]
+
+
+def test_a_second_run_computes_nothing(finished):
+    path, first = finished
+    before = len(Study.open(path).runs())
+    again = run(path, RECIPE)
+    assert [step.computed for step in again.steps] == [0] * len(first.steps)
+    assert [step.key for step in again.steps] == [step.key for step in first.steps]
+    assert len(Study.open(path).runs()) == before
+
+
+def test_a_changed_parameter_recomputes_only_what_depends_on_it(finished):
+    path, _ = finished
+    other = run(path, RECIPE.model_copy(update={"niche": RECIPE.niche.model_copy(update={"r_max_um": 45.0})}))
+    computed = {step.name for step in other.steps if step.computed}
+    assert computed == {"niche", "lineage", "report"}
+
+
+def test_a_cancelled_run_continues_to_the_same_result(finished, tiny_study):
+    reference, _ = finished
+    token = CancelToken()
+    seen = []
+
+    def stop_in_segmentation(done: int, total: int, message: str) -> None:
+        seen.append(message)
+        if message == "Segmenting" and done == 5:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        run(tiny_study, RECIPE, progress=stop_in_segmentation, cancel=token)
+    assert "Tracking cells" not in seen
+    study = Study.open(tiny_study)
+    assert "segment" not in study.active
+    key = next(record["key"] for record in study.runs() if record["step"] == "segment")
+    assert len(study.committed("segmentation", key)) == 5
+    rest = run(tiny_study, RECIPE)
+    segment = next(step for step in rest.steps if step.name == "segment")
+    assert segment.computed == segment.units - 5
+    run(reference, RECIPE)
+    assert_equal_results(tiny_study, reference)
+
+
+def test_a_killed_run_continues_to_the_same_result(finished, tiny_study):
+    reference, _ = finished
+    code = (
+        "import sys; from napari_marrow.pipeline import parse_recipe, run\n"
+        f"run(sys.argv[1], parse_recipe({RECIPE.model_dump(mode='json')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tiny_study)])
+    deadline = time.monotonic() + 120
+    while not list(tiny_study.glob("tables/cells/*/*/*.parquet")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "measure" not in Study.open(tiny_study).active
+    run(tiny_study, RECIPE)
+    run(reference, RECIPE)
+    assert_equal_results(tiny_study, reference)
+    assert Study.open(tiny_study).verify() == []
+
+
+@pytest.mark.parametrize("executor", [ProcessExecutor(2), DaskExecutor(workers=2)], ids=["processes", "dask"])
+def test_every_executor_gives_the_same_labels_and_tables(executor, finished, tiny_study):
+    reference, _ = finished
+    run(tiny_study, RECIPE, executor=executor)
+    run(reference, RECIPE)
+    assert_equal_results(tiny_study, reference)
+
+
+def test_until_stops_after_a_step_and_an_unknown_one_is_refused(tiny_study):
+    summary = run(tiny_study, RECIPE, until="quality")
+    assert [step.name for step in summary.steps] == ["quality"]
+    with pytest.raises(SettingsError, match=r"no step 'qualty': choose one of quality, correct"):
+        run(tiny_study, RECIPE, until="qualty")
+
+
+def test_a_study_without_images_is_refused(tmp_path):
+    Study.create(tmp_path / "empty.marrow")
+    with pytest.raises(StudyError, match="holds no images yet"):
+        run(tmp_path / "empty.marrow", RECIPE)
+
+
+def one_channel_study(path: Path, frames: np.ndarray, name: str = "camera") -> Path:
+    study = Study.create(path)
+    with study.add_session(
+        "A01_f00", 0, channels=[name], spacing=(1, 1, 1), shape=(len(frames), 1, 1, *frames.shape[1:]), dtype="uint16",
+        start_h=0.0, time_s=np.arange(len(frames)) * 600.0,
+    ) as writer:  # fmt: skip
+        for t, frame in enumerate(frames):
+            writer.write(t, frame[None, None])
+    return path
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [np.zeros((3, 64, 64), np.uint16), np.full((1, 64, 64), 500, np.uint16)],
+    ids=["three black frames", "one constant frame"],
+)
+def test_images_without_a_cell_give_empty_tables_notes_and_a_report(frames, tmp_path):
+    path = one_channel_study(tmp_path / "empty.marrow", frames)
+    summary = run(path, RECIPE)
+    assert any("no cell" in note for note in summary.notes)
+    assert len(Study.open(path).table("cells")) == 0
+    assert (path / "report" / "report.html").is_file()
+
+
+def test_a_study_without_the_wanted_channel_says_so(tmp_path):
+    study = Study.create(tmp_path / "two.marrow")
+    with study.add_session(
+        "A01_f00", 0, channels=["red", "green"], spacing=(1, 1, 1), shape=(1, 2, 1, 32, 32), dtype="uint16",
+        start_h=0.0, time_s=[0.0],
+    ) as writer:  # fmt: skip
+        writer.write(0, np.ones((2, 1, 32, 32), np.uint16))
+    summary = run(tmp_path / "two.marrow", RECIPE)
+    assert any("want of a channel 'nuclei' (recipe: segment.channel)" in note for note in summary.notes)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux's affinity")
+def test_a_worker_that_dies_is_reported_and_nothing_is_lost(tiny_study):
+    from napari_marrow.errors import MarrowError
+
+    with pytest.raises(MarrowError, match="worker process died"):
+        list(ProcessExecutor(1).run(os._exit, [[3]], CancelToken()))
