@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Any
 
 from napari_marrow.errors import MarrowError
 
@@ -52,20 +53,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _exit_code(app: object, arguments: list[str] | None) -> int:
     """Call a typer app without letting it end the process, and return its exit code."""
-    import click
     import typer
 
     command = typer.main.get_command(app)  # type: ignore[arg-type]
     try:
         result = command.main(args=arguments, prog_name="marrow", standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return int(stop.exit_code)
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
-    except click.ClickException as error:
+    except _usage_error() as error:
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     return int(result) if isinstance(result, int) else 0
+
+
+def _usage_error() -> Any:
+    """Return click's base of usage errors; some versions of typer bring a click of their own."""
+    import typer
+
+    return next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
 def _os_sentence(error: OSError) -> str:

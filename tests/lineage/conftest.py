@@ -83,7 +83,8 @@ def simulate(
     session: int = 1,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Dividing cells with constant hazards of onset, death and loss, seen in frames; all start at random phase, negative.
+    """Dividing cells with constant hazards of onset, death and loss, seen in frames; all start at random phase,
+    negative.
 
     Returns TRACKS and nodes with intensities (negative 0 ± 10 counts, positive 200 and more).
     """

@@ -79,32 +79,49 @@ def _bars() -> Iterator[Progress]:
         yield _Bars(bars)
 
 
+class _Job:
+    """Tells whether a report goes on with the job at hand or begins another.
+
+    A job may change its message on the way (the file it is at): it goes on while its total stays and its count does
+    not fall.
+    """
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._total = -1
+        self._message = ""
+
+    def is_new(self, done: int, total: int, message: str) -> bool:
+        """Take note of a report and return whether it begins a job."""
+        goes_on = total == self._total and done >= self._done and (message == self._message or done > self._done)
+        self._done, self._total, self._message = done, total, message
+        return not goes_on
+
+
 class _Bars:
-    """One bar per message, drawn by rich."""
+    """One bar per job, drawn by rich."""
 
     def __init__(self, bars: RichProgress) -> None:
         self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
+        self._job = _Job()
+        self._task: TaskID | None = None
 
     def __call__(self, done: int, total: int, message: str) -> None:
-        if message not in self._tasks:
-            self._tasks[message] = self._bars.add_task(message, total=total or None, rate="", completed=done)
-        task = self._tasks[message]
-        speed = self._bars.tasks[task].speed
+        if self._task is None or self._job.is_new(done, total, message):
+            self._task = self._bars.add_task(message, total=total or None, rate="", completed=done)
+        speed = self._bars.tasks[self._task].speed
         rate = f"{speed:6.1f}/s" if speed else ""
-        self._bars.update(task, completed=done, total=total or None, rate=rate)
+        self._bars.update(self._task, description=message, completed=done, total=total or None, rate=rate)
 
 
 class _Lines:
-    """One line when a message begins and one when it is finished, for logs and pipes."""
+    """A line when a job begins and one when it is finished, for logs and pipes."""
 
     def __init__(self) -> None:
-        self._begun: set[str] = set()
+        self._job = _Job()
 
     def __call__(self, done: int, total: int, message: str) -> None:
-        if message not in self._begun:
-            self._begun.add(message)
-            if done < total or not total:
-                typer.echo(f"{message} ...", err=True)
+        if self._job.is_new(done, total, message) and (done < total or not total):
+            typer.echo(f"{message} ...", err=True)
         if total and done >= total:
             typer.echo(f"{message}: {done} of {total}", err=True)

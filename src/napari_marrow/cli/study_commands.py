@@ -228,11 +228,44 @@ def report(
 def info(study: Study) -> None:
     """Show what a study holds and which results are active."""
     from rich.console import Console
-    from rich.pretty import Pretty
+    from rich.table import Table
 
     from napari_marrow.study import Study as StudyStore
 
-    Console().print(Pretty(StudyStore.open(study).summary(), expand_all=True))
+    store = StudyStore.open(study)
+    held = store.summary()
+    console = Console()
+    console.width = max(console.width, 110)  # a pipe has no width, and a table cut to 80 columns says little
+    console.print(f"[bold]{held['name']}[/bold]  {held['path']}", highlight=False)
+    console.print(
+        f"time zero {held['t0'] or 'is the first frame'}, schema {held['schema_version']}, {held['n_frames']} frames"
+    )
+    sessions = Table(
+        "position", "session", "frames", "from (h)", "to (h)", "channels", "size (px)", "pixel (µm)", box=None
+    )
+    for row in held["sessions"]:
+        _, channels, z, y, x = row["shape"]
+        sessions.add_row(
+            row["position"],
+            str(row["session"]),
+            str(row["frames"]),
+            f"{row['start_h']:.4g}",
+            f"{row['end_h']:.4g}",
+            str(channels),
+            " x ".join(str(n) for n in ([z] if z > 1 else []) + [y, x]),
+            f"{row['spacing_um'][2]:.4g}",
+        )
+    console.print(sessions)
+    for names in dict.fromkeys(", ".join(row["channels"]) for row in held["sessions"]):
+        console.print(f"channels: {names}", highlight=False)
+    layout = Table(*store.layout.columns, box=None)
+    for _, line in store.layout.iterrows():
+        layout.add_row(*("-" if value != value else str(value) for value in line))
+    console.print(layout)
+    active = store.active
+    console.print(
+        "results: " + (", ".join(f"{step} {key}" for step, key in active.items()) or "none yet: `marrow run`")
+    )
 
 
 def verify(study: Study) -> None:

@@ -1,4 +1,4 @@
-"""A simulated experiment on disk as a microscope would leave it: one OME-TIFF per field and session, a plate layout, the truth."""
+"""A simulated experiment on disk as a microscope would leave it: OME-TIFF per field and session, layout, truth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import tifffile
 from napari_marrow.errors import PathExistsError, StorageError
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.simulation.experiment import Experiment, SimulatedSession
+from napari_marrow.simulation.scenario import Scenario
 from napari_marrow.simulation.truth import cell_rows
 
 COMPRESSION: dict[str, Any] = {"compression": "zlib", "compressionargs": {"level": 4}}
@@ -39,9 +41,9 @@ def write_raw_set(
     experiment : Experiment
         From `simulation.simulate`.
     out_dir : Path
-        Folder to make: ``raw/<position>_session<NN>.ome.tif`` (uint16, T C Z Y X, with pixel size, channel names, time of every plane and
-        acquisition date), ``layout.csv``, ``truth/<table>.csv``, ``truth/labels/<position>_session<NN>_labels.tif`` (int32, T Z Y X; label =
-        cell id) and ``truth/scenario.json``.
+        Folder to make: ``raw/<position>_session<NN>.ome.tif`` (uint16, T C Z Y X, with pixel size, channel names, time
+        of every plane and acquisition date), ``layout.csv``, ``truth/<table>.csv``,
+        ``truth/labels/<position>_session<NN>_labels.tif`` (int32, T Z Y X; label = cell id), ``truth/scenario.json``.
     progress : callable, optional
         Called per frame.
     cancel : CancelToken, optional
@@ -76,7 +78,9 @@ def write_raw_set(
         partial.rename(out_dir)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise StorageError(f"Cannot write the raw set {out_dir}: {error}. Free space or choose another folder.") from error
+        raise StorageError(
+            f"Cannot write the raw set {out_dir}: {error}. Free space or choose another folder."
+        ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -95,8 +99,10 @@ def _write_images(experiment: Experiment, folder: Path, progress: Progress, canc
                 for t in range(session.shape[0]):
                     if cancel is not None:
                         cancel.raise_if_cancelled()
-                    yield from session.frame(t).reshape(-1, *session.shape[3:])
+                    planes = session.frame(t).reshape(-1, *session.shape[3:])
+                    # Told before the planes are handed over: the writer does not come back after the last one.
                     progress(done + t + 1, total, f"writing {name}")
+                    yield from planes
 
             def truth(session: SimulatedSession = session) -> Iterator[Any]:
                 for t in range(session.shape[0]):
@@ -104,19 +110,23 @@ def _write_images(experiment: Experiment, folder: Path, progress: Progress, canc
                     cells.append(cell_rows(experiment, session, t, mask))
                     yield from mask
 
-            _write_ome(folder / "raw" / name, frames(), session, experiment.scenario.t0)
+            _write_ome(folder / "raw" / name, frames(), session, experiment.scenario)
             _write_labels(folder / "truth" / "labels" / name.replace(".ome.tif", "_labels.tif"), truth(), session)
             done += session.shape[0]
     experiment.truth.set_cells(pd.concat(cells, ignore_index=True))
 
 
-def _write_ome(path: Path, planes: Iterator[npt.NDArray[np.uint16]], session: SimulatedSession, t0: str) -> None:
+def _write_ome(
+    path: Path, planes: Iterator[npt.NDArray[np.uint16]], session: SimulatedSession, scenario: Scenario
+) -> None:
     dz, dy, dx = session.spacing
     per_frame = session.shape[1] * session.shape[2]
-    started = datetime.fromisoformat(t0) + timedelta(hours=session.start_h)
+    started = datetime.fromisoformat(scenario.t0) + timedelta(hours=session.start_h)
     times = np.repeat(session.time_s, per_frame).tolist()
     metadata: dict[str, Any] = {
         "axes": "TCZYX",
+        # A fixed identifier, so that the same experiment gives the same bytes.
+        "UUID": str(uuid5(NAMESPACE_URL, f"marrow/{scenario.name}/{scenario.seed}/{path.name}")),
         "Name": f"{session.position} session {session.session:02d}",
         "AcquisitionDate": started.strftime("%Y-%m-%dT%H:%M:%S"),
         "PhysicalSizeX": dx,
@@ -129,7 +139,9 @@ def _write_ome(path: Path, planes: Iterator[npt.NDArray[np.uint16]], session: Si
     if session.shape[2] > 1:
         metadata |= {"PhysicalSizeZ": dz, "PhysicalSizeZUnit": "µm"}
     with tifffile.TiffWriter(path, ome=True) as writer:
-        writer.write(planes, shape=session.shape, dtype=np.uint16, photometric="minisblack", metadata=metadata, **COMPRESSION)
+        writer.write(
+            planes, shape=session.shape, dtype=np.uint16, photometric="minisblack", metadata=metadata, **COMPRESSION
+        )
 
 
 def _write_labels(path: Path, planes: Iterator[npt.NDArray[np.int32]], session: SimulatedSession) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QSpinBox,
@@ -95,28 +97,8 @@ class NumberEditor(Editor):
             self._spin.setValue(value)
 
 
-class PairEditor(Editor):
-    """Two numbers, smallest and largest."""
-
-    def __init__(self, field: FormField) -> None:
-        super().__init__(field)
-        self._spins = (_spin_box(field), _spin_box(field))
-        for spin in self._spins:
-            spin.valueChanged.connect(self.changed)
-            self._row.addWidget(spin, 1)
-
-    def value(self) -> tuple[float, float]:
-        """Return what is shown."""
-        return float(self._spins[0].value()), float(self._spins[1].value())
-
-    def set_value(self, value: Any) -> None:
-        """Show a value."""
-        for spin, number in zip(self._spins, value, strict=True):
-            spin.setValue(number)
-
-
 class TextEditor(Editor):
-    """A line of text, or a list of names separated by commas."""
+    """A line of text; lists of names and numbers stand in it separated by commas, anything else as JSON."""
 
     def __init__(self, field: FormField) -> None:
         super().__init__(field)
@@ -125,19 +107,39 @@ class TextEditor(Editor):
             self._line.setPlaceholderText("automatic")
         self._line.textChanged.connect(self.changed)
         self._row.addWidget(self._line, 1)
+        if field.unit:
+            self._row.addWidget(QLabel(field.unit))
 
-    def value(self) -> str | list[str] | None:
-        """Return what is shown."""
+    def value(self) -> Any:
+        """Return what is shown; what is no number, or no JSON, as the text that it is: the recipe's check names it."""
         text = self._line.text().strip()
-        if self.field.kind == "list":
-            return [part.strip() for part in text.split(",") if part.strip()]
-        return None if self.field.optional and not text else text
+        if self.field.optional and not text:
+            return None
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        match self.field.kind:
+            case "list":
+                return parts
+            case "numbers":
+                return [_number(part) for part in parts]
+            case "json":
+                try:
+                    return json.loads(text)
+                except json.JSONDecodeError:
+                    return text
+        return text
 
     def set_value(self, value: Any) -> None:
         """Show a value."""
-        if self.field.kind == "list":
-            value = ", ".join(value)
-        self._line.setText("" if value is None else str(value))
+        match self.field.kind:
+            case "list":
+                text = ", ".join(value)
+            case "numbers":
+                text = ", ".join(f"{number:g}" for number in value)
+            case "json":
+                text = json.dumps(value)
+            case _:
+                text = "" if value is None else str(value)
+        self._line.setText(text)
         self._line.setCursorPosition(0)
 
 
@@ -181,15 +183,23 @@ class MappingEditor(Editor):
         self._text.setPlainText("\n".join(f"{name}: {content}" for name, content in value.items()))
 
 
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def make_editor(field: FormField) -> Editor:
     """Return the editor of a field, showing its default."""
     kinds: dict[str, type[Editor]] = {
         "bool": BoolEditor,
         "int": NumberEditor,
         "float": NumberEditor,
-        "pair": PairEditor,
         "text": TextEditor,
         "list": TextEditor,
+        "numbers": TextEditor,
+        "json": TextEditor,
         "choice": ChoiceEditor,
         "mapping": MappingEditor,
     }
@@ -255,6 +265,5 @@ def _float_spin_box(field: FormField) -> QDoubleSpinBox:
 
 
 def _step(field: FormField) -> float:
-    size = field.default[0] if isinstance(field.default, tuple) else field.default
-    size = abs(float(size)) if isinstance(size, int | float) and size else 1.0
+    size = abs(float(field.default)) if field.default else 1.0
     return float(10.0 ** math.floor(math.log10(size)) / 2 if size < 1 else 10.0 ** math.floor(math.log10(size)) / 10)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from napari_marrow.gui.palette import lineage_colours
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 Floats = npt.NDArray[np.float64]
 DASHES = ("solid", "dash", "dot", "dashdot")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_marrow.gui.emergence import Curve, as_steps, conditions, emergence_curves
 from napari_marrow.gui.plot_style import empty_note, styled_plot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 _PENS = {
     "solid": Qt.PenStyle.SolidLine,
@@ -38,8 +40,8 @@ class EmergencePlot(QWidget):
         self._condition = QComboBox()
         self._condition.setToolTip("Condition that is drawn.")
         self._condition.currentTextChanged.connect(self._draw)
-        self._plot = styled_plot("time since the start of observation (h)", "cumulative incidence")
-        self._legend = self._plot.addLegend(offset=(8, 8), labelTextSize="9pt")
+        self._plot: Any = None
+        self._legend: Any = None
         self._note = empty_note("Run the recipe: the emergence of each lineage is drawn here.")
         row = QHBoxLayout()
         row.addWidget(QLabel("Show"))
@@ -48,7 +50,6 @@ class EmergencePlot(QWidget):
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addLayout(row)
         layout.addWidget(self._note, 1)
-        layout.addWidget(self._plot, 1)
         self.set_table(None)
 
     def set_table(self, table: pd.DataFrame | None) -> None:
@@ -69,13 +70,17 @@ class EmergencePlot(QWidget):
         self._draw()
 
     def _draw(self, *_: Any) -> None:
-        self._plot.clear()
-        self._legend.clear()
         chosen = self._condition.currentText()
         self.curves = [] if self._table is None else emergence_curves(self._table, None if chosen == _ALL else chosen)
         self._note.setVisible(not self.curves)
-        self._plot.setVisible(bool(self.curves))
         self._condition.setEnabled(bool(self.curves))
+        if self.curves:
+            self._make_plot()
+        if self._plot is None:
+            return
+        self._plot.clear()
+        self._legend.clear()
+        self._plot.setVisible(bool(self.curves))
         several = len({curve.condition for curve in self.curves}) > 1
         for curve in self.curves:
             self._add(curve, f"{curve.lineage}, {curve.condition}" if several else curve.lineage)
@@ -83,7 +88,16 @@ class EmergencePlot(QWidget):
             top = max(float(np.nanmax(np.concatenate([c.value, c.high]))) for c in self.curves)
             self._plot.setYRange(0, min(1.0, max(top * 1.05, 0.05)), padding=0)
 
+    def _make_plot(self) -> None:
+        """Make the plot when there is something to draw: pyqtgraph takes most of a second to import."""
+        if self._plot is None:
+            self._plot = styled_plot("time since the start of observation (h)", "cumulative incidence")
+            self._legend = self._plot.addLegend(offset=(8, 8), labelTextSize="9pt")
+            self.layout().addWidget(self._plot, 1)
+
     def _add(self, curve: Curve, name: str) -> None:
+        import pyqtgraph as pg
+
         time, value, low, high = as_steps(curve.time_h, curve.value, curve.low, curve.high)
         if curve.has_band:
             colour = pg.mkColor(curve.colour)

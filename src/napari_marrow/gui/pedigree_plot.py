@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import pyqtgraph as pg
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_marrow.gui.palette import GREY, LINEAGE_COLOURS
 from napari_marrow.gui.pedigree import Branch, clones, lay_out
 from napari_marrow.gui.plot_style import empty_note, styled_plot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 _LARGEST = 6
 
@@ -42,12 +44,10 @@ class PedigreePlot(QWidget):
         self._clone.setToolTip("Clone that is drawn; click a line to go to that cell and time in the image.")
         self._clone.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._clone.currentIndexChanged.connect(self._draw)
-        self._plot = styled_plot("time (h)", "")
-        self._plot.getAxis("left").setTicks([])
-        self._plot.setMouseEnabled(x=True, y=True)
-        self._plot.scene().sigMouseClicked.connect(self._on_click)
+        self._plot: Any = None
+        self._now: Any = None
+        self._time_h = 0.0
         self._note = empty_note("Run the recipe: the pedigrees of this session are drawn here.")
-        self._now = pg.InfiniteLine(angle=90, pen=pg.mkPen(GREY, style=Qt.PenStyle.DotLine))
         row = QHBoxLayout()
         row.addWidget(QLabel("Show"))
         row.addWidget(self._clone, 1)
@@ -55,7 +55,8 @@ class PedigreePlot(QWidget):
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addLayout(row)
         layout.addWidget(self._note, 1)
-        layout.addWidget(self._plot, 1)
+        self._plot_place = QVBoxLayout()
+        layout.addLayout(self._plot_place, 1)
         layout.addWidget(_legend())
         self.set_tables(None, None)
 
@@ -82,7 +83,9 @@ class PedigreePlot(QWidget):
 
     def set_time(self, time_h: float) -> None:
         """Move the line that marks the frame on display."""
-        self._now.setValue(time_h)
+        self._time_h = time_h
+        if self._now is not None:
+            self._now.setValue(time_h)
 
     def branch_at(self, time_h: float, y: float) -> Branch | None:
         """Return the branch nearest to a place in the plot, None where none is within half a line."""
@@ -92,14 +95,33 @@ class PedigreePlot(QWidget):
         return min(inside, key=lambda b: abs(b.y - y), default=None)
 
     def _draw(self, *_: Any) -> None:
-        self._plot.clear()
         founders = self._clone.currentData() or []
         self.branches = [] if self._tracks is None else lay_out(self._tracks, self._onsets, founders)
         self._note.setVisible(not self.branches)
-        self._plot.setVisible(bool(self.branches))
         self._clone.setEnabled(bool(self.branches))
-        if not self.branches:
+        if self._plot is not None:
+            self._plot.clear()
+            self._plot.setVisible(bool(self.branches))
+        if self.branches:
+            self._make_plot()
+            self._draw_branches()
+
+    def _make_plot(self) -> None:
+        """Make the plot when there is something to draw: pyqtgraph takes most of a second to import."""
+        if self._plot is not None:
             return
+        import pyqtgraph as pg
+
+        self._plot = styled_plot("time (h)", "")
+        self._plot.getAxis("left").setTicks([])
+        self._plot.scene().sigMouseClicked.connect(self._on_click)
+        self._now = pg.InfiniteLine(angle=90, pen=pg.mkPen(GREY, style=Qt.PenStyle.DotLine))
+        self._now.setValue(self._time_h)
+        self._plot_place.addWidget(self._plot)
+
+    def _draw_branches(self) -> None:
+        import pyqtgraph as pg
+
         for colour, xy in _strokes(self.branches).items():
             self._plot.plot(xy[:, 0], xy[:, 1], connect="pairs", pen=pg.mkPen(colour, width=2))
         ends = [(b.end_h, b.y) for b in self.branches if b.fate == "death"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
@@ -17,6 +16,8 @@ def styled_plot(bottom: str, left: str) -> Any:
     bottom, left : str
         Titles of the axes, with their units.
     """
+    import pyqtgraph as pg
+
     background, text = theme_colours()
     plot = pg.PlotWidget(background=background)
     plot.setMenuEnabled(False)

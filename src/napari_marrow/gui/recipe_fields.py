@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from napari_marrow.pipeline.recipe import Recipe
 
-Kind = Literal["bool", "int", "float", "text", "choice", "list", "pair", "mapping"]
+Kind = Literal["bool", "int", "float", "text", "choice", "list", "numbers", "mapping", "json"]
 
 _LABELS = {
     "min_frames": "Least frames",
@@ -43,7 +43,8 @@ class FormField:
     label : str
         What stands before the editor.
     kind : str
-        Which editor: bool, int, float, text, choice, list (of text), pair (of float) or mapping (text to text).
+        Which editor: bool, int, float, text, choice, list (of text), numbers, mapping (text to text), or json for
+        whatever has no editor of its own.
     description, unit : str
         From the recipe's model.
     default : object
@@ -120,7 +121,7 @@ def _field(section: str, name: str, info: FieldInfo) -> FormField:
                 bounds[target] = getattr(item, key)
                 bounds |= {"above": True} if key == "gt" else {"below": True} if key == "lt" else {}
     kind, choices = _kind(annotation)
-    if kind in ("list", "text", "mapping"):  # their bounds count characters or entries
+    if kind not in ("int", "float"):  # their bounds count characters or entries
         bounds = {}
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     return FormField(
@@ -154,13 +155,11 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
         return simple[annotation], ()
     if origin is list and arguments == (str,):
         return "list", ()
-    if origin is tuple and arguments == (float, float):
-        return "pair", ()
+    if origin in (list, tuple) and set(arguments) <= {float, int, Ellipsis}:
+        return "numbers", ()
     if origin is dict and arguments == (str, str):
         return "mapping", ()
-    raise TypeError(
-        f"There is no editor for a recipe field of type {annotation}: add one to recipe_fields and editors."
-    )
+    return "json", ()
 
 
 def _label(name: str) -> str:

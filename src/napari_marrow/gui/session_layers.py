@@ -24,7 +24,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 """What napari takes: data, keyword arguments of the layer, kind of layer."""
 
 _HIDDEN = frozenset({"brightfield", "scaffold", "CD45", "CD34"})
-_CONTRAST_QUANTILES = (2.0, 99.7)
+_NO_BACKGROUND = frozenset({"brightfield", "scaffold"})
 
 
 @dataclass(frozen=True)
@@ -154,14 +154,24 @@ def image_layers(image: SessionImage, geometry: Geometry) -> list[LayerData]:
 
 
 def contrast_limits(image: SessionImage, channel: int) -> tuple[float, float]:
-    """Return display limits from quantiles of the first, middle and last frame at the coarsest level."""
+    """Return display limits from the first, middle and last frame at the coarsest level.
+
+    Fluorescence is shown from its median (the background) to its 99.7 % quantile, but never over less than ten times
+    the median absolute deviation (as a standard deviation): a channel without signal stays dark and shows no noise.
+    Transmitted and reflected light is shown between its 0.5 % and 99.5 % quantiles.
+    """
     n_frames = image.shape[0]
     frames = sorted({0, n_frames // 2, n_frames - 1})
     values = np.stack([image.read(t, channel, level=image.levels - 1) for t in frames]).astype(np.float64)
     values = values[np.isfinite(values)]
     if not values.size:
         return (0.0, 1.0)
-    low, high = (float(q) for q in np.percentile(values, _CONTRAST_QUANTILES))
+    if image.channels[channel].role in _NO_BACKGROUND:
+        low, high = (float(q) for q in np.percentile(values, (0.5, 99.5)))
+    else:
+        low = float(np.median(values))
+        spread = 1.4826 * float(np.median(np.abs(values - low)))
+        high = max(float(np.percentile(values, 99.7)), low + 10 * spread)
     return (low, high if high > low else low + 1.0)
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 import napari
-import pandas as pd
-from qtpy.QtCore import QUrl, Signal
+from qtpy.QtCore import QSize, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
@@ -25,6 +24,8 @@ from napari_marrow.gui.session_view import SessionView, study_of
 from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_marrow.pipeline.engine import RunSummary
 
 _KEPT = "Cancelled. What is finished is kept: press Run to continue from there."
@@ -78,7 +79,11 @@ class StudyDock(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.runner)
         layout.addWidget(self.report_button)
-        self.setMinimumWidth(330)
+        self.setMinimumWidth(300)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Return a width that leaves the image its place on a small screen."""
+        return QSize(360, 560)
 
     def _connect(self) -> None:
         self.picker.sample_asked.connect(self.open_sample)
@@ -127,7 +132,7 @@ class StudyDock(QWidget):
     def _load(self) -> None:
         assert self._wanted is not None
         wanted = self._wanted
-        job = Job(lambda progress, cancel: read_all(*wanted), name="reading")
+        job = Job(lambda progress, cancel: _read(*wanted), name="reading")
         self._loading = job
         job.succeeded.connect(self._on_loaded)
         job.failed.connect(self._on_load_failed)
@@ -258,6 +263,14 @@ class StudyDock(QWidget):
 
         self.runner.say(text)
         show_error(text)
+
+
+def _read(path: Path, place: tuple[str, int] | None) -> Loaded:
+    """Read what is shown and import what draws it, both beside the window."""
+    loaded = read_all(path, place)
+    if loaded.results.emergence is not None or loaded.results.tracks is not None:
+        import pyqtgraph  # noqa: F401
+    return loaded
 
 
 def _of_session(table: pd.DataFrame | None, position: str, session: int) -> pd.DataFrame | None:

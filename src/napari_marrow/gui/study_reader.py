@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from napari_marrow.errors import StudyError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_marrow.gui.session_layers import SessionLayers
 
 
@@ -155,10 +155,11 @@ def read_all(path: Path | str, place: tuple[str, int] | None = None) -> Loaded:
     from napari_marrow.study import Study
 
     contents = read_contents(path)
+    results = read_results(path)
     known = {(p.position, p.session) for p in contents.places}
     default = contents.default()
     position, session = place if place in known and place is not None else (default.position, default.session)
-    return Loaded(contents, session_layers(Study.open(path), position, session), read_results(path))
+    return Loaded(contents, session_layers(Study.open(path), position, session), results)
 
 
 def read_results(path: Path | str) -> Results:

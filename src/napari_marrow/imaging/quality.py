@@ -215,8 +215,8 @@ def quality_flags(
     ``blank``: every channel is constant, or not a number. ``duplicate``: all channels repeat an earlier frame bit for
     bit. ``saturation``: too many pixels of a channel at the detector's maximum. ``defocus``: sharpness, as the mean of
     log ratios over the channels, far below the session's. ``gap``: the interval to the previous frame is too long,
-    or time does not go forward. ``drift``: the field has moved away from where the session began. ``media_change``: from one
-    frame to the next the field or the background level jumps, and stays.
+    or time does not go forward. ``drift``: the field has moved away from where the session began. ``media_change``:
+    from one frame to the next the field or the background level jumps, and stays.
 
     Parameters
     ----------

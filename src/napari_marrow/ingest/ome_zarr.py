@@ -191,7 +191,8 @@ def _open_array(folder: Path) -> Any:
     file = next((folder / name for name in ("zarr.json", ".zarray") if (folder / name).is_file()), None)
     if file is None:
         raise InputFileError(f"'{folder.parent.name}' lacks its array '{folder.name}': copy it again.")
-    names = set(_codec_names(json.loads(file.read_bytes())))
+    metadata = json.loads(file.read_bytes())
+    names = set(_codec_names(metadata))
     bad = sorted(n for n in names if any(word in n.lower() for word in _REFUSED_CODECS))
     if bad:
         raise InputFileError(f"'{folder.parent.name}' uses the codec '{bad[0]}', which can run code: it is refused.")
@@ -204,7 +205,26 @@ def _open_array(folder: Path) -> Any:
     chunk_bytes = math.prod(array.chunks) * np.dtype(array.dtype).itemsize
     if chunk_bytes > 8 << 30:
         raise InputFileError(f"'{folder.parent.name}' has chunks of {chunk_bytes / 2**30:.3g} GiB: rechunk it first.")
+    _check_blosc(folder, metadata)
     return array
+
+
+def _check_blosc(folder: Path, metadata: dict[str, Any]) -> None:
+    """Compare every blosc chunk's length with its header: the decoder reads past the end of a truncated one.
+
+    A blosc 1 chunk begins with 16 bytes, the last four of which are its length.
+    """
+    outer = metadata.get("compressor") or (metadata.get("codecs") or [{}])[-1]
+    if "blosc" not in (outer.get("id"), outer.get("name")):
+        return
+    for file in folder.rglob("*"):
+        if file.name in ("zarr.json", ".zarray", ".zattrs") or not file.is_file():
+            continue
+        with file.open("rb") as handle:
+            header = handle.read(16)
+        if len(header) < 16 or int.from_bytes(header[12:], "little") != file.stat().st_size:
+            name = f"{folder.parent.name}/{file.relative_to(folder.parent).as_posix()}"
+            raise InputFileError(f"'{name}' is truncated or damaged: copy it again from the microscope.")
 
 
 def _codec_names(node: Any) -> list[str]:

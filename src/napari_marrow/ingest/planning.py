@@ -321,10 +321,8 @@ def _place(
         if place in taken and taken[place] != planned.digest:
             raise PathExistsError(
                 f"{planned.position} has session {number} already, from another file than '{planned.source.name}': "
-                "give another --session, or --position."
+                "give another --session or --position."
             )
-        if any((p.position, p.session) == place for p, _ in placed):
-            raise PathExistsError(f"'{planned.source.name}' is given twice.")
         placed.append((replace(planned, session=number, present=study is not None and study.has_session(*place)), date))
         taken[place] = planned.digest
     return placed

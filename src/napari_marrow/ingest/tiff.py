@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,24 +38,24 @@ class TiffReader:
 
         self.path = path
         self._name = path.name
+        # tifffile does not close what it opened when the header turns out to be damaged.
+        self._file = path.open("rb")
+        self._siblings: set[Any] = set()
         try:
             with _damage(path):
-                self._tif: Any = tifffile.TiffFile(path)
-        except tifffile.TiffFileError as error:
-            raise InputFileError(
-                f"'{path.name}' is no TIFF image ({error}): give TIFF, OME-TIFF or OME-Zarr."
-            ) from error
-        except (OSError, ValueError, struct.error, IndexError, KeyError) as error:
-            raise InputFileError(_DAMAGED.format(path.name, error)) from error
-        try:
-            with _damage(path):
+                self._tif: Any = tifffile.TiffFile(self._file)
                 self._series, self._ome = self._open_series()
                 self._images = [self._facts(number) for number in range(len(self._series))]
                 for number in range(len(self._series)):
                     self._check_planes(number)
-        except BaseException:
-            self._tif.close()
-            raise
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, InputFileError) or not isinstance(error, Exception):
+                raise
+            if isinstance(error, tifffile.TiffFileError) and "not a TIFF file" in str(error):
+                raise InputFileError(f"'{path.name}' is no TIFF image: give TIFF, OME-TIFF or OME-Zarr.") from error
+            # tifffile raises whatever it likes on damaged tags
+            raise InputFileError(_DAMAGED.format(path.name, error)) from error
 
     @property
     def images(self) -> list[ImageFacts]:
@@ -69,27 +68,25 @@ class TiffReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for handle in self._siblings:
+            handle.close()
         self._tif.close()
+        self._file.close()
 
     # --- what is in the file
 
     def _open_series(self) -> tuple[list[Any], list[ome_xml.OmeImage]]:
-        try:
-            description = self._tif.ome_metadata if self._tif.is_ome else None
-            images = ome_xml.parse(description, self._name) if description else []
-            n_planes = sum(math.prod(i.sizes[a] for a in "TCZ") for i in images)
-            n_pages = len(self._tif.pages)
-            if images and not any(set(i.files) - {self._name} for i in images) and n_planes > n_pages * 4:
-                # A page can hold up to four samples; tifffile would reserve room for every claimed plane.
-                raise InputFileError(
-                    f"'{self._name}' holds {n_pages} planes, but its OME-XML claims {n_planes}: "
-                    "copy it again from the microscope."
-                )
-            series = [s for s in self._tif.series if s.keyframe is not None]
-        except InputFileError:
-            raise
-        except Exception as error:  # tifffile raises whatever it likes on damaged tags
-            raise InputFileError(_DAMAGED.format(self._name, error)) from error
+        description = self._tif.ome_metadata if self._tif.is_ome else None
+        images = ome_xml.parse(description, self._name) if description else []
+        n_planes = sum(math.prod(i.sizes[a] for a in "TCZ") for i in images)
+        n_pages = len(self._tif.pages)
+        if images and not any(set(i.files) - {self._name} for i in images) and n_planes > n_pages * 4:
+            # A page can hold up to four samples; tifffile would reserve room for every claimed plane.
+            raise InputFileError(
+                f"'{self._name}' holds {n_pages} planes, but its OME-XML claims {n_planes}: "
+                "copy it again from the microscope."
+            )
+        series = [s for s in self._tif.series if s.keyframe is not None]
         if not series:
             raise InputFileError(f"'{self._name}' holds no image.")
         if images and len(images) != len(series):
@@ -195,6 +192,10 @@ class TiffReader:
                 )
             else:
                 page = series.pages[index]
+                handle = page.parent.filehandle
+                if handle.closed:  # another file of the set: tifffile closes it after reading its tags
+                    handle.open()
+                    self._siblings.add(handle)
                 self._check_page(page, index)
                 plane = np.asarray(page.asarray())
             return plane.reshape(shape)

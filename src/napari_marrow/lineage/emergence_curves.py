@@ -75,23 +75,20 @@ def emergence(
     """
     if method not in ("midpoint", "turnbull"):
         raise SettingsError(f"Unknown method {method!r}: choose midpoint or turnbull.")
-    at_risk = ONSETS.conform(onsets)
-    names = list(lineages) if lineages is not None else sorted(set(at_risk["lineage"]) - {""})
+    table = with_organoid(ONSETS.conform(onsets), layout)
+    names = list(lineages) if lineages is not None else sorted(set(table["lineage"]) - {""})
     names = [*dict.fromkeys(names), "death"]
-    at_risk = at_risk[at_risk["event"] != "prevalent"]
-    if at_risk.empty:
-        return _finish([])
-    subjects = _subjects(with_organoid(at_risk, layout), names)
-    chosen = _densest(subjects) if session is None else session
+    subjects = _subjects(table[table["event"] != "prevalent"], names)
+    chosen = session if session is not None else _densest(subjects, table)
     subjects = subjects[subjects["session"] == chosen]
-    if subjects.empty:
-        return _finish([])
+    present = table[table["session"] == chosen]
     grid = _grid(subjects, times_h)
     rng = np.random.default_rng(seed)
     blocks: list[pd.DataFrame] = []
-    for condition, of_condition in subjects.groupby("condition", sort=True):
+    for condition, of_condition in present.groupby("condition", sort=True):
         curves = []
-        for organoid, cells in of_condition.groupby("organoid", sort=True):
+        for organoid in sorted(set(of_condition["organoid"])):
+            cells = subjects[(subjects["condition"] == condition) & (subjects["organoid"] == organoid)]
             curve = _organoid(cells, grid, len(names), method, bootstrap, rng)
             curves.append(curve)
             blocks.append(_block(str(condition), str(organoid), names, grid, curve))
@@ -124,6 +121,7 @@ def expanded_limits(replicates: Floats, n_units: int, *, level: float = 0.95) ->
 def _subjects(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Cells with their times on the organoid's own clock, which starts with its first cell of the session."""
     code = {name: i + 1 for i, name in enumerate(names)}
+    table = table[event_times(table) > table["entry_h"].to_numpy()]
     out = table.copy()
     origin = out.groupby(["organoid", "session"])["entry_h"].transform("min").to_numpy(dtype=np.float64)
     onset = (out["event"] == "onset").to_numpy()
@@ -133,19 +131,21 @@ def _subjects(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     out["exit"] = event_times(table) - origin
     out["left"] = np.where(onset, np.maximum(out["left_h"], out["entry_h"]), event_times(table)) - origin
     out["right"] = out["right_h"].to_numpy() - origin
-    clone = out[["position", "session", "founder_track_id"]].apply(tuple, axis=1)
-    out["clone"] = pd.factorize(clone)[0]
+    out["clone"] = out.groupby(["position", "session", "founder_track_id"], sort=False).ngroup()
     return out
 
 
-def _densest(subjects: pd.DataFrame) -> int:
+def _densest(subjects: pd.DataFrame, table: pd.DataFrame) -> int:
+    """Session with the most cell-hours at risk."""
+    if subjects.empty:
+        return int(table["session"].max()) if len(table) else 0
     hours = (subjects["exit"] - subjects["entry"]).groupby(subjects["session"]).sum()
     return int(hours.idxmax())
 
 
 def _grid(subjects: pd.DataFrame, times_h: Sequence[float] | None) -> Floats:
     if times_h is None:
-        return np.linspace(0.0, float(max(subjects["exit"].max(), 0.0)), 61)
+        return np.linspace(0.0, float(subjects["exit"].max()) if len(subjects) else 0.0, 61)
     grid = np.asarray(times_h, dtype=np.float64)
     if grid.ndim != 1 or len(grid) == 0 or not np.isfinite(grid).all() or (grid < 0).any():
         raise SettingsError("times_h must be a list of times of 0 h or more.")
@@ -168,11 +168,11 @@ def _organoid(
     ones = np.ones(len(cells))
     risk = weight_below(entry, ones, np.nextafter(grid, np.inf)) - weight_below(leave, ones, grid)
     clone = pd.factorize(cells["clone"])[0]
+    blank = np.full((k, len(grid)), np.nan)
+    if cells.empty:
+        return _Curve(blank, blank, blank, risk.astype(np.int64), 0, "no cell was followed over time")
     units = int(clone.max()) + 1
     horizon = float(leave.max())
-    blank = np.full((k, len(grid)), np.nan)
-    if not (leave > entry).any():
-        return _Curve(blank, blank, blank, risk.astype(np.int64), units, "no cell was followed over time")
     if method == "turnbull":
         value = _turnbull(cells, grid, k, horizon)
         return _Curve(value, blank, blank, risk.astype(np.int64), units, "no interval with the method turnbull")

@@ -50,7 +50,7 @@ class OnsetSettings:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     bleaching_per_frame: Mapping[str, float] = field(default_factory=dict)
     min_cells: int = 30
-    min_separation: float = 2.0
+    min_separation: float = 2.5
 
     def __post_init__(self) -> None:
         if self.consecutive < 1:
@@ -87,9 +87,9 @@ def marker_onsets(
     onsets : pandas.DataFrame
         ONSETS table. ``event`` is ``onset``, the track's fate where no marker came on, or ``prevalent`` for tracks of
         unknown history that are positive when first measured (left_h = -inf). Of several markers the first to come on
-        wins; of two in the same frame, the one further above its threshold. `entry_h` of a daughter is her mother's
-        last frame, so that no time at risk is lost between the two; `left_h` of a track that ends without onset is the
-        last time it was known to be negative.
+        wins; of two in the same frame, the one further above its threshold. `entry_h` of a founder is its first
+        measured frame, of a daughter her mother's last one, so that no time at risk is lost between the two; `left_h`
+        of a track that ends without onset is the last time it was known to be negative (of a dead cell its last frame).
     thresholds : pandas.DataFrame
         As `marker_thresholds`; a lineage without threshold has no onsets, and its note says why.
 
@@ -113,15 +113,15 @@ def marker_onsets(
         min_separation=settings.min_separation,
     )
     best = _Best.nothing(len(pedigree))
-    negative_until = np.full(len(pedigree), -np.inf)
+    watched = _Watched(np.full(len(pedigree), np.inf), np.full(len(pedigree), -np.inf))
     levels = thresholds["threshold"].to_numpy(dtype=np.float64)
     for number, (channel, threshold) in enumerate(zip(thresholds["channel"], levels, strict=True)):
         if np.isfinite(threshold):
             values = measured[f"intensity_{channel}"].to_numpy(dtype=np.float64)
             found = _one_marker(pedigree, measured, values, float(threshold), settings)
             best.take(number, found)
-            negative_until = np.fmax(negative_until, found.last_h)
-    return _table(pedigree, best, negative_until, list(markers)), thresholds
+            watched = _Watched(np.fmin(watched.first_h, found.first_h), np.fmax(watched.last_h, found.last_h))
+    return _table(pedigree, best, watched, list(markers)), thresholds
 
 
 def classify_cells(
@@ -180,7 +180,16 @@ class _Found:
     right_h: Floats  # inf: none
     prevalent: Bools
     excess: Floats  # log of intensity over threshold at onset
+    first_h: Floats  # first measured frame, inf for none
     last_h: Floats  # last measured frame, -inf for none
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """Per track: first and last time at which any marker was measured."""
+
+    first_h: Floats
+    last_h: Floats
 
 
 @dataclass(eq=False)
@@ -274,13 +283,15 @@ def _one_marker(
     right[who] = time[at]
     last = np.full(n, -np.inf)
     last[has] = time[stop[has] - 1]
+    earliest = np.full(n, np.inf)
+    earliest[has] = time[first[has]]
     known = _last_known(pedigree, last)
     left[who] = np.where(
         opens[run], np.where(pedigree.mother[who] >= 0, known[pedigree.mother[who]], -np.inf), time[at - 1]
     )
     prevalent[who] = opens[run] & ~np.isfinite(left[who])
     excess[who] = np.log(np.maximum(value[at], 1e-12) / threshold) if threshold > 0 else value[at] - threshold
-    return _Found(left, right, prevalent, excess, last)
+    return _Found(left, right, prevalent, excess, earliest, last)
 
 
 def _last_known(pedigree: Pedigree, last: Floats) -> Floats:
@@ -316,7 +327,7 @@ def _with_hysteresis(
     return state
 
 
-def _table(pedigree: Pedigree, best: _Best, negative_until: Floats, lineages: list[str]) -> pd.DataFrame:
+def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[str]) -> pd.DataFrame:
     tracks = pedigree.tracks
     mother = pedigree.mother
     own = best.lineage >= 0
@@ -324,14 +335,17 @@ def _table(pedigree: Pedigree, best: _Best, negative_until: Floats, lineages: li
     for level in pedigree.levels()[1:]:
         inherited[level] = (own | inherited)[mother[level]]
     start, end = (tracks[c].to_numpy(dtype=np.float64) for c in ("start_h", "end_h"))
-    entry = np.where(mother >= 0, end[mother], start)
+    measured = np.isfinite(watched.last_h)
+    # A line of descent is at risk from when it was first known to be negative. A daughter takes over where her mother
+    # was last measured: no hour is lost between the two, and none is claimed in which nobody looked.
+    known = _last_known(pedigree, watched.last_h)
+    heir = (mother >= 0) & np.isfinite(known[mother])
+    entry = np.where(heir, known[mother], np.where(measured, watched.first_h, start))
     # Cells of unknown history (no mother seen) that are on when first measured came on before anyone looked.
     event = np.where(own, np.where(best.prevalent, "prevalent", "onset"), tracks["fate"].astype(str).to_numpy())
-    measured = np.isfinite(negative_until)
-    seen_until = np.where(measured, np.maximum(negative_until, entry), entry)
-    # The daughters' own records say what happened after a division, and a dead cell turns no marker on.
-    complete = tracks["fate"].isin(["division", "death"]).to_numpy() & measured
-    left = np.where(own, best.left_h, np.where(complete, end, seen_until))
+    seen_until = np.where(measured, np.maximum(watched.last_h, entry), entry)
+    dead = (tracks["fate"] == "death").to_numpy() & measured
+    left = np.where(own, best.left_h, np.where(dead, np.maximum(end, entry), seen_until))
     left = np.where(own & ~best.prevalent, np.maximum(left, np.minimum(entry, best.right_h)), left)
     out = tracks[["position", "session", "track_id", "founder_track_id", "generation"]].copy()
     out["lineage"] = np.array([*lineages, ""], dtype=object)[best.lineage]

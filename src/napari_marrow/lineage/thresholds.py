@@ -23,6 +23,7 @@ THRESHOLD_COLUMNS = [
     "note",
 ]  # fmt: skip
 _BINS = 512
+_FEWEST = 10  # a handful of outliers is no population
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Mixture:
         Intensity [counts] at which a cell is as likely in the upper as in the lower component; NaN if `reason` says
         why.
     separation : float
-        Ashman's D = |μ1 - μ2| / √((σ1² + σ2²)/2); above 2 the populations are clearly apart.
+        Ashman's D = |μ1 - μ2| / √((σ1² + σ2²)/2); above 2 two populations are apart, 2.5 is asked for.
     reason : str
         Why there is no threshold, "" if there is one.
     """
@@ -53,7 +54,7 @@ class Mixture:
     reason: str
 
 
-def fit_mixture(intensity: npt.ArrayLike, *, min_cells: int = 30, min_separation: float = 2.0) -> Mixture:
+def fit_mixture(intensity: npt.ArrayLike, *, min_cells: int = 30, min_separation: float = 2.5) -> Mixture:
     """Split background-corrected intensities into a negative and a positive population.
 
     Parameters
@@ -69,7 +70,7 @@ def fit_mixture(intensity: npt.ArrayLike, *, min_cells: int = 30, min_separation
     -------
     Mixture
         With `threshold` NaN and a reason where there is only one population: two normals must beat one by the Bayesian
-        information criterion, lie `min_separation` apart, and leave a valley between them.
+        information criterion, hold 10 cells each, lie `min_separation` apart, and leave a valley between them.
 
     References
     ----------
@@ -92,7 +93,8 @@ def fit_mixture(intensity: npt.ArrayLike, *, min_cells: int = 30, min_separation
     single = float(np.sum(counts * norm.logpdf(centres, mean, max(deviation, 1e-12))))
     gain = 2 * (loglik - single) - 3 * np.log(len(values))
     reason = ""
-    if gain <= 0 or separation < min_separation or not valley:
+    few = float(w.min() * len(values)) < _FEWEST
+    if gain <= 0 or separation < min_separation or not valley or few:
         reason = f"one population only (separation {separation:.2f}): give a threshold from a negative control"
     threshold = float("nan") if reason else float(np.sinh(cut) * scale)
     pairs = [(float(a[0]), float(a[1])) for a in (mu, sd, w)]
@@ -105,7 +107,7 @@ def marker_thresholds(
     *,
     given: Mapping[str, float] | None = None,
     min_cells: int = 30,
-    min_separation: float = 2.0,
+    min_separation: float = 2.5,
 ) -> pd.DataFrame:
     """Return one row per lineage with the intensity above which its marker counts as on.
 
@@ -217,7 +219,8 @@ def _em_from(x: Floats, n: Floats, cut: int, floor: float) -> tuple[Floats, Floa
         sd = np.sqrt((resp * n * (x - mu[:, None]) ** 2).sum(axis=1) / mass + floor**2 / 12)
         sd = np.maximum(sd, floor)
         w = mass / total
-        logp = np.log(w)[:, None] + norm.logpdf(x[None], mu[:, None], sd[:, None])
+        z = (x[None] - mu[:, None]) / sd[:, None]
+        logp = (np.log(w / sd) - 0.5 * np.log(2 * np.pi))[:, None] - 0.5 * z**2
         joint = np.logaddexp(logp[0], logp[1])
         resp = np.exp(logp - joint)
         loglik = float((n * joint).sum())

@@ -1,12 +1,14 @@
 """Niche: where cells live relative to vessels, scaffold and each other, against null models, in 2D and 3D.
 
-`measure_niche` measures one frame; the functions behind it stand alone. Arrays and tables in, arrays and tables out; lengths in µm,
-spacing per axis everywhere.
+`measure_niche` measures one frame; the functions behind it stand alone. Arrays and tables in, arrays and tables out;
+lengths in µm, spacing per axis everywhere.
 """
 
 from napari_marrow.niche.attraction import Attraction, local_density, relabelled_cross_l, uniform_cross_l
 from napari_marrow.niche.compartments import SelectionIndex, assign_compartments, selection_index
+from napari_marrow.niche.coverage import Coverage, surface_area, surface_coverage
 from napari_marrow.niche.distances import distance_to_points, edge_distance, read_at, signed_distance, surface_distance
+from napari_marrow.niche.dwell import Dwell, hysteresis, niche_dwell
 from napari_marrow.niche.edge_correction import (
     DistanceSummary,
     hanisch_cdf,
@@ -33,7 +35,9 @@ from napari_marrow.niche.vessels import VesselGraph, VesselSettings, vessel_grap
 
 __all__ = [
     "Attraction",
+    "Coverage",
     "DistanceSummary",
+    "Dwell",
     "Enrichment",
     "GlobalEnvelope",
     "NearestFunctions",
@@ -52,6 +56,7 @@ __all__ = [
     "edge_distance",
     "global_envelope",
     "hanisch_cdf",
+    "hysteresis",
     "isotropic_band",
     "kaplan_meier_cdf",
     "local_density",
@@ -60,6 +65,7 @@ __all__ = [
     "nearest_functions",
     "neighbour_pairs",
     "neighbourhood_enrichment",
+    "niche_dwell",
     "orientation_tensor",
     "permutations",
     "proximity_effect",
@@ -72,6 +78,8 @@ __all__ = [
     "set_covariance",
     "signed_distance",
     "summarise_distances",
+    "surface_area",
+    "surface_coverage",
     "surface_distance",
     "uniform_cross_l",
     "uniform_positions",

@@ -23,8 +23,8 @@ _AXES = ("z", "y", "x")
 class Structure:
     """A structure with what is read from it.
 
-    `window` is where it would have been seen (W and itself), `field` the signed distance, `depth` the distance to the window's
-    edge, `distance` and `edge` both at the cells (µm, NaN outside the image).
+    `window` is where it would have been seen (W and itself), `field` the signed distance, `depth` the distance to the
+    window's edge, `distance` and `edge` both at the cells (µm, NaN outside the image).
     """
 
     mask: BoolArray
@@ -80,9 +80,7 @@ class Frame:
             columns[f"distance_{name}"] = np.where(np.isfinite(structure.distance), structure.distance, np.nan)
         columns["edge_distance"] = read_at(edge_distance(self.tissue, self.spacing), self.points, self.spacing)
         columns["in_tissue"] = self.in_tissue
-        columns["local_density"] = local_density(
-            self.points, self.tissue, self.spacing, radius=settings.density_radius
-        )
+        columns["local_density"] = local_density(self.points, self.tissue, self.spacing, radius=settings.density_radius)
         return pd.DataFrame(columns)
 
 
@@ -204,7 +202,9 @@ def _points(cells: pd.DataFrame, ndim: int) -> FloatArray:
     axes = list(_AXES[3 - ndim :])
     missing = [axis for axis in axes if axis not in cells.columns]
     if missing:
-        raise TableError(f"The cell table lacks the coordinate column(s) {', '.join(missing)}: it has {list(cells.columns)}.")
+        raise TableError(
+            f"The cell table lacks the coordinate column(s) {', '.join(missing)}: it has {list(cells.columns)}."
+        )
     return np.ascontiguousarray(cells[axes].to_numpy(dtype=np.float64).reshape(-1, ndim))
 
 
@@ -213,6 +213,4 @@ def _structure(mask: BoolArray, tissue: BoolArray, points: FloatArray, spacing: 
     window = tissue | mask
     signed = signed_distance(mask, spacing)
     depth = edge_distance(window, spacing)
-    return Structure(
-        mask, window, signed, depth, read_at(signed, points, spacing), read_at(depth, points, spacing)
-    )
+    return Structure(mask, window, signed, depth, read_at(signed, points, spacing), read_at(depth, points, spacing))

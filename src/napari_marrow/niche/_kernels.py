@@ -74,6 +74,7 @@ def pair_histogram(
     spacing: Float64Array,
     r_max: float,
     n_bins: int,
+    symmetric: bool,
 ) -> Float64Array:  # pragma: no cover - compiled
     """Sum 1/γ_W(x-y) over pairs by distance, for many labellings at once.
 
@@ -91,11 +92,14 @@ def pair_histogram(
         Cell grid, its corner and edge in µm, and how many cells a pair may span.
     covariance : (Lz, Ly, Lx) float64
         Set covariance in µm^d, lag 0 at the centre; `spacing` its voxel in µm.
+    symmetric : bool
+        `x` and `y` are the same points: each unordered pair is met once and counted both ways (γ_W is even).
 
     Returns
     -------
     (n_bins, S) float64
-        Sum of the weights of pairs with distance in ((k - 1) dr, k dr], dr = r_max / n_bins; pairs at distance 0 in bin 0.
+        Sum of the weights of pairs with distance in ((k - 1) dr, k dr], dr = r_max / n_bins; pairs at distance 0 in bin
+        0.
     """
     total = np.zeros((n_bins, labels_x.shape[1]))
     n_sets = labels_x.shape[1]
@@ -103,6 +107,11 @@ def pair_histogram(
     centre = covariance[covariance.shape[0] // 2, covariance.shape[1] // 2, covariance.shape[2] // 2]
     smallest = min(max(smallest, centre * 1e-9), centre)
     scale = n_bins / r_max
+    # In the symmetric case identities are row numbers of `x`, and this holds the labels of `y` in that order.
+    by_identity = np.empty_like(labels_y)
+    if symmetric:
+        for j in range(y.shape[0]):
+            by_identity[identity_y[j]] = labels_y[j]
     for i in range(x.shape[0]):
         cz = int((x[i, 0] - origin[0]) // cell)
         cy = int((x[i, 1] - origin[1]) // cell)
@@ -118,10 +127,18 @@ def pair_histogram(
                     squared = dz * dz + dy * dy + dx * dx
                     if squared > r_max * r_max or identity_x[i] == identity_y[j]:
                         continue
+                    if symmetric and identity_x[i] > identity_y[j]:
+                        continue
                     k = max(int(np.ceil(np.sqrt(squared) * scale)) - 1, 0)
                     k = min(k, n_bins - 1)
                     gamma = _covariance(covariance, dz / spacing[0], dy / spacing[1], dx / spacing[2])
                     weight = 1.0 / max(gamma, smallest)
-                    for s in range(n_sets):
-                        total[k, s] += weight * labels_x[i, s] * labels_y[j, s]
+                    if symmetric:
+                        p = identity_y[j]
+                        for s in range(n_sets):
+                            both = labels_x[i, s] * labels_y[j, s] + labels_x[p, s] * by_identity[i, s]
+                            total[k, s] += weight * both
+                    else:
+                        for s in range(n_sets):
+                            total[k, s] += weight * labels_x[i, s] * labels_y[j, s]
     return total

@@ -13,8 +13,8 @@ from napari_marrow.niche.compartments import assign_compartments, selection_inde
 from napari_marrow.niche.distances import read_at
 from napari_marrow.niche.edge_correction import summarise_distances
 from napari_marrow.niche.enrichment import neighbour_pairs, neighbourhood_enrichment
-from napari_marrow.niche.geometry import measure_of
-from napari_marrow.niche.null_models import uniform_positions
+from napari_marrow.niche.geometry import FloatArray, measure_of, voxel_of
+from napari_marrow.niche.null_models import Null, uniform_positions
 from napari_marrow.niche.orientation import orientation_tensor
 from napari_marrow.niche.point_patterns import set_covariance
 from napari_marrow.niche.proximity import ProximityEffect, proximity_effect
@@ -71,7 +71,7 @@ def _graph_rows(
         for key, value, unit, note in (
             ("length_density", graph.length_density, density, ""),
             ("branch_density", graph.branch_density, per, pruned),
-            ("tip_density", graph.n_tips / graph.measure * frame.number_factor, per, pruned + "; ends cut by the window left out"),
+            ("tip_density", graph.n_tips / graph.measure * frame.number_factor, per, pruned + "; cut ends left out"),
             ("loops", float(graph.n_loops), "", pruned),
             ("mean_radius", graph.mean_radius, "µm", "length-weighted"),
             ("tortuosity", graph.mean_tortuosity, "", "length-weighted; loops and short chords left out"),
@@ -105,28 +105,30 @@ def measure_distances(frame: Frame, settings: NicheSettings, rows: Rows) -> None
     for number, (name, structure) in enumerate(frame.structures.items()):
         reason = _absence(name, structure, frame)
         held = structure.window.any()
-        fraction = measure_of(structure.mask, frame.spacing) / measure_of(structure.window, frame.spacing) if held else NAN
+        fraction = (
+            measure_of(structure.mask, frame.spacing) / measure_of(structure.window, frame.spacing) if held else NAN
+        )
         rows.add(f"{name}_fraction", "tissue", fraction, "", note="" if held else "the tissue mask is empty")
         space, space_edge = _space(frame, structure, settings.seed + 7919 * (number + 1), reason)
         beyond = summarise_distances(space, space_edge)
         short = reason or "too little of the distribution lies within the window"
         for key, value in (("median", beyond.median), ("mean", beyond.mean), ("p95", beyond.p95)):
-            rows.add(f"{key}_distance_{name}", "tissue", value, "µm", note=short if np.isnan(value) else "edge-corrected")
+            rows.add(
+                f"{key}_distance_{name}", "tissue", value, "µm", note=short if np.isnan(value) else "edge-corrected"
+            )
         for subject in frame.classes:
             effect = _effect(frame, structure, subject, settings, number, space, space_edge, reason)
             _distance_rows(name, subject, frame, structure, effect, reason, rows)
 
 
-def _space(
-    frame: Frame, structure: Structure, seed: int, reason: str
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+def _space(frame: Frame, structure: Structure, seed: int, reason: str) -> tuple[FloatArray, FloatArray]:
     """Distances to the structure and to the edge at random places in the tissue outside the structure."""
     region = frame.tissue & ~structure.mask
     if reason or not region.any():
         return np.zeros(0), np.zeros(0)
     places = uniform_positions(region, frame.spacing, _SPACE_SAMPLE, np.random.default_rng(seed))
     distance = read_at(structure.field, places, frame.spacing)
-    return distance, read_at(structure.depth, places, frame.spacing)  # type: ignore[return-value]
+    return distance, read_at(structure.depth, places, frame.spacing)
 
 
 def _effect(
@@ -135,23 +137,24 @@ def _effect(
     subject: str,
     settings: NicheSettings,
     number: int,
-    space: np.ndarray[tuple[int], np.dtype[np.float64]],
-    space_edge: np.ndarray[tuple[int], np.dtype[np.float64]],
+    space: FloatArray,
+    space_edge: FloatArray,
     reason: str,
 ) -> ProximityEffect:
     pool = frame.pool
     chosen = frame.classes[subject] & pool
     everyone = bool((chosen == pool).all())
     if everyone:
-        # All positions cannot be re-labelled; they are compared with empty tissue, in which nothing lies inside the structure.
+        # All positions cannot be re-labelled; they are compared with empty tissue, in which nothing lies inside the
+        # structure.
         pool = pool & (structure.distance > 0)
-        null = "uniform"
+        null: Null = "uniform"
     else:
         null = "relabel" if frame.strata is None else "strata"
     distance = np.full(int(pool.sum()), np.inf) if reason else structure.distance[pool]
     return proximity_effect(
         distance, chosen[pool],
-        null=null, n_simulations=settings.n_simulations, seed=settings.seed + 104729 * (number + 1),  # type: ignore[arg-type]
+        null=null, n_simulations=settings.n_simulations, seed=settings.seed + 104729 * (number + 1),
         edge_distances=structure.edge[pool], strata=None if frame.strata is None else frame.strata[pool],
         space_distances=space, space_edge_distances=space_edge,
         r_max=settings.r_max, n_r=settings.n_r + 1, envelope=settings.envelope,
@@ -185,14 +188,14 @@ def _distance_rows(
 
 
 def measure_compartments(frame: Frame, settings: NicheSettings, rows: Rows) -> None:
-    """Selection index of each class for the surroundings of each structure, against re-labelling."""
+    """Compute the selection index of each class for the surroundings of each structure, against re-labelling."""
     fields = {n: s.field for n, s in frame.structures.items() if s.mask.any()}
     if not fields or not frame.tissue.any():
         return
     names, image = assign_compartments(fields, frame.tissue, settings.niche_radius)
     of_cell = np.full(len(frame.points), -1)
     pool = frame.pool
-    of_cell[pool] = read_at(image, frame.points[pool], frame.spacing, interpolate=False).astype(np.int64)
+    of_cell[pool] = image[tuple(voxel_of(frame.points[pool], frame.spacing).T)]
     volumes = np.bincount(image[frame.tissue], minlength=len(names)).astype(np.float64)
     for subject, member in frame.classes.items():
         index = selection_index(
@@ -200,7 +203,11 @@ def measure_compartments(frame: Frame, settings: NicheSettings, rows: Rows) -> N
             strata=None if frame.strata is None else frame.strata[pool],
         )  # fmt: skip
         for k, name in enumerate(names):
-            where = f"compartment within {settings.niche_radius:g} µm" if name != "elsewhere" else "outside every compartment"
+            where = (
+                f"compartment within {settings.niche_radius:g} µm"
+                if name != "elsewhere"
+                else "outside every compartment"
+            )
             rows.add(
                 f"selection_index_{name}", subject, index.index[k], "", low=index.low[k], high=index.high[k],
                 null_mean=index.null_mean[k], p_value=index.p_value[k],
@@ -215,7 +222,13 @@ def measure_classes(frame: Frame, settings: NicheSettings, rows: Rows) -> None:
         lost = int((member & ~frame.in_tissue).sum())
         rows.add("n_cells", subject, float(n), "", note=f"{lost} more lie outside the tissue" if lost else "")
         density = n / frame.measure * frame.number_factor if frame.tissue.any() else NAN
-        rows.add("cell_density", subject, density, frame.per_measure, note="" if frame.tissue.any() else "the tissue mask is empty")
+        rows.add(
+            "cell_density",
+            subject,
+            density,
+            frame.per_measure,
+            note="" if frame.tissue.any() else "the tissue mask is empty",
+        )
     if not frame.tissue.any():
         for a, b in _pairs(frame, settings):
             rows.add(f"cross_l_{a}_{b}", f"{a}-{b}", NAN, "µm", note="the tissue mask is empty")
@@ -231,13 +244,14 @@ def measure_classes(frame: Frame, settings: NicheSettings, rows: Rows) -> None:
         seed = settings.seed + 15_485_863 * (k + 1)
         if first.all() and second.all():
             result = uniform_cross_l(
-                frame.points[pool], frame.tissue, frame.spacing, covariance, n_simulations=settings.n_simulations,
+                frame.points[pool], frame.tissue, frame.spacing, covariance, n_simulations=settings.n_uniform,
                 seed=seed, n_r=settings.n_r, envelope=settings.envelope,
             )  # fmt: skip
         else:
             result = relabelled_cross_l(
                 frame.points[pool], first, second, covariance, n_simulations=settings.n_simulations, seed=seed,
-                n_r=settings.n_r, strata=None if frame.strata is None else frame.strata[pool], envelope=settings.envelope,
+                n_r=settings.n_r, strata=None if frame.strata is None else frame.strata[pool],
+                envelope=settings.envelope,
             )  # fmt: skip
         _cross_rows(a, b, result, settings, rows)
 

@@ -1,11 +1,12 @@
 """From a vessel mask to a pruned graph of centrelines in voxels of an isotropic grid.
 
-Junction voxels of a skeleton come in clusters; counting each as a branch point, and each one-voxel bridge between them as a
-branch, is the commonest error of skeleton statistics. Here clusters are one node before anything is counted.
+Junction voxels of a skeleton come in clusters; counting each as a branch point, and each one-voxel bridge between them
+as a branch, is the commonest error of skeleton statistics. Here clusters are one node before anything is counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from napari_marrow.niche.geometry import BoolArray, FloatArray
 
 @dataclass
 class Edge:
-    """A centreline between two nodes: `path` (m, ndim) in voxels of the isotropic grid, first point at node `a`, last at `b`."""
+    """A centreline between two nodes: `path` (m, ndim) in voxels of the isotropic grid, from node `a` to node `b`."""
 
     a: int
     b: int
@@ -82,14 +83,16 @@ def make_isotropic(mask: BoolArray, spacing: tuple[float, ...], voxel: float | N
 def skeleton_of(mask: BoolArray, depth: Field) -> BoolArray:
     """Thin a mask to its centreline; vessels cut by the lateral border run on to it.
 
-    Thinning stops a radius short of where a vessel leaves the image, or forks into its corners. The mask is therefore continued
-    beyond the lateral borders, thinned, and cut back. Not in z: vessels that lie along the first or last plane would move out.
+    Thinning stops a radius short of where a vessel leaves the image, or forks into its corners. The mask is therefore
+    continued beyond the lateral borders, thinned, and cut back. Not in z: vessels that lie along the first or last
+    plane would move out.
     """
     from skimage.morphology import skeletonize
 
     margin = min(int(np.ceil(1.5 * float(depth.max(initial=0.0)))) + 2, 64)
     pad = [(0, 0)] * (mask.ndim - 2) + [(margin, margin)] * 2
-    thin = skeletonize(np.pad(mask, pad, mode="edge"))
+    # Lee's thinning in the plane too: Zhang and Suen's erases diagonal bands of even width altogether.
+    thin = skeletonize(np.pad(mask, pad, mode="edge"), method="lee")
     return np.ascontiguousarray(thin[..., margin:-margin, margin:-margin]) > 0
 
 
@@ -158,8 +161,8 @@ def prune(edges: list[Edge], depth: Field, *, shortest: float, radius_factor: fl
 
     Notes
     -----
-    Per round only the shortest twig of each junction goes and the rest is joined up, so that a vessel's end that forks within the
-    pruning length keeps one of its two ends.
+    Per round only the shortest twig of each junction goes and the rest is joined up, so that a vessel's end that forks
+    within the pruning length keeps one of its two ends.
     """
     while True:
         degree = degrees(edges)
@@ -187,6 +190,65 @@ def _is_vessel(edge: Edge, degree: dict[int, int], depth: Field, shortest: float
         return False
     free = degree[edge.a] == 1 and degree[edge.b] == 1
     return not free or any(near_border(p, depth.shape, reach) for p in edge.path[[0, -1]])
+
+
+def contract(edges: list[Edge], depth: Field, *, factor: float = 2.0) -> list[Edge]:
+    """Make one node of junctions that lie closer together than the vessel is wide (`factor` radii).
+
+    Where thick vessels cross, thinning leaves a little mesh of short bridges; within one diameter it is no anatomy.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    degree = degrees(edges)
+    short = []
+    for k, edge in enumerate(edges):
+        middle = edge.path[len(edge.path) // 2]
+        width = float(depth[tuple(np.clip(np.round(middle).astype(int), 0, np.asarray(depth.shape) - 1))])
+        if min(degree[edge.a], degree[edge.b]) >= 3 and edge.length < factor * max(width, 2.0):
+            short.append(k)
+    if not short:
+        return edges
+    nodes = {node: i for i, node in enumerate(sorted(degree))}
+    place = np.zeros((len(nodes), depth.ndim))
+    for edge in edges:
+        place[nodes[edge.a]], place[nodes[edge.b]] = edge.path[0], edge.path[-1]
+    a, b = ([nodes[getattr(edges[k], end)] for k in short] for end in "ab")
+    links = coo_array((np.ones(len(a)), (a, b)), shape=(len(nodes),) * 2)
+    _, group = connected_components(links, directed=False)
+    centre = np.stack([np.bincount(group, weights=c) for c in place.T], axis=1) / np.bincount(group)[:, None]
+    merged = []
+    for k, edge in enumerate(edges):
+        first, second = int(group[nodes[edge.a]]), int(group[nodes[edge.b]])
+        if k in set(short) or (
+            first == second and edge.a != edge.b and edge.length < factor * 4.0 * float(depth.max())
+        ):
+            continue
+        path = edge.path.copy()
+        path[0], path[-1] = centre[first], centre[second]
+        merged.append(Edge(first, second, path))
+    return merged
+
+
+def drop_false_loops(edges: list[Edge], depth: Field) -> list[Edge]:
+    """Drop loops too short to go round a hole: a centreline round a hole is longer than 2π radii of its vessel.
+
+    3D thinning now and then leaves such loops inside solid crossings. Of two parallel edges the shorter one stays.
+    """
+    shortest: dict[tuple[int, int], Edge] = {}
+    kept = []
+    for edge in sorted(edges, key=lambda e: e.length):
+        middle = np.round(edge.path[len(edge.path) // 2]).astype(int)
+        ends = np.round(edge.path[0]).astype(int)
+        width = max(float(depth[tuple(np.clip(i, 0, np.asarray(depth.shape) - 1))]) for i in (middle, ends))
+        pair = (min(edge.a, edge.b), max(edge.a, edge.b))
+        other = shortest.get(pair)
+        around = edge.length if edge.a == edge.b else edge.length + (other.length if other else np.inf)
+        if around < 2 * np.pi * width:
+            continue
+        shortest.setdefault(pair, edge)
+        kept.append(edge)
+    return kept
 
 
 def near_border(point: FloatArray, shape: tuple[int, ...], reach: float) -> bool:
@@ -222,7 +284,8 @@ def join(edges: list[Edge]) -> list[Edge]:
 def smooth(path: FloatArray, sigma: float, *, closed: bool) -> FloatArray:
     """Gaussian smoothing along a path, `sigma` in vertices; ends stay where they are, a closed path stays closed.
 
-    Open paths are continued by point reflection at their ends, which leaves straight lines straight up to the last vertex.
+    Open paths are continued by point reflection at their ends, which leaves straight lines straight up to the last
+    vertex.
     """
     from scipy import ndimage
 
@@ -241,19 +304,43 @@ def smooth(path: FloatArray, sigma: float, *, closed: bool) -> FloatArray:
     return result
 
 
-def run_on_to_border(path: FloatArray, shape: tuple[int, ...], reach: float) -> FloatArray:
-    """Continue the last direction of a path to the image's outer face if that is at most `reach` voxels away along it."""
-    base = path[max(len(path) - 6, 0)]
-    direction = path[-1] - base
+def run_on(
+    path: FloatArray, holds: Callable[[FloatArray], BoolArray], depth: Field, width: float, reach: float
+) -> tuple[FloatArray, bool]:
+    """Continue the last direction of a path: to the edge of the window if the vessel is cut there, else to its round end.
+
+    Thinning stops short of both. A round end is where the depth begins to fall below the radius.
+
+    Parameters
+    ----------
+    path : ndarray (m, ndim)
+        Voxels.
+    holds : callable
+        Says which of the points (k, ndim), in voxels, lie in the window.
+    depth : ndarray float32
+        Depth inside the vessel, voxels.
+    width : float
+        Radius of the vessel, voxels.
+    reach : float
+        Longest continuation, voxels.
+
+    Returns
+    -------
+    path : ndarray (m or m + 1, ndim)
+    cut : bool
+        Whether the window ends there.
+    """
+    direction = path[-1] - path[max(len(path) - 8, 0)]
     norm = float(np.linalg.norm(direction))
     if norm == 0:
-        return path
-    unit = direction / norm
-    steps = []
-    for u, p, n in zip(unit, path[-1], shape, strict=True):
-        if abs(u) > 1e-6:
-            steps.append(((n - 0.5 if u > 0 else -0.5) - p) / u)
-    distance = max(min(steps), 0.0)
-    if distance > reach:
-        return path
-    return np.concatenate([path, (path[-1] + distance * unit)[None]]) if distance > 1e-9 else path
+        return path, False
+    steps = np.arange(0.0, reach + 0.25, 0.25)
+    ray = path[-1] + steps[:, None] * direction / norm
+    out = np.flatnonzero(~holds(ray))
+    if len(out):
+        last, cut = max(int(out[0]) - 1, 0), True
+    else:
+        index = np.clip(np.round(ray).astype(int), 0, np.asarray(depth.shape) - 1)
+        shallow = np.flatnonzero(depth[tuple(index.T)] < width - 0.5)
+        last, cut = (max(int(shallow[0]) - 1, 0) if len(shallow) else 0), False
+    return (np.concatenate([path, ray[last : last + 1]]) if last else path), cut

@@ -1,4 +1,4 @@
-"""Cross L between classes of cells with its null band: re-labelling, or uniform placement for all cells with themselves."""
+"""Cross L between classes of cells with its null band: re-labelling, or uniform placement for all cells."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def relabelled_cross_l(
 ) -> Attraction:
     """Cross L of two classes against random labelling of all positions.
 
-    Both labels of a cell move together, so cells of both classes stay so. All simulations share one pass over the pairs.
+    Both labels of a cell move together, so cells of both classes stay so. All simulations share one pass over the
+    pairs.
 
     Parameters
     ----------
@@ -137,9 +138,7 @@ def uniform_cross_l(
     columns = []
     for s in range(n_simulations + 1):
         pattern = where if s == 0 else uniform_positions(mask, sampling, n, rng)
-        columns.append(
-            pair_sums(pattern, pattern, covariance, n_bins=n_r, identity_x=identity, identity_y=identity)
-        )
+        columns.append(pair_sums(pattern, pattern, covariance, n_bins=n_r, identity_x=identity, identity_y=identity))
     return _assemble(np.concatenate(columns, axis=1), float(n * (n - 1)), covariance, "uniform", envelope)
 
 
@@ -147,9 +146,7 @@ def _assemble(sums: FloatArray, pairs: float, covariance: SetCovariance, null: s
     r, _, length = k_and_l(sums, np.full(sums.shape[1], pairs), covariance)
     band = global_envelope(length[:, 0], length[:, 1:].T, kind=kind)
     g = pair_functions(sums[:, :1], np.asarray([pairs]), covariance)[0].g
-    return Attraction(
-        r, length[:, 0], length[:, 1:].mean(axis=1), band.low, band.high, g, band.p_value, null, ""
-    )
+    return Attraction(r, length[:, 0], length[:, 1:].mean(axis=1), band.low, band.high, g, band.p_value, null, "")
 
 
 def _nothing(covariance: SetCovariance, n_r: int, null: str, note: str) -> Attraction:

@@ -77,7 +77,7 @@ def selection_index(
     n_simulations: int = 999,
     seed: int = 0,
 ) -> SelectionIndex:
-    """Selection index w_k = (n_k / n) / (V_k / V) (Manly's selection ratio).
+    """Compute the selection index w_k = (n_k / n) / (V_k / V) (Manly's selection ratio).
 
     Parameters
     ----------

@@ -30,9 +30,10 @@ def signed_distance(mask: npt.ArrayLike, spacing: Sequence[float]) -> Field:
 
     Notes
     -----
-    Exact anisotropic Euclidean distance transform (Felzenszwalb & Huttenlocher 2012, library `edt`) between voxel centres. The
-    surface lies between the last centre inside and the first outside, so half the smallest spacing is taken off both sides; the
-    remaining error is below half a voxel of the coarsest axis. The image border is no surface.
+    Exact anisotropic Euclidean distance transform (Felzenszwalb & Huttenlocher 2012, library `edt`) between voxel
+    centres. The surface lies between the last centre inside and the first outside, so half the smallest spacing is
+    taken off both sides; the remaining error is below half a voxel of the coarsest axis. The image border is no
+    surface.
     """
     import edt
 
@@ -157,7 +158,8 @@ def distance_to_points(points: npt.ArrayLike, targets: npt.ArrayLike, *, exclude
     targets : array (m, ndim)
         µm.
     exclude_self : bool
-        Row i of both is the same point and no neighbour of itself; needs n == m. Duplicates at the same place stay neighbours.
+        Row i of both is the same point and no neighbour of itself; needs n == m. Duplicates at the same place stay
+        neighbours.
 
     Returns
     -------
@@ -183,6 +185,6 @@ def distance_to_points(points: npt.ArrayLike, targets: npt.ArrayLike, *, exclude
 
 
 def window_of(tissue: BoolArray, structure: BoolArray, blind: BoolArray | None = None) -> BoolArray:
-    """Where a structure would have been seen: the tissue and the structure itself, without blind regions (voids, scaffold)."""
+    """Return where a structure would have been seen: the tissue and the structure itself, without blind regions."""
     region = tissue if blind is None else tissue & ~blind
     return region | structure

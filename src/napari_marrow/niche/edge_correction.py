@@ -1,12 +1,13 @@
 """Distance distributions that know what lies beyond the window: reduced sample, Kaplan-Meier, Hanisch.
 
-A point at distance b from the edge of the window W only shows whether the structure is nearer than b. A distance d > b is
-therefore right-censored at b, and leaving that out makes every distance too long (11 % in a 60 µm slab).
+A point at distance b from the edge of the window W only shows whether the structure is nearer than b. A distance d > b
+is therefore right-censored at b, and leaving that out makes every distance too long (11 % in a 60 µm slab).
 
 References
 ----------
-Baddeley A., Gill R. D. (1997) Kaplan-Meier estimators of distance distributions for spatial point processes. Ann. Stat. 25:263.
-Chiu S. N., Stoyan D. (1998) Estimators of distance distributions for spatial patterns. Stat. Neerl. 52:239 (Hanisch).
+Baddeley A., Gill R. D. (1997) Kaplan-Meier estimators of distance distributions for spatial point processes. Ann. Stat.
+25:263. Chiu S. N., Stoyan D. (1998) Estimators of distance distributions for spatial patterns. Stat. Neerl. 52:239
+(Hanisch).
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def survival(censored: CensoredOrder, weights: npt.NDArray[np.bool_] | FloatArra
 
 
 def step_at(time: FloatArray, values: FloatArray, r: FloatArray, before: float) -> FloatArray:
-    """Read right-continuous step functions (S, n) with jumps at ascending `time` (n,) at the arguments r (m,) -> (S, m)."""
+    """Read right-continuous step functions (S, n) that jump at ascending `time` (n,) at r (m,) -> (S, m)."""
     index = np.searchsorted(time, r, side="right")
     padded = np.concatenate([np.full((values.shape[0], 1), before), values], axis=1)
     return np.asarray(padded[:, index])
@@ -114,8 +115,8 @@ def kaplan_meier_cdf(distances: npt.ArrayLike, edge_distances: npt.ArrayLike | N
 
     Notes
     -----
-    Baddeley & Gill 1997: product-limit estimator on min(d, b) with event d <= b. Beyond the largest b it stays flat: the window
-    holds no information there.
+    Baddeley & Gill 1997: product-limit estimator on min(d, b) with event d <= b. Beyond the largest b it stays flat:
+    the window holds no information there.
     """
     radii = np.asarray(r, dtype=np.float64)
     censored = censor(distances, edge_distances)

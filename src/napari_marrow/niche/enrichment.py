@@ -68,8 +68,8 @@ def neighbourhood_enrichment(
     pairs : ndarray (p, 2) int64
         Unordered neighbour pairs (rows of `classes`), see `neighbour_pairs`.
     strata : array (n,) or None
-        Shuffle within equal values only: the organoid when several are pooled, and strata of distance to vessels. Global shuffles
-        find the compartments again.
+        Shuffle within equal values only: the organoid when several are pooled, and strata of distance to vessels.
+        Global shuffles find the compartments again.
     n_simulations : int
     seed : int
 
@@ -94,9 +94,7 @@ def neighbourhood_enrichment(
     p = (1 + (away[1:] >= away[0] - 1e-9).sum(axis=0)) / (n_simulations + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(sd > 0, (every[0] - expected) / sd, np.nan)
-    return Enrichment(
-        tuple(str(x) for x in names), counts[0][0], expected, sd, z, np.where(sd > 0, p, np.nan)
-    )
+    return Enrichment(tuple(str(x) for x in names), counts[0][0], expected, sd, z, np.where(sd > 0, p, np.nan))
 
 
 def _count(code: npt.NDArray[np.int64], pairs: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:

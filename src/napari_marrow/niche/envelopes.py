@@ -1,11 +1,12 @@
 """Global envelopes: one test for a whole curve, with the size it states.
 
-Pointwise 95 % bands are left by a curve of the null model 37 % of the time somewhere. Here the simultaneous band is left by 5 %.
+Pointwise 95 % bands are left by a curve of the null model 37 % of the time somewhere. Here the simultaneous band is
+left by 5 %.
 
 References
 ----------
-Myllymäki M., Mrkvička T., Grabarnik P., Seijo H., Hahn U. (2017) Global envelope tests for spatial processes. J. R. Stat. Soc. B
-79:381. Narisetty N. N., Nair V. N. (2016) Extremal depth for functional data. JASA 111:1705.
+Myllymäki M., Mrkvička T., Grabarnik P., Seijo H., Hahn U. (2017) Global envelope tests for spatial processes. J. R.
+Stat. Soc. B 79:381. Narisetty N. N., Nair V. N. (2016) Extremal depth for functional data. JASA 111:1705.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def global_envelope(
 def extreme_rank_lengths(curves: FloatArray, alternative: Alternative = "two-sided") -> FloatArray:
     """Extreme-rank-length measure of each curve (n, m): small is extreme; equal curves share a value.
 
-    Pointwise ranks from the outside (mid-ranks at ties) are sorted within each curve and curves compared lexicographically.
+    Pointwise ranks from the outside (mid-ranks at ties) are sorted within each curve and curves compared
+    lexicographically.
     """
     from scipy.stats import rankdata
 

@@ -1,8 +1,9 @@
 """Spacing, masks and points of the niche room: one convention, checked once.
 
-Voxel ``i`` of an axis with spacing ``s`` is centred at ``i · s`` and reaches from ``(i - ½) s`` to ``(i + ½) s``, which is the
-convention of centroids measured as *mean index times spacing*. Arrays have one axis per dimension: 2D work is done on (Y, X)
-arrays with (y, x) spacing, never on a stack of one plane, so that no distance runs into a third axis that was not imaged.
+Voxel ``i`` of an axis with spacing ``s`` is centred at ``i · s`` and reaches from ``(i - ½) s`` to ``(i + ½) s``, which
+is the convention of centroids measured as *mean index times spacing*. Arrays have one axis per dimension: 2D work is
+done on (Y, X) arrays with (y, x) spacing, never on a stack of one plane, so that no distance runs into a third axis
+that was not imaged.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def as_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
     if ndim not in (2, 3):
         raise SettingsError(f"Niche measures work in 2 or 3 dimensions, not {ndim}: give a (Y, X) or (Z, Y, X) array.")
     if len(values) != ndim:
-        raise SettingsError(f"The spacing {values} has {len(values)} entries for {ndim} axes: give one µm value per axis.")
+        raise SettingsError(
+            f"The spacing {values} has {len(values)} entries for {ndim} axes: give one µm value per axis."
+        )
     if not all(np.isfinite(s) and s > 0 for s in values):
         raise SettingsError(f"The spacing {values} must be positive on every axis: give the voxel size in µm.")
     return values
@@ -99,9 +102,9 @@ def inside(points: FloatArray, mask: BoolArray, spacing: Sequence[float]) -> Boo
     ndarray (n,) bool
         False for points outside the array.
     """
-    known = np.isfinite(points).all(axis=1)
+    known: BoolArray = np.asarray(np.isfinite(points).all(axis=1))
     index = voxel_of(np.where(known[:, None], points, 0.0), spacing)
-    within = known & ((index >= 0) & (index < np.asarray(mask.shape))).all(axis=1)
+    within: BoolArray = known & np.all((index >= 0) & (index < np.asarray(mask.shape)), axis=1)
     result = np.zeros(len(points), dtype=bool)
     result[within] = mask[tuple(index[within].T)]
     return result

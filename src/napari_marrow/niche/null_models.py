@@ -1,10 +1,11 @@
 """What "by chance" means: re-labelling, uniform placement in the window, strata; and Monte-Carlo p-values.
 
-(a) `relabel`: the subjects' names are shuffled over all segmented haematopoietic positions. Default, because it keeps where cells
-can be at all (density, depth, packing).
-(b) `uniform`: positions are drawn uniformly in the window outside the structure; with `clearance` only where a cell of that
-radius fits (megakaryocytes).
-(c) `strata`: (a) within strata of depth or signal-to-noise ratio, so that a marker that fades with depth is no false attraction.
+(a) `relabel`: the subjects' names are shuffled over all segmented haematopoietic positions. Default, because it keeps
+where cells can be at all (density, depth, packing).
+(b) `uniform`: positions are drawn uniformly in the window outside the structure; with `clearance` only where a cell of
+that radius fits (megakaryocytes).
+(c) `strata`: (a) within strata of depth or signal-to-noise ratio, so that a marker that fades with depth is no false
+attraction.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def relabel(
 def permutations(
     n: int, n_simulations: int, rng: np.random.Generator, *, strata: npt.ArrayLike | None = None
 ) -> npt.NDArray[np.int64]:
-    """Random permutations (n_simulations, n) int64 of 0..n-1, within strata when given: several labels move together."""
+    """Draw permutations (n_simulations, n) int64, within strata when given: all labels of a cell move together."""
     result = np.repeat(np.arange(n)[None, :], n_simulations, axis=0)
     for members in _groups(np.zeros(n, dtype=bool), strata):
         result[:, members] = rng.permuted(result[:, members], axis=1)
@@ -68,7 +69,7 @@ def _groups(like: BoolArray, strata: npt.ArrayLike | None) -> list[npt.NDArray[n
 
 
 def quantile_strata(covariate: npt.ArrayLike, n_strata: int) -> npt.NDArray[np.int64]:
-    """Cut a covariate (depth, signal-to-noise ratio) into strata of about equal size; NaN becomes a stratum of its own (-1).
+    """Cut a covariate (depth, signal-to-noise ratio) into strata of about equal size; NaN is a stratum of its own, -1.
 
     Raises
     ------
@@ -87,7 +88,12 @@ def quantile_strata(covariate: npt.ArrayLike, n_strata: int) -> npt.NDArray[np.i
 
 
 def uniform_positions(
-    region: npt.ArrayLike, spacing: Sequence[float], n: int, rng: np.random.Generator, *, clearance: npt.ArrayLike | None = None
+    region: npt.ArrayLike,
+    spacing: Sequence[float],
+    n: int,
+    rng: np.random.Generator,
+    *,
+    clearance: npt.ArrayLike | None = None,
 ) -> FloatArray:
     """Draw points uniformly in a region, within voxels too.
 
@@ -118,7 +124,9 @@ def uniform_positions(
         mask = mask & np.asarray(clearance, dtype=bool)
     where = np.flatnonzero(mask)
     if len(where) == 0:
-        raise SettingsError("The region for random positions is empty: the structure fills the tissue, or there is none.")
+        raise SettingsError(
+            "The region for random positions is empty: the structure fills the tissue, or there is none."
+        )
     index = np.stack(np.unravel_index(where[rng.integers(len(where), size=n)], mask.shape), axis=1)
     return (index + rng.random((n, mask.ndim)) - 0.5) * sampling
 
@@ -131,7 +139,8 @@ def monte_carlo_p(observed: float, simulated: npt.ArrayLike, *, alternative: Alt
     observed : float
     simulated : array (N,)
     alternative : {"greater", "less", "two-sided"}
-        Two-sided compares |T - m| with m the mean over all N + 1 values, which keeps them exchangeable and the test exact.
+        Two-sided compares |T - m| with m the mean over all N + 1 values, which keeps them exchangeable and the test
+        exact.
 
     Returns
     -------

@@ -43,7 +43,8 @@ def orientation_tensor(vectors: npt.ArrayLike) -> Orientation:
 
     Notes
     -----
-    An axially elongated PSF looks like alignment along z, and few segments look aligned by chance: compare with `isotropic_band`.
+    An axially elongated PSF looks like alignment along z, and few segments look aligned by chance: compare with
+    `isotropic_band`.
     """
     v = np.asarray(vectors, dtype=np.float64)
     if v.ndim != 2:
@@ -63,7 +64,7 @@ def orientation_tensor(vectors: npt.ArrayLike) -> Orientation:
 def isotropic_band(
     lengths: npt.ArrayLike, ndim: int, *, n_simulations: int = 999, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean and central 95 % of the anisotropy of straight pieces with these lengths and independent isotropic directions.
+    """Mean and central 95 % of the anisotropy of straight pieces with independent isotropic directions.
 
     Parameters
     ----------

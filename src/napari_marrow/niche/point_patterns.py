@@ -1,12 +1,14 @@
 """Second-order and nearest-neighbour statistics of points in arbitrary windows, in 2D and 3D.
 
-Cross K, L and g with translation correction through the set covariance of the window (by FFT); G, F and J with Kaplan-Meier,
-reduced-sample or Hanisch correction. Null curves of K under re-labelling are computed in the same pass over the pairs.
+Cross K, L and g with translation correction through the set covariance of the window (by FFT); G, F and J with
+Kaplan-Meier, reduced-sample or Hanisch correction. Null curves of K under re-labelling are computed in the same pass
+over the pairs.
 
 References
 ----------
 Ohser J. (1983) On estimators for the reduced second moment measure. Math. Operationsforsch. Stat. 14:63 (translation).
-van Lieshout M. N. M., Baddeley A. J. (1999) Indices of dependence between types in multivariate point patterns. Scand. J. Stat. 26:511.
+van Lieshout M. N. M., Baddeley A. J. (1999) Indices of dependence between types in multivariate point patterns. Scand.
+J. Stat. 26:511.
 """
 
 from __future__ import annotations
@@ -134,6 +136,14 @@ def pair_sums(
         raise SettingsError("labels_x and labels_y hold different numbers of labellings.")
     if len(first_x) == 0 or len(first_y) == 0:
         return np.zeros((n_bins, weights_x.shape[1]))
+    # Same points on both sides, numbered by row: each pair is met once.
+    symmetric = (
+        identity_x is not None
+        and identity_x is identity_y
+        and len(first_x) == len(first_y)
+        and bool((np.asarray(identity_x) == np.arange(len(first_x))).all())
+        and (x is y or np.array_equal(first_x, first_y))
+    )
     id_x = np.arange(len(first_x)) if identity_x is None else np.asarray(identity_x, dtype=np.int64)
     id_y = -1 - np.arange(len(first_y)) if identity_y is None else np.asarray(identity_y, dtype=np.int64)
     reach = 2
@@ -148,7 +158,7 @@ def pair_sums(
         pair_histogram(
             first_x, np.ascontiguousarray(first_y[order]), id_x, np.ascontiguousarray(id_y[order]),
             weights_x, np.ascontiguousarray(weights_y[order]), first, grid, origin, cell, reach,
-            covariance.table, covariance.spacing, covariance.r_max, n_bins,
+            covariance.table, covariance.spacing, covariance.r_max, n_bins, symmetric,
         )
     )  # fmt: skip
 
@@ -205,7 +215,8 @@ def cross_k(
     y : array (m, ndim) or None
         Points j; None for the pattern x with itself (n (n - 1) pairs).
     window : array bool or SetCovariance
-        Tissue mask, or its set covariance when it is used again (then all points must lie inside, and `r_max` is its own).
+        Tissue mask, or its set covariance when it is used again (then all points must lie inside, and `r_max` is its
+        own).
     spacing : sequence of float
         µm per axis.
     r_max, n_r : float, int
@@ -239,7 +250,9 @@ def pair_functions(
     return [PairFunctions(r, k[:, s], length[:, s], g[:, s]) for s in range(sums.shape[1])]
 
 
-def k_and_l(sums: FloatArray, pairs: FloatArray, covariance: SetCovariance) -> tuple[FloatArray, FloatArray, FloatArray]:
+def k_and_l(
+    sums: FloatArray, pairs: FloatArray, covariance: SetCovariance
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return r (n_bins,), K and L (n_bins, S) from pair sums; NaN where there is no pair of points at all."""
     n_bins = sums.shape[0]
     r = covariance.r_max * np.arange(1, n_bins + 1) / n_bins

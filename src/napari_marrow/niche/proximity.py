@@ -1,7 +1,7 @@
 """Proximity effect: how much nearer to a structure the subjects are than a null model says.
 
-ΔF(r) = F_observed(r) - F_null(r) of edge-corrected distance distributions; the effect is its mean over 0..r_max, so +0.1 says that
-on average over that range 10 % more of the cells lie within r than by chance.
+ΔF(r) = F_observed(r) - F_null(r) of edge-corrected distance distributions; the effect is its mean over 0..r_max, so
++0.1 says that on average over that range 10 % more of the cells lie within r than by chance.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def proximity_effect(
     Parameters
     ----------
     distances_all : array (n,)
-        Distance of every segmented haematopoietic cell to the structure, µm; negative (inside) counts as 0; NaN is left out.
+        Distance of every segmented haematopoietic cell to the structure, µm; negative (inside) counts as 0; NaN is left
+        out.
     subject_mask : array (n,) bool
         The cells asked about.
     null : {"relabel", "strata", "uniform"}
@@ -100,8 +101,8 @@ def proximity_effect(
     strata : array (n,) or None
         Stratum of each cell.
     space_distances, space_edge_distances : array (v,) or None
-        Distances to the structure and to the edge at places drawn uniformly in the window outside the structure (all voxels, or a
-        dense sample): the population of null (b).
+        Distances to the structure and to the edge at places drawn uniformly in the window outside the structure (all
+        voxels, or a dense sample): the population of null (b).
     r_max : float
         Longest distance of the curve, µm.
     n_r : int
@@ -121,12 +122,14 @@ def proximity_effect(
 
     Notes
     -----
-    p = (1 + #{T_sim >= T_obs}) / (N + 1). The cells of one organoid are not replicates of each other: a small p says that this
-    organoid's cells are not placed by chance, a statement about organoids needs one effect per organoid.
+    p = (1 + #{T_sim >= T_obs}) / (N + 1). The cells of one organoid are not replicates of each other: a small p says
+    that this organoid's cells are not placed by chance, a statement about organoids needs one effect per organoid.
     """
     distance, subject, edge, groups = _clean(distances_all, subject_mask, edge_distances, strata)
     if r_max <= 0 or n_r < 2 or n_simulations < 1:
-        raise SettingsError(f"r_max {r_max}, n_r {n_r}, n_simulations {n_simulations}: all must be positive, n_r at least 2.")
+        raise SettingsError(
+            f"r_max {r_max}, n_r {n_r}, n_simulations {n_simulations}: all must be positive, n_r at least 2."
+        )
     r = np.linspace(0.0, r_max, n_r)
     problem = _cannot(distance, subject, null, groups, space_distances)
     if problem:
@@ -245,5 +248,9 @@ def _assemble(
 
 
 def _nothing(r: FloatArray, n_subjects: int, null: str, note: str) -> ProximityEffect:
-    empty = np.full(r.shape, np.nan)
-    return ProximityEffect(r, empty, empty, empty, empty, *([float("nan")] * 9), n_subjects, 0, null, note)
+    empty, nan = np.full(r.shape, np.nan), float("nan")
+    return ProximityEffect(
+        r=r, observed=empty, null_mean=empty, low=empty, high=empty, effect=nan, effect_low=nan, effect_high=nan,
+        p_value=nan, p_global=nan, median=nan, median_null=nan, median_low=nan, median_high=nan,
+        n_subjects=n_subjects, n_simulations=0, null=null, note=note,
+    )  # fmt: skip

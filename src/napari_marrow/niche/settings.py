@@ -17,6 +17,8 @@ class NicheSettings:
     ----------
     n_simulations : int
         Simulations per null model; the smallest p is 1 / (n_simulations + 1). Take 999 for publication.
+    n_uniform : int
+        Simulations of uniform placement for cross L of all cells, each of which meets all pairs anew.
     seed : int
     r_max : float
         Longest distance to a structure in curves and in the proximity effect, µm.
@@ -31,10 +33,11 @@ class NicheSettings:
     vessels : tuple of str
         Structures that get a vessel graph.
     pairs : tuple of (str, str) or None
-        Pairs of classes for cross L; None for every pair of classes other than "all", each class with itself, and "all" with
-        itself.
+        Pairs of classes for cross L; None for every pair of classes other than "all", each class with itself, and "all"
+        with itself.
     strata_column : str or None
-        Column of the cell table (depth, signal-to-noise ratio) within whose quantiles labels are shuffled: null model (c).
+        Column of the cell table (depth, signal-to-noise ratio) within whose quantiles labels are shuffled: null model
+        (c).
     n_strata : int
     niche_radius : float
         Cells and tissue within this distance of a structure are its compartment, µm.
@@ -50,6 +53,7 @@ class NicheSettings:
     """
 
     n_simulations: int = 199
+    n_uniform: int = 99
     seed: int = 0
     r_max: float = 100.0
     cross_r_max: float = 60.0
@@ -75,8 +79,10 @@ class NicheSettings:
         for name in ("shrinkage_xy", "shrinkage_z"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}: give imaged over native length, 1 for none.")
-        if self.n_simulations < 19:
-            raise SettingsError(f"n_simulations is {self.n_simulations}: a 95 % band needs at least 19.")
+        if min(self.n_simulations, self.n_uniform) < 19:
+            raise SettingsError(
+                f"n_simulations is {self.n_simulations}, n_uniform {self.n_uniform}: a 95 % band needs at least 19."
+            )
         if self.n_r < 5 or self.n_strata < 1:
             raise SettingsError(f"n_r {self.n_r} must be at least 5 and n_strata {self.n_strata} at least 1.")
         if self.envelope not in ("erl", "mad", "studentised"):

@@ -11,8 +11,12 @@ import pandas as pd
 
 from napari_marrow.niche._frame import Rows, prepare
 from napari_marrow.niche._measures import (
-    measure_classes, measure_compartments, measure_distances, measure_enrichment, measure_vessels,
-)  # fmt: skip
+    measure_classes,
+    measure_compartments,
+    measure_distances,
+    measure_enrichment,
+    measure_vessels,
+)
 from napari_marrow.niche.settings import NicheSettings
 
 METRIC_COLUMNS = ("metric", "subject", "value", "low", "high", "null_mean", "p_value", "unit", "note")
@@ -26,13 +30,13 @@ class NicheResult:
     Attributes
     ----------
     metrics : DataFrame
-        metric, subject, value, low, high, null_mean, p_value, unit, note. `low` and `high` are the null model's 95 % band where
-        there is one. A missing value is NaN and `note` says why.
+        metric, subject, value, low, high, null_mean, p_value, unit, note. `low` and `high` are the null model's 95 %
+        band where there is one. A missing value is NaN and `note` says why.
     curves : DataFrame
         curve, subject, r (µm), observed, null_mean, low, high (global 95 % band of the null).
     per_cell : DataFrame
-        label, distance_<structure> (µm, signed), edge_distance (µm), in_tissue, local_density (cells per mm² or mm³); one row
-        per cell in the order of the input.
+        label, distance_<structure> (µm, signed), edge_distance (µm), in_tissue, local_density (cells per mm² or mm³);
+        one row per cell in the order of the input.
     vessels : DataFrame
         Centrelines, one row per vertex: structure, branch, vertex, z, y, x (µm), radius (µm), inside, and of its branch
         branch_length (µm), branch_radius (µm), tortuosity, kind.
@@ -60,7 +64,8 @@ def measure_niche(
     cells : DataFrame
         One row per cell: label, y, x and in 3D z (µm, voxel 0 centred at 0).
     classes : mapping of str to array (n_cells,) bool
-        Subjects, for instance {"all": ..., "erythroid": ...}. "all" are the positions for re-labelling; without it all rows are.
+        Subjects, for instance {"all": ..., "erythroid": ...}. "all" are the positions for re-labelling; without it all
+        rows are.
     structures : mapping of str to array bool (Z, Y, X) or (Y, X)
         For instance {"vessel": ..., "scaffold": ...}.
     tissue : array bool, same shape
@@ -76,8 +81,8 @@ def measure_niche(
     Raises
     ------
     SettingsError, TableError
-        If shapes, columns or spacing do not fit. What the data cannot answer (an empty structure, one cell, no tissue) is
-        no error: the value is NaN and the note says why.
+        If shapes, columns or spacing do not fit. What the data cannot answer (an empty structure, one cell, no tissue)
+        is no error: the value is NaN and the note says why.
     """
     chosen = settings or NicheSettings()
     frame = prepare(cells, classes, structures, tissue, spacing, chosen)
@@ -96,7 +101,9 @@ def measure_niche(
 
 
 def _no_curves() -> pd.DataFrame:
-    return pd.DataFrame({c: pd.Series([], dtype="object" if k < 2 else np.float64) for k, c in enumerate(CURVE_COLUMNS)})
+    return pd.DataFrame(
+        {c: pd.Series([], dtype="object" if k < 2 else np.float64) for k, c in enumerate(CURVE_COLUMNS)}
+    )
 
 
 def _no_vessels() -> pd.DataFrame:

@@ -160,11 +160,11 @@ def describe(path: Path, *, channel: int | str | None = None, axes: str | None =
     ----------
     path : Path
     channel : int, str or None
-        Number (from 0) or OME name of the channel, or "grey" for the luminance of a colour image. None is enough where there
-        is but one channel.
+        Number (from 0) or OME name of the channel, or "grey" for the luminance of a colour image. None is enough
+        where there is but one channel.
     axes : str or None
-        Axes of the stored array, e.g. "ZYX", where the file does not say or says wrong. A plain stack whose file does not
-        say is taken for a time series.
+        Axes of the stored array, e.g. "ZYX", where the file does not say or says wrong. A plain stack whose file does
+        not say is taken for a time series.
 
     Raises
     ------
@@ -210,7 +210,9 @@ def _name_axes(path: Path, stored: str, shape: tuple[int, ...], axes: str | None
         if len(unknown) == 1 and "T" not in stored:
             stored = stored.replace(unknown[0], "T")
         elif unknown:
-            raise InputFileError(f"{path.name} has axes '{stored}' of shape {shape}: say what they are with axes, e.g. TZCYX.")
+            raise InputFileError(
+                f"{path.name} has axes '{stored}' of shape {shape}: say what they are with axes, e.g. TZCYX."
+            )
     if not stored.rstrip("S").endswith("YX"):
         raise InputFileError(f"{path.name} has axes '{stored}': an image that can be segmented ends in Y, X.")
     return stored, shape
@@ -235,8 +237,8 @@ def _choose_channel(path: Path, sizes: dict[str, int], names: list[str], wish: i
             return None
         if wish is None:
             raise InputFileError(
-                f"{path.name} is a colour image: say which of its channels 0 to {sizes['S'] - 1} is meant, or 'grey' for its "
-                "luminance."
+                f"{path.name} is a colour image: say which of its channels 0 to {sizes['S'] - 1} is meant, or "
+                "'grey' for its luminance."
             )
         return _number(path, wish, sizes["S"], [])
     n = sizes.get("C", 1)

@@ -99,8 +99,11 @@ class ColoniesSection(_Section):
         18.0, gt=0, le=500, description="Cells closer than this belong together.", json_schema_extra=_unit("µm")
     )
     min_cells: int = Field(4, ge=2, le=1000, description="Cells that make a colony.")
-    min_probability: float = Field(
-        0.5, ge=0, le=1, description="Below this P(same colony) a link over a gap is refused, and the report says so."
+    min_ceiling: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="Chance that the nearest colony is the right one, below which no identity is carried over a gap.",
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -96,12 +96,14 @@ def segment_files(
     Returns
     -------
     DataFrame
-        One row per image: `file`, `frames`, `cells` (over all frames), `diameter` (px), `seconds`, `axes` and `shape` of the labels.
+        One row per image: `file`, `frames`, `cells` (over all frames), `diameter` (px), `seconds`, `axes` and `shape`
+        of the labels.
 
     Raises
     ------
     InputFileError, PathMissingError, SettingsError, ModelError
-        Found before any work where the file's head tells, else at the frame. Finished files stay, an unfinished one leaves nothing.
+        Found before any work where the file's head tells, else at the frame. Finished files stay, an unfinished one
+        leaves nothing.
     PathExistsError
         If the folder holds labels of other settings, or a label file would overwrite its image.
     StorageError
@@ -124,7 +126,8 @@ def segment_files(
         # Frames side by side, one thread each: small frames leave most of a second thread idle.
         segmenter = load_segmenter(model, device=device, precision=precision, threads=workers, streams=workers)
     settings = SegmentFilesSettings(
-        segmenter.card.name, segmenter.card.sha256, diameter, channel, axes, precision, flow_threshold, cellprob_threshold, min_size
+        segmenter.card.name, segmenter.card.sha256, diameter, channel, axes, precision, flow_threshold,
+        cellprob_threshold, min_size
     )  # fmt: skip
     done = _prepare_folder(out, settings)
     run = _Run(segmenter, settings, workers, progress, _Stop(cancel))
@@ -140,7 +143,9 @@ def _check_paths(paths: list[Path], out: Path) -> list[Path]:
     names: dict[str, Path] = {}
     for path in paths:
         if path.name in names:
-            raise SettingsError(f"{names[path.name]} and {path} have the same name: their labels would overwrite each other.")
+            raise SettingsError(
+                f"{names[path.name]} and {path} have the same name: their labels would overwrite each other."
+            )
         names[path.name] = path
         if path.resolve().parent == out.resolve():
             raise PathExistsError(f"The labels of {path} would overwrite it: give another output folder than {out}.")
@@ -251,7 +256,7 @@ class _Run:
         _write_counts(rows, out)
         return pd.DataFrame([rows[image.path.name] for image in files], columns=list(COLUMNS))
 
-    def _frames(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Iterator[npt.NDArray[np.int32]]:
+    def _frames(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Generator[npt.NDArray[np.int32], None, None]:
         """Yield the labels of all frames of all files in order, a few frames ahead of the writer."""
         waiting: deque[tuple[_Job, Future[tuple[npt.NDArray[np.int32], float, float]]]] = deque()
         for job, t, diameter in self._tasks(jobs):
@@ -362,8 +367,8 @@ def _write_labels(
         ome = image.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
         with tifffile.TiffWriter(partial, bigtiff=big, ome=ome) as writer:
             writer.write(
-                planes, shape=shape, dtype=dtype, compression="zlib", compressionargs={"level": 1}, photometric="minisblack",
-                metadata={"axes": axes},
+                planes, shape=shape, dtype=dtype, compression="zlib", compressionargs={"level": 1},
+                photometric="minisblack", metadata={"axes": axes},
             )  # fmt: skip
 
     _write_atomically(target, write)

@@ -65,8 +65,10 @@ WORKS = {
             "International Journal of Computer Vision", "56:221--255", "10.1023/B:VISI.0000011205.11775.fd",
         ),
         Work(
-            "jaqaman", "Jaqaman, K and Loerke, D and Mettlen, M and Kuwata, H and Grinstein, S and Schmid, SL and Danuser, G",
-            2008, "Robust single-particle tracking in live-cell time-lapse sequences", "Nature Methods", "5:695--702",
+            "jaqaman",
+            "Jaqaman, K and Loerke, D and Mettlen, M and Kuwata, H and Grinstein, S and Schmid, SL and Danuser, G",
+            2008, "Robust single-particle tracking in live-cell time-lapse sequences", "Nature Methods",
+            "5:695--702",
             "10.1038/nmeth.1237",
         ),
         Work(
@@ -91,8 +93,8 @@ WORKS = {
         ),
         Work(
             "skan", "Nunez-Iglesias, J and Blanch, AJ and Looker, O and Dixon, MW and Tilley, L", 2018,
-            "A new Python library to analyse skeleton images confirms malaria parasite remodelling of the red blood cell "
-            "membrane skeleton", "PeerJ", "6:e4312", "10.7717/peerj.4312",
+            "A new Python library to analyse skeleton images confirms malaria parasite remodelling of the red blood "
+            "cell membrane skeleton", "PeerJ", "6:e4312", "10.7717/peerj.4312",
         ),
         Work(
             "aalen", "Aalen, OO and Johansen, S", 1978,
@@ -106,7 +108,8 @@ WORKS = {
         ),
         Work(
             "phipson", "Phipson, B and Smyth, GK", 2010,
-            "Permutation P-values should never be zero: calculating exact P-values when permutations are randomly drawn",
+            "Permutation P-values should never be zero: calculating exact P-values when permutations are randomly "
+            "drawn",
             "Statistical Applications in Genetics and Molecular Biology", "9:39", "10.2202/1544-6115.1585",
         ),
         Work(

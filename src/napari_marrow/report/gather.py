@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _OPTIONAL = {
     "vessels": ["position", "session", "t", "branch", "y", "x", "radius"],
     "onset_thresholds": ["channel", "threshold"],
+    "marker_thresholds": ["lineage", "channel", "threshold"],
     "quality": ["position", "session", "t", "time_h", "flags"],
 }
 
@@ -97,7 +98,7 @@ def gather(study: Study, recipe: dict[str, Any] | None) -> StudyTables:
         else:
             tables[name] = pd.DataFrame(columns=columns)
     tables["frames"] = _with_judgement(tables["frames"], tables["quality"])
-    runs = [dict(r) for r in study.runs()]
+    runs = [{**{k: v for k, v in r.items() if k != "info"}, **dict(r.get("info") or {})} for r in study.runs()]
     if recipe is None:
         recipe = next((r["recipe"] for r in reversed(runs) if isinstance(r.get("recipe"), dict)), {})
     layout = study.layout.copy()
@@ -144,7 +145,8 @@ def session_transforms(data: StudyTables) -> pd.DataFrame:
     later = first[first["session"] > first.groupby("position")["session"].transform("min")].reset_index(drop=True)
     angle = np.degrees(np.arctan2(later["m10"].to_numpy(float), later["m00"].to_numpy(float)))
     centre = _field_centre(data)
-    y, x = (later["position"].map(lambda p, k=k: centre.get(p, (0.0, 0.0))[k]).to_numpy(float) for k in (0, 1))
+    places = np.array([centre.get(str(p), (0.0, 0.0)) for p in later["position"]]).reshape(-1, 2)
+    y, x = places[:, 0], places[:, 1]
     dy = later["m00"] * y + later["m01"] * x + later["ty"] - y
     dx = later["m10"] * y + later["m11"] * x + later["tx"] - x
     return later.assign(shift_um=np.hypot(dy, dx), angle_deg=angle)

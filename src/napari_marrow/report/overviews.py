@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
 from napari_marrow.report.style import condition_order
+from napari_marrow.report.wording import endpoint_words, number, p_digits
 
 FLAG_NAMES = ("blank", "defocus", "saturation", "drift", "duplicate", "media_change", "gap")
 
@@ -57,9 +61,10 @@ def quality_table(data: StudyTables) -> pd.DataFrame:
     if frames.empty:
         return pd.DataFrame()
     cells = cells_per_frame(data)
-    transforms = session_transforms(data).set_index(["position", "session"]) if len(data["transforms"]) else None
+    transforms = {(str(r["position"]), int(r["session"])): r for r in session_transforms(data).to_dict("records")}
     rows = []
     for (position, session), part in frames.groupby(["position", "session"], sort=True):
+        place = (str(position), int(part["session"].iloc[0]))
         flags = part["flags"].str.split(",").explode()
         row: dict[str, object] = {
             "organoid": data.names.get(str(position), str(position)),
@@ -72,16 +77,18 @@ def quality_table(data: StudyTables) -> pd.DataFrame:
         row["cells_per_frame"] = float(here.median()) if len(here) else np.nan
         row["flagged"] = int((part["flags"] != "").sum())
         row["flags"] = ", ".join(f"{n} {flags.eq(n).sum()}" for n in FLAG_NAMES if flags.eq(n).any()).replace("_", " ")
-        row |= _registration_cells(transforms, str(position), int(session))
+        row |= _registration_cells(transforms, place)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _registration_cells(transforms: pd.DataFrame | None, position: str, session: int) -> dict[str, object]:
+def _registration_cells(
+    transforms: Mapping[tuple[str, int], Mapping[Hashable, Any]], place: tuple[str, int]
+) -> dict[str, object]:
     empty: dict[str, object] = {"shift_um": np.nan, "angle_deg": np.nan, "residual_um": np.nan, "accepted": ""}
-    if transforms is None or (position, session) not in transforms.index:
+    if place not in transforms:
         return empty
-    row = transforms.loc[(position, session)]
+    row = transforms[place]
     return {
         "shift_um": float(row["shift_um"]),
         "angle_deg": float(row["angle_deg"]),
@@ -97,7 +104,7 @@ def comparison_table(data: StudyTables) -> pd.DataFrame:
         return table
     return pd.DataFrame(
         {
-            "endpoint": table["endpoint"].str.replace("_", " "),
+            "endpoint": table["endpoint"],
             "unit": table["unit"],
             "reference": table["condition_a"] + " (n = " + table["n_a"].astype(str) + ")",
             "compared": table["condition_b"] + " (n = " + table["n_b"].astype(str) + ")",
@@ -111,6 +118,48 @@ def comparison_table(data: StudyTables) -> pd.DataFrame:
             "p_adjusted": table["p_adjusted"],
         }
     )
+
+
+def compact_comparisons(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the comparisons with means, interval and p-values as text, narrow enough for a page."""
+    rows = []
+    for _, row in table.iterrows():
+        unit = f" ({row['unit']})" if str(row["unit"]) else ""
+        rows.append(
+            {
+                "endpoint": f"{endpoint_words(str(row['endpoint']))}{unit}",
+                "reference": f"{row['condition_a']} {number(row['mean_a'])} (n = {row['n_a']})",
+                "compared": f"{row['condition_b']} {number(row['mean_b'])} (n = {row['n_b']})",
+                "difference (95 % interval)": f"{number(row['difference'])} ({number(row['low'])} to "
+                "{number(row['high'])})",
+                "p": p_digits(float(row["p_value"])),
+                "adjusted p": p_digits(float(row["p_adjusted"])),
+                "smallest possible p": p_digits(float(row["smallest_p"])),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compact_quality(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the quality table with numbers rounded as they deserve, narrow enough for a page."""
+    return pd.DataFrame(
+        {
+            "organoid": table["organoid"],
+            "session": table["session"],
+            "day": table["day"].map("{:.1f}".format),
+            "frames": table["frames"],
+            "cells per frame (median)": table["cells_per_frame"].round(0),
+            "flags": table["flags"].where(table["flags"] != "", "none"),
+            "shift (µm)": table["shift_um"].round(0),
+            "rotation (°)": [_fixed(v, 1) for v in table["angle_deg"]],
+            "residual (µm)": [_fixed(v, 1) for v in table["residual_um"]],
+            "accepted": table["accepted"],
+        }
+    )
+
+
+def _fixed(value: float, digits: int) -> str:
+    return "–" if not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def niche_table(data: StudyTables) -> pd.DataFrame:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +25,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 INK = "#1A1A1A"
 FAINT = "#6B6B6B"
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     # Verdana and Bitstream Vera have the widths that matplotlib lays DejaVu Sans out with.
     "font.sans-serif": ["DejaVu Sans", "Bitstream Vera Sans", "Verdana", "Arial", "sans-serif"],
@@ -64,7 +63,7 @@ def drawing() -> Iterator[None]:
     """Give matplotlib the report's fonts and lines within the block."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(dict(_RC)):
         yield
 
 
@@ -81,13 +80,13 @@ def lineage_colors(names: Sequence[str]) -> dict[str, str]:
     return {n: LINEAGE_COLORS.get(n) or (DEATH if n == "death" else next(spare)) for n in names}
 
 
-def condition_order(names: Sequence[str]) -> list[str]:
+def condition_order(names: Iterable[object]) -> list[str]:
     """Return the conditions without repeats, controls first, then as they come."""
     seen = list(dict.fromkeys(str(n) for n in names))
     return sorted(seen, key=lambda n: not re.search(r"control|untreated|vehicle|dmso|wild.?type|\bwt\b", n.lower()))
 
 
-def condition_colors(names: Sequence[str]) -> dict[str, str]:
+def condition_colors(names: Iterable[object]) -> dict[str, str]:
     """Return a colour for every condition, in the order of `condition_order`."""
     return {n: _CONDITIONS[i % len(_CONDITIONS)] for i, n in enumerate(condition_order(names))}
 
@@ -98,7 +97,7 @@ def grid_shape(count: int, most: int) -> tuple[int, int]:
     return -(-max(count, 1) // columns), columns
 
 
-def panels(figure: Figure, count: int, most: int, *, share: bool | str = True) -> list[Axes]:
+def panels(figure: Figure, count: int, most: int, *, share: Literal["none", "all", "row", "col"] = "all") -> list[Axes]:
     """Return `count` axes in a grid; the rest of the grid is left empty."""
     rows, columns = grid_shape(count, most)
     axes = list(figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel())
@@ -142,9 +141,3 @@ def inline_svg(document: str, *, prefix: str, title: str, description: str) -> s
     label = f' role="img" aria-labelledby="{prefix}-title {prefix}-desc"'
     head = f'<title id="{prefix}-title">{escape(title)}</title><desc id="{prefix}-desc">{escape(description)}</desc>'
     return f"{opening}{label}{size}>{head}{rest}"
-
-
-def in_order(table: pd.DataFrame, column: str, order: Sequence[str]) -> list[str]:
-    """Return the values of `order` that occur in a column, in that order."""
-    present = set(table[column].astype(str))
-    return [name for name in order if name in present]

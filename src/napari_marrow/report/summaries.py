@@ -8,7 +8,7 @@ import pandas as pd
 from napari_marrow.report.figures.emergence import lineage_order
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
 from napari_marrow.report.style import condition_order
-from napari_marrow.report.wording import count, endpoint_words, joined, number, p_words, percent, plural
+from napari_marrow.report.wording import count, endpoint_words, joined, number, p_digits, p_words, percent, plural
 
 
 def summary(data: StudyTables) -> list[str]:
@@ -24,7 +24,8 @@ def design(data: StudyTables) -> list[str]:
         return ["The study holds no images."]
     imaged = layout[layout["position"].isin(set(frames["position"]))]
     groups = [
-        f"{imaged.loc[imaged['condition'] == c, 'organoid'].nunique()} {c}" for c in condition_order(imaged["condition"])
+        f"{imaged.loc[imaged['condition'] == c, 'organoid'].nunique()} {c}"
+        for c in condition_order(imaged["condition"])
     ]
     days = float(frames["time_h"].max() - frames["time_h"].min()) / 24.0
     donors = {d for d in imaged["donor"].astype(str) if d}
@@ -45,7 +46,9 @@ def cells(data: StudyTables) -> list[str]:
     if data["cells"].empty:
         return ["No cell was found in any frame."]
     per_frame = cells_per_frame(data)["n"]
-    text = [f"{plural(len(data['cells']), 'cell')} were segmented, {number(per_frame.median())} in the median frame."]
+    text = [
+        f"{plural(len(data['cells']), 'cell')} were segmented, {count(round(per_frame.median()))} in the median frame."
+    ]
     tracks, edges = data["tracks"], data["track_edges"]
     if len(tracks):
         divisions = int((tracks["fate"] == "division").sum())
@@ -53,7 +56,8 @@ def cells(data: StudyTables) -> list[str]:
     wrong, links = expected_wrong_links(edges)
     if links:
         text.append(
-            f"Of {plural(links, 'link')} about {count(round(wrong))} ({percent(wrong / links)}) are expected to be wrong."
+            f"Of {plural(links, 'link')} about {count(round(wrong))} ({percent(wrong / links)}) are expected to be "
+            f"wrong."
         )
     return text
 
@@ -178,7 +182,7 @@ def comparisons(data: StudyTables) -> list[str]:
     floor = float(tested["smallest_p"].min())
     if np.isfinite(floor) and floor > 0.05:
         text.append(
-            f"With so few organoids no test can give a p below {number(floor, 2)}: "
+            f"With so few organoids no test can give a p below {p_digits(floor)}: "
             "read the differences and their intervals."
         )
     return text
@@ -189,7 +193,8 @@ def comparison_sentence(row: pd.Series) -> str:
     unit = f" {row['unit']}" if str(row["unit"]) else ""
     return (
         f"{endpoint_words(str(row['endpoint']))} was {number(row['mean_b'])}{unit} in {row['condition_b']} "
-        f"(n = {row['n_b']}) and {number(row['mean_a'])}{unit} in {row['condition_a']} (n = {row['n_a']}), a difference of "
+        f"(n = {row['n_b']}) and {number(row['mean_a'])}{unit} in {row['condition_a']} (n = {row['n_a']}), a "
+        f"difference of "
         f"{number(row['difference'])} (95 % interval {number(row['low'])} to {number(row['high'])}; "
         f"{p_words(float(row['p_value']))}, adjusted {p_words(float(row['p_adjusted']))})."
     )
@@ -221,6 +226,7 @@ def links(data: StudyTables) -> list[str]:
     probability = data["track_edges"]["probability"].to_numpy(float)
     weak = int(np.sum(probability < 0.5))
     return [
-        f"The mean probability of {plural(number_of_links, 'link')} is {np.nanmean(probability):.3f}; {count(weak)} lie "
+        f"The mean probability of {plural(number_of_links, 'link')} is {np.nanmean(probability):.3f}; {count(weak)} "
+        f"lie "
         f"below .5. Expected number of wrong links: {number(wrong)} ({percent(wrong / number_of_links)})."
     ]

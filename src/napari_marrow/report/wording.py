@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from napari_marrow.report.figures.comparisons import endpoint_words, p_words
+from napari_marrow.report.figures.comparisons import endpoint_words, p_digits, p_words
 
-__all__ = ["count", "endpoint_words", "joined", "number", "p_words", "percent", "plural"]
+__all__ = ["count", "endpoint_words", "joined", "number", "p_digits", "p_words", "percent", "plural"]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -37,7 +37,7 @@ def percent(fraction: float) -> str:
     if not math.isfinite(fraction):
         return "n/a"
     value = 100 * fraction
-    return f"{value:.0f} %" if value >= 9.95 or value == 0 else f"{value:.1f} %"
+    return f"{value:.0f}\u00a0%" if value >= 9.95 or value == 0 else f"{value:.1f}\u00a0%"
 
 
 def joined(words: list[str]) -> str:

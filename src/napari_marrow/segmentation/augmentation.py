@@ -48,9 +48,7 @@ class AugmentationSettings:
     p_invert: float = 0.04
 
 
-def random_crop(
-    example: Example, rng: np.random.Generator, settings: AugmentationSettings
-) -> tuple[Plane, Plane]:
+def random_crop(example: Example, rng: np.random.Generator, settings: AugmentationSettings) -> tuple[Plane, Plane]:
     """Return an augmented crop: image (crop, crop), target (3, crop, crop).
 
     The crop is rotated by any angle, flipped at random and scaled such that the median diameter is `diam_mean` times a
@@ -89,7 +87,11 @@ def _warp(
         image = _blur(image, 0.35 / factor)  # against aliasing of a reduced image
     stack = torch.from_numpy(np.concatenate([image[None], example.target]))[None]
     warped = functional.grid_sample(
-        stack, torch.from_numpy(grid.astype(np.float32))[None], mode="bilinear", padding_mode="zeros", align_corners=True
+        stack,
+        torch.from_numpy(grid.astype(np.float32))[None],
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=True,
     )[0].numpy()
     target = np.empty((3, size, size), dtype=np.float32)
     cells = warped[3] > 0.5

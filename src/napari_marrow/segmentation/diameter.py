@@ -13,6 +13,11 @@ from napari_marrow.segmentation.dynamics import compute_masks
 Floats = npt.NDArray[np.float32]
 
 
+TOLERANCE = 1.2
+"""The network is run again if the measured diameter is off the assumed one by more than this factor."""
+_MOST_PASSES = 3
+
+
 @dataclass(frozen=True)
 class DiameterEstimate:
     """A diameter and how it came about.
@@ -20,37 +25,59 @@ class DiameterEstimate:
     Attributes
     ----------
     diameter : float
-        Median over cells of the diameter of the circle of a cell's area, px; the network's own where there are no cells.
+        Median over cells of the diameter of the circle of a cell's area, px; the network's own where there are no
+        cells.
     n_cells : int
         Cells that it was measured on.
-    scales : tuple of float
-        Scales at which the network was run.
+    scale : float
+        Scale of the last pass.
+    outputs : tuple of float32 arrays
+        The network's output (3, y, x) of the planes in the last pass.
+    fits : bool
+        Whether the last pass was at a scale that suits the diameter, so that its output can be used.
     """
 
     diameter: float
     n_cells: int
-    scales: tuple[float, ...]
+    scale: float
+    outputs: tuple[Floats, ...]
+    fits: bool
 
 
 def estimate_diameter(
     output: Callable[[Floats, float], Floats], planes: Sequence[Floats], diam_mean: float
 ) -> DiameterEstimate:
-    """Return the median cell diameter of some planes."""
-    scale, scales = 1.0, []
-    best = np.zeros(0)
-    for _ in range(3):
-        scales.append(scale)
-        areas = np.concatenate([label_areas(output(plane, scale)) for plane in planes])
+    """Return the median cell diameter of some planes.
+
+    Parameters
+    ----------
+    output : callable
+        Takes a normalised plane and a scale, returns the network's output at that scale.
+    planes : sequence of float32 arrays (Y, X)
+    diam_mean : float
+        Diameter that cells should have in the network's input, px.
+
+    Notes
+    -----
+    The image goes through the network as it is; the median area of the labels gives a scale for the next pass, until it
+    suits. Where the first pass finds no cell, one at a third of the size looks for large ones.
+    """
+    scale, diameter, n_cells = 1.0, diam_mean, 0
+    for n_pass in range(_MOST_PASSES):
+        outputs = tuple(output(plane, scale) for plane in planes)
+        areas = np.concatenate([label_areas(o) for o in outputs])
         if areas.size == 0:
+            if n_pass > 0:
+                return DiameterEstimate(diameter, n_cells, scale, outputs, n_cells == 0)
+            scale = 1 / 3
+            continue
+        measured = float(2 * np.sqrt(np.median(areas) / np.pi))
+        diameter, n_cells = measured / scale, int(areas.size)
+        fits = diam_mean / TOLERANCE <= measured <= diam_mean * TOLERANCE
+        if fits or n_pass == _MOST_PASSES - 1:
             break
-        best = areas / scale**2
-        ratio = 2 * np.sqrt(np.median(areas) / np.pi) / diam_mean
-        if 1 / 1.25 < ratio < 1.25:
-            break
-        scale = scale / ratio
-    if best.size == 0:
-        return DiameterEstimate(diam_mean, 0, tuple(scales))
-    return DiameterEstimate(float(2 * np.sqrt(np.median(best) / np.pi)), int(best.size), tuple(scales))
+        scale = diam_mean / diameter
+    return DiameterEstimate(diameter, n_cells, scale, outputs, fits)
 
 
 def label_areas(output: Floats) -> npt.NDArray[np.float64]:

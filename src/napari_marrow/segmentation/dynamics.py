@@ -1,8 +1,8 @@
 """From a network's flows to labels: Cellpose's dynamics as plain loops over small windows.
 
-Every pixel of a cell is moved along the flow until it meets the others near the cell's centre; where many meet, a cell is
-(Stringer et al. 2021, Nature Methods 18:100; details as in ``cellpose.dynamics`` 4.2). Labels are numbered in the order in which a raster
-scan meets them, so the result does not depend on threads.
+Every pixel of a cell is moved along the flow until it meets the others near the cell's centre; where many meet, a
+cell is (Stringer et al. 2021, Nature Methods 18:100; details as in ``cellpose.dynamics`` 4.2). Labels are numbered in
+the order in which a raster scan meets them, so the result does not depend on threads.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +125,7 @@ def _in_chunks(work: Callable[[int, int], object], n: int, workers: int, *, leas
     n_chunks = min(8 * workers, n // least)
     edges = np.linspace(0, n, n_chunks + 1).astype(int)
     with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(work, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]:
+        for done in [pool.submit(work, int(a), int(b)) for a, b in pairwise(edges)]:
             done.result()
 
 
@@ -163,13 +164,24 @@ def follow(
             wy, wx = sy - np.float32(iy), sx - np.float32(ix)
             a, b = (one - wy) * (one - wx), (one - wy) * wx
             c, d = wy * (one - wx), wy * wx
-            dy = a * field[iy, ix, 0] + b * field[iy, ix + 1, 0] + c * field[iy + 1, ix, 0] + d * field[iy + 1, ix + 1, 0]
-            dx = a * field[iy, ix, 1] + b * field[iy, ix + 1, 1] + c * field[iy + 1, ix, 1] + d * field[iy + 1, ix + 1, 1]
+            dy = (
+                a * field[iy, ix, 0]
+                + b * field[iy, ix + 1, 0]
+                + c * field[iy + 1, ix, 0]
+                + d * field[iy + 1, ix + 1, 0]
+            )
+            dx = (
+                a * field[iy, ix, 1]
+                + b * field[iy, ix + 1, 1]
+                + c * field[iy + 1, ix, 1]
+                + d * field[iy + 1, ix + 1, 1]
+            )
             y2, x2 = y1, x1
             y1, x1 = y, x
             y = min(max(y + dy, np.float32(0)), y_top)
             x = min(max(x + dx, np.float32(0)), x_top)
-            # A point that stands, or swings between two places, needs no more steps: an even number of them changes nothing.
+            # A point that stands, or swings between two places, needs no more steps: an even number of them changes
+            # nothing.
             if y == y2 and x == x2:
                 if (n_steps - 1 - step) % 2 == 1:
                     y, x = y1, x1

@@ -1,7 +1,8 @@
 """Flow field of a label image: the target that a Cellpose network learns and the yardstick of the flow-error check.
 
-Inside every label heat is put in at the pixel nearest to the centre of mass and spreads over the label's own pixels; the
-normalised gradient of the heat points from every pixel to the centre (Stringer et al. 2021, Nature Methods 18:100, methods).
+Inside every label heat is put in at the pixel nearest to the centre of mass and spreads over the label's own pixels;
+the normalised gradient of the heat points from every pixel to the centre (Stringer et al. 2021, Nature Methods 18:100,
+methods).
 """
 
 from __future__ import annotations
@@ -91,9 +92,7 @@ def largest_extent(boxes: Labels) -> int:
 
 
 @njit(cache=True, nogil=True)
-def diffuse(
-    labels: Labels, boxes: Labels, first: int, last: int, n_steps: int, heat: npt.NDArray[np.float64]
-) -> None:
+def diffuse(labels: Labels, boxes: Labels, first: int, last: int, n_steps: int, heat: npt.NDArray[np.float64]) -> None:
     """Write the heat of labels first..last - 1 into an array with a border of one pixel, shape (Y + 2, X + 2)."""
     for k in range(first, last):
         if boxes[k, 1] > 0:

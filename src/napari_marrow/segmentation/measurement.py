@@ -36,15 +36,16 @@ def measure_cells(
         Pixel size, µm.
     ring_gap, ring_width : int
         The local background is the median over pixels outside all cells that are more than `ring_gap` and at most
-        `ring_gap + ring_width` px away from the cell and nearest to it. A cell without such pixels gets the median over all
-        pixels outside cells.
+        `ring_gap + ring_width` px away from the cell and nearest to it. A cell without such pixels gets the median
+        over all pixels outside cells.
 
     Returns
     -------
     DataFrame
-        One row per label, ascending: `label`; centroid `z, y, x` (µm, pixel centres at index times spacing); `area` (µm², or µm³
-        where Z > 1); `eccentricity` of the ellipse of the same second moments, 0 circle to 1 line (NaN where Z > 1);
-        `touches_border`; per channel `intensity_<name>` (mean minus local background, counts) and `sd_<name>`.
+        One row per label, ascending: `label`; centroid `z, y, x` (µm, pixel centres at index times spacing); `area`
+        (µm², or µm³ where Z > 1); `eccentricity` of the ellipse of the same second moments, 0 circle to 1 line (NaN
+        where Z > 1); `touches_border`; per channel `intensity_<name>` (mean minus local background, counts) and
+        `sd_<name>`.
 
     Raises
     ------
@@ -157,8 +158,8 @@ def _grouped_median(values: Doubles, group: Labels, top: int) -> Doubles:
 def background_rings(labels: Labels, gap: int, width: int) -> Labels:
     """Return for each background pixel of a plane the label whose ring it belongs to, 0 for none.
 
-    Labels grow step by step over the background, alternately over 4 and 8 neighbours (octagons). A pixel that two labels
-    reach in the same step goes to the one whose front was met first in raster order.
+    Labels grow step by step over the background, alternately over 4 and 8 neighbours (octagons). A pixel that two
+    labels reach in the same step goes to the one whose front was met first in raster order.
     """
     height, width_x = labels.shape
     grown = labels.copy()

@@ -70,7 +70,7 @@ def models() -> list[ModelCard]:
 
 
 def find_model(name: str | Path) -> ModelCard:
-    """Return the card of a model by its name or by the path of its weights file.
+    """Return the card of a model by its name or by the path of its weights file (with its card, if one lies beside it).
 
     Raises
     ------
@@ -79,6 +79,8 @@ def find_model(name: str | Path) -> ModelCard:
     """
     path = Path(name)
     if path.is_file():
+        if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+            return _read_card(path.with_suffix(".json"), path)
         source = f"file {path.name}"
         return ModelCard(path.stem, "cpnet", source, "", "as its author says", 0.0, _ANY, path=path)
     known = {card.name: card for card in models()}
@@ -88,15 +90,26 @@ def find_model(name: str | Path) -> ModelCard:
             f"There is no model '{name}': give one of {', '.join(known)}, or the path of a Cellpose 1-3 weights file."
         )
     if card.path is None and card.kind == "cpnet":
-        raise ModelError(
-            f"The weights of '{name}' are not in this package: give the path of the Cellpose weights file instead of the name."
-        )
+        raise ModelError(f"The weights of '{name}' are not in this package: give the path of the weights file instead.")
     return card
 
 
 def _bundled(name: str) -> ModelCard:
-    folder = resources.files("napari_marrow.segmentation") / "weights"
-    text = (folder / f"{name}.json").read_text(encoding="utf-8")
-    content = json.loads(text)
-    fields = {key: content[key] for key in ModelCard.__dataclass_fields__ if key in content}
-    return ModelCard(**fields, path=Path(str(folder / f"{name}.safetensors")))
+    folder = Path(str(resources.files("napari_marrow.segmentation") / "weights"))
+    return _read_card(folder / f"{name}.json", folder / f"{name}.safetensors")
+
+
+def _read_card(card: Path, weights: Path) -> ModelCard:
+    """Read the card that training wrote beside the weights.
+
+    Raises
+    ------
+    ModelError
+        If it is none.
+    """
+    try:
+        content = json.loads(card.read_text(encoding="utf-8"))
+        fields = {key: content[key] for key in ModelCard.__dataclass_fields__ if key in content and key != "path"}
+        return ModelCard(**fields, path=weights)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{card} is no model card: {error}.") from error

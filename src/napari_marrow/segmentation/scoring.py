@@ -47,7 +47,7 @@ class LabelScore:
 
     @property
     def seg(self) -> float:
-        """Mean over true objects of the Jaccard index with the predicted object that covers more than half; NaN without."""
+        """Mean Jaccard index of true objects with the predicted one that covers more than half of each; NaN without."""
         return self.jaccard_sum / self.n_true if self.n_true else float("nan")
 
 
@@ -74,8 +74,8 @@ def score_labels(
 
     Notes
     -----
-    Average precision as Cellpose and StarDist define it, TP/(TP+FP+FN), with an optimal matching. SEG as in the Cell Tracking
-    Challenge (Maška et al. 2014, Bioinformatics 30:1609).
+    Average precision as Cellpose and StarDist define it, TP/(TP+FP+FN), with an optimal matching. SEG as in the Cell
+    Tracking Challenge (Maška et al. 2014, Bioinformatics 30:1609).
     """
     if truth.shape != predicted.shape:
         raise ValueError(f"Labels of shape {predicted.shape} cannot be scored against a truth of shape {truth.shape}.")
@@ -109,7 +109,9 @@ def pool_scores(scores: Iterable[LabelScore]) -> LabelScore:
 
 def _overlaps(
     truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]
+]:
     """Return overlapping pairs (index a, index b, pixels) and the sizes of both sides' objects."""
     labels_a, size_a = _sizes(truth)
     labels_b, size_b = _sizes(predicted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -128,17 +128,16 @@ class Segmenter:
         scaled = normalise(pixels)
         if scaled is None:
             return _nothing(pixels.shape, diameter, self.card.diameter_px, return_probability)
-        if diameter is None:
-            found = work.estimate(scaled)
-            used, estimated = found.diameter, True
+        found = work.estimate(scaled) if diameter is None else None
+        used = found.diameter if found is not None else check_diameter(cast("float", diameter), pixels.shape)
+        logit: Floats | None
+        if scaled.ndim == 3:
+            labels, logit = work.volume(scaled, used, stitch_threshold, keep_logit=return_probability)
+        elif found is not None and found.fits:
+            labels, logit = work.labels(found.outputs[0], scaled.shape, found.scale)
         else:
-            used, estimated = check_diameter(diameter, pixels.shape), False
-        if scaled.ndim == 2:
-            labels, cellprob = work.plane(scaled, used)
-        else:
-            labels, cellprob = work.volume(scaled, used, stitch_threshold, keep_logit=return_probability)
-        probability = 1 / (1 + np.exp(-cellprob)) if return_probability and cellprob is not None else None
-        return Segmentation(labels, used, estimated, probability)
+            labels, logit = work.plane(scaled, used)
+        return Segmentation(labels, used, found is not None, _logistic(logit) if return_probability else None)
 
     def estimate_diameter(self, image: npt.NDArray[Any]) -> float:
         """Return the median cell diameter of an image in px; the network's own diameter where it has no cells."""
@@ -161,7 +160,8 @@ def load_segmenter(
     Parameters
     ----------
     model : str or Path
-        A name of `models()` or the path of a Cellpose 1-3 weights file (safetensors, or torch's format, which needs torch).
+        A name of `models()` or the path of a Cellpose 1-3 weights file (safetensors, or torch's format, which needs
+        torch).
     device : str
         "cpu" runs through OpenVINO; "cuda", "cuda:1", "mps" through torch.
     precision : {"auto", "f32", "bf16"}
@@ -188,7 +188,7 @@ def load_segmenter(
         raise SettingsError(f"Precision '{precision}' is unknown: give auto, f32 or bf16.")
     if device != "cpu" and device != "mps" and not device.startswith("cuda"):
         raise SettingsError(f"Device '{device}' is unknown: give cpu, cuda or mps.")
-    assert card.path is not None  # noqa: S101 - find_model refuses models without a file
+    assert card.path is not None
     weights = read_weights(card.path)
     if card.sha256 and card.sha256 != weights.sha256:
         raise ModelError(f"The weights of '{card.name}' do not match their card: reinstall napari-marrow.")
@@ -257,8 +257,17 @@ def check_diameter(diameter: float, shape: tuple[int, ...]) -> float:
     if not np.isfinite(diameter) or diameter < 1:
         raise SettingsError(f"A cell diameter of {diameter:g} px cannot be: give 1 px or more, or leave it out.")
     if diameter > 4 * max(longest, 8):
-        raise SettingsError(f"A cell diameter of {diameter:g} px does not fit an image of {shape[-2]} x {shape[-1]} px.")
+        raise SettingsError(
+            f"A cell diameter of {diameter:g} px does not fit an image of {shape[-2]} x {shape[-1]} px."
+        )
     return float(diameter)
+
+
+def _logistic(logit: Floats | None) -> Floats | None:
+    if logit is None:
+        return None
+    probability: Floats = (1 / (1 + np.exp(-logit))).astype(np.float32)
+    return probability
 
 
 def _pixel_aspect(spacing: Sequence[float] | None) -> float:
@@ -318,10 +327,18 @@ class _Work:
 
         return run_network(self.segmenter.network, small, n_channels=self.segmenter.n_channels, on_tile=on_tile)
 
-    def plane(self, plane: Floats, diameter: float, *, min_size: int | None = None) -> tuple[npt.NDArray[np.int32], Floats]:
+    def plane(
+        self, plane: Floats, diameter: float, *, min_size: int | None = None
+    ) -> tuple[npt.NDArray[np.int32], Floats]:
         """Return labels and logit of a normalised plane."""
         scale = self.segmenter.card.diameter_px / diameter
-        output = resize(self.output(plane, scale), (plane.shape[0], plane.shape[1]))
+        return self.labels(self.output(plane, scale), plane.shape, scale, min_size=min_size)
+
+    def labels(
+        self, output: Floats, shape: tuple[int, ...], scale: float, *, min_size: int | None = None
+    ) -> tuple[npt.NDArray[np.int32], Floats]:
+        """Return labels and logit at the plane's own size from the network's output at a scale."""
+        output = resize(output, (shape[0], shape[1]))
         labels = compute_masks(
             output[:2],
             output[2],

@@ -16,8 +16,8 @@ def stitch_planes(planes: Labels, *, threshold: float = 0.25) -> Labels:
     planes : int32 array, shape (Z, Y, X)
         Every plane labelled on its own, 1..n.
     threshold : float
-        Two labels are joined if their intersection over union is at least this and, for the lower one, the largest of all
-        its partners (Cellpose's ``stitch3D``).
+        Two labels are joined if their intersection over union is at least this and, for the lower one, the largest of
+        all its partners (Cellpose's ``stitch3D``).
 
     Returns
     -------

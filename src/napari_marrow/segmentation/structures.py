@@ -34,8 +34,8 @@ def vessel_mask(
     radii : sequence of float
         Radii of the tubes that are looked for, µm. Those below a pixel or beyond a quarter of the image are left out.
     high, low : float
-        Thresholds of the ridge response in units of its noise: a vessel begins where it exceeds `high` and continues while it
-        exceeds `low`.
+        Thresholds of the ridge response in units of its noise: a vessel begins where it exceeds `high` and continues
+        while it exceeds `low`.
     min_length : float
         Shorter pieces (largest side of their box, µm) are dropped.
 
@@ -45,9 +45,10 @@ def vessel_mask(
 
     Notes
     -----
-    The response at radius r is the strongest negative curvature (in a volume the weaker of the two that a tube has) of the image smoothed
-    with sigma = r / √2 (2D) or r / √3 per axis, times sigma² (Lindeberg 1998, IJCV 30:117). Its noise is 1.4826 times the median absolute
-    deviation at that scale. A ridge extends sideways to half of the local contrast.
+    The response at radius r is the strongest negative curvature (in a volume the weaker of the two that a tube has)
+    of the image smoothed with sigma = r / √2 (2D) or r / √3 per axis, times sigma² (Lindeberg 1998, IJCV 30:117). Its
+    noise is 1.4826 times the median absolute deviation at that scale. A ridge extends sideways to half of the local
+    contrast.
     """
     pixels, size = _prepare(image, spacing)
     best = np.zeros(pixels.shape, dtype=np.float32)
@@ -79,8 +80,8 @@ def organoid_mask(
     smoothing : float
         Sigma, µm.
     min_contrast : float
-        If the mean of the bright side of Otsu's threshold is less than this many times that of the dark side (both above the
-        image's minimum), the tissue fills the frame and the mask is true everywhere.
+        If the mean of the bright side of Otsu's threshold is less than this many times that of the dark side (both
+        above the image's minimum), the tissue fills the frame and the mask is true everywhere.
 
     Returns
     -------
@@ -121,8 +122,8 @@ def scaffold_mask(
     min_size : float
         Struts with a longest side below this, µm, are dropped.
     min_separation : float
-        Distance of the means of both sides of Otsu's threshold in units of their pooled standard deviation below which there is
-        no scaffold: noise alone, a normal distribution cut in the middle, has 2.65.
+        Distance of the means of both sides of Otsu's threshold in units of their pooled standard deviation below
+        which there is no scaffold: noise alone, a normal distribution cut in the middle, has 2.65.
 
     Returns
     -------
@@ -178,10 +179,10 @@ def _ridge(pixels: Floats, sigma: float, size: tuple[float, ...]) -> Floats:
     if n == 2:
         mean = (hessian[..., 0, 0] + hessian[..., 1, 1]) / 2
         root = np.sqrt(((hessian[..., 0, 0] - hessian[..., 1, 1]) / 2) ** 2 + hessian[..., 0, 1] ** 2)
-        flat: Floats = -(mean - root)
+        flat: Floats = (root - mean).astype(np.float32)
         return flat
     # A tube has two strong negative curvatures, a sheet only one: the weaker of the two tells them apart.
-    tube: Floats = -np.linalg.eigvalsh(hessian)[..., 1]
+    tube: Floats = -np.linalg.eigvalsh(hessian)[..., 1].astype(np.float32)
     return tube
 
 

@@ -13,8 +13,8 @@ Network = Callable[[Floats], Floats]
 
 TILE = 224
 """Side of a tile, px."""
-WHOLE_SIDES = (224, 288, 384)
-"""Up to the largest of these a plane is one tile, padded to the next of them: half the work of overlapping tiles."""
+WHOLE_PIXELS = 500_000
+"""A plane of at most so many pixels goes through the network as one tile: half the work, and no seams."""
 OVERLAP = 0.1
 """Fraction of a tile that its neighbour covers as well."""
 
@@ -90,39 +90,44 @@ def taper(height: int, width: int, *, sigma: float = 7.5) -> Floats:
 
 
 def tile_starts(length: int) -> list[int]:
-    """Return where tiles of side `TILE` begin along an axis of this length (at least `TILE`)."""
+    """Return where tiles of side `TILE` begin along an axis of this length; one at 0 if it is shorter."""
     n = 1 if length <= TILE else int(np.ceil((1 + 2 * OVERLAP) * length / TILE))
-    return [int(start) for start in np.linspace(0, length - TILE, n).astype(int)]
+    return [int(start) for start in np.linspace(0, max(length - TILE, 0), n).astype(int)]
 
 
 def run_network(
-    network: Network, plane: Floats, *, n_channels: int = 2, on_tile: Callable[[int, int], None] | None = None
+    network: Network,
+    plane: Floats,
+    *,
+    n_channels: int = 2,
+    whole_pixels: int = WHOLE_PIXELS,
+    on_tile: Callable[[int, int], None] | None = None,
 ) -> Floats:
     """Return the network's output (3, Y, X) for a normalised and resized plane (Y, X).
 
     Parameters
     ----------
     network : callable
-        Takes float32 (1, n_channels, S, S), returns (1, 3, S, S).
+        Takes float32 (1, n_channels, H, W) with sides that divide by 16, returns (1, 3, H, W).
+    plane : float32 array, shape (Y, X)
+    n_channels : int
+        Input channels; the plane is the first, the others are 0.
+    whole_pixels : int
+        Planes up to this size are one tile. With 0 the tiles are Cellpose's.
     on_tile : callable, optional
         Called as ``on_tile(done, total)`` before each tile; what it raises ends the work.
 
     Notes
     -----
-    The plane is padded with zeros, at least 8 px on each side. Planes within the largest of `WHOLE_SIDES` are one tile,
-    larger ones are cut into tiles of 224 px that overlap by a tenth and are blended with `taper`.
+    The plane is padded with zeros to sides that divide by 16, plus 8 px all around. Larger ones are cut into tiles of
+    224 px that overlap by a tenth and are blended with `taper`.
     """
     height, width = plane.shape
-    longest = max(height, width) + 16
-    whole = next((side for side in WHOLE_SIDES if longest <= side), None)
-    if whole is not None:
-        padded_height = padded_width = whole
-    else:
-        padded_height, padded_width = (max(TILE, 16 * (-(-side // 16)) + 16) for side in (height, width))
+    padded_height, padded_width = (16 * (-(-side // 16)) + 16 for side in (height, width))
     top, left = (padded_height - height) // 2, (padded_width - width) // 2
     padded = np.zeros((n_channels, padded_height, padded_width), dtype=np.float32)
     padded[0, top : top + height, left : left + width] = plane
-    if whole is not None:
+    if padded_height * padded_width <= whole_pixels:
         if on_tile is not None:
             on_tile(0, 1)
         output = network(padded[None])[0]
@@ -133,13 +138,14 @@ def run_network(
 
 def _run_tiles(network: Network, padded: Floats, on_tile: Callable[[int, int], None] | None) -> Floats:
     starts = [(y, x) for y in tile_starts(padded.shape[1]) for x in tile_starts(padded.shape[2])]
-    mask = taper(TILE, TILE)
+    height, width = min(TILE, padded.shape[1]), min(TILE, padded.shape[2])
+    mask = taper(height, width)
     total = np.zeros((3, *padded.shape[1:]), dtype=np.float32)
     weight = np.zeros(padded.shape[1:], dtype=np.float32)
     for n, (y, x) in enumerate(starts):
         if on_tile is not None:
             on_tile(n, len(starts))
-        place = (slice(y, y + TILE), slice(x, x + TILE))
+        place = (slice(y, y + height), slice(x, x + width))
         total[:, *place] += network(padded[None, :, *place])[0] * mask
         weight[place] += mask
     total /= weight

@@ -122,9 +122,7 @@ def check_weights(arrays: dict[str, Floats], *, name: str, sha256: str = "") -> 
     """
     arrays = {key.removeprefix("module."): value for key, value in arrays.items()}
     if any(key.startswith(("encoder.patch_embed", "encoder.blocks", "W2")) for key in arrays):
-        raise ModelError(
-            f"{name} is a Cellpose 4 (transformer) model: it runs through the 'cellpose' package, not as a residual U-net."
-        )
+        raise ModelError(f"{name} is a Cellpose 4 (transformer) model: it is no residual U-net of Cellpose 1-3.")
     levels = sorted(int(m.group(1)) for m in map(_LEVEL.match, arrays) if m)
     if not levels or levels != list(range(len(levels))) or arrays["downsample.down.res_down_0.proj.1.weight"].ndim != 4:
         raise ModelError(f"{name} holds no Cellpose 1-3 network: it lacks the parameters 'downsample.down.res_down_*'.")

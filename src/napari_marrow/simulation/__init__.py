@@ -11,18 +11,16 @@ Examples
 
 from napari_marrow.simulation.experiment import Experiment, RenderedFrame, SimulatedSession, render_frames, simulate
 from napari_marrow.simulation.metrics import cumulative_incidence
+from napari_marrow.simulation.microscope import CHANNELS, Faults, Imaging
 from napari_marrow.simulation.motion import run_and_tumble_msd
 from napari_marrow.simulation.presets import PRESETS, preset
 from napari_marrow.simulation.scenario import (
-    CHANNELS,
     LINEAGE_MARKERS,
     LINEAGES,
     TYPES,
     Design,
     Effect,
-    Faults,
     Geometry,
-    Imaging,
     Kinetics,
     Motion,
     Niche,

@@ -52,7 +52,7 @@ def group_cells(points: Float, *, link_um: float = LINK_UM, min_cells: int = MIN
 
 
 def founder_sets(colony: Int, founder: Int) -> dict[int, list[int]]:
-    """Founders of each colony that have at least two cells, or a tenth of them, in it; in order of their number of cells."""
+    """Founders of each colony that have two cells, or a tenth of all, in it; those with most cells first."""
     result: dict[int, list[int]] = {}
     for number in np.unique(colony[colony > 0]):
         who, count = np.unique(founder[colony == number], return_counts=True)
@@ -102,7 +102,8 @@ def colony_edges(before: Int, after: Int, ancestor: Int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        colony_parent, colony_child, n_cells, kind (same, merge, split). An edge needs two cells and a tenth of the child.
+        colony_parent, colony_child, n_cells, kind (same, merge, split). An edge needs two cells and a tenth of the
+        child.
     """
     known = (ancestor >= 0) & (after > 0)
     source = np.where(known, before[np.maximum(ancestor, 0)], 0) if len(before) else np.zeros_like(after)

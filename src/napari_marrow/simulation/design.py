@@ -38,7 +38,7 @@ def plan_organoids(scenario: Scenario) -> tuple[OrganoidPlan, ...]:
     design = scenario.design
     batch_rng = np.random.default_rng(seed_for(scenario.seed, 1))
     batch_effects = np.exp(batch_rng.normal(0.0, design.batch_sd, (design.donors, 2)))
-    plans = []
+    plans: list[OrganoidPlan] = []
     for row, (condition, effect) in enumerate(design.conditions.items()):
         for column in range(design.organoids_per_condition):
             number = len(plans)
@@ -80,7 +80,8 @@ def effect_table(plans: tuple[OrganoidPlan, ...]) -> pd.DataFrame:
     """Return the true effects of every organoid: condition factors and random effects."""
     rows = [
         {
-            "organoid": p.organoid, "position": p.position, "donor": p.donor, "batch": p.batch, "condition": p.condition,
+            "organoid": p.organoid, "position": p.position, "donor": p.donor, "batch": p.batch,
+            "condition": p.condition,
             "commitment_erythroid": p.effect.commitment[0], "commitment_megakaryocytic": p.effect.commitment[1],
             "commitment_granulo_monocytic": p.effect.commitment[2], "cycle_speed": p.effect.speed,
             "death": p.effect.death, "random_commitment": p.commitment_factor, "random_founders": p.founder_factor,

@@ -96,8 +96,8 @@ class SimulatedSession:
 class Experiment:
     """A lazily simulated experiment.
 
-    The life of an organoid is simulated at the first access to one of its sessions (a second or less, a few MB); images are
-    rendered frame by frame.
+    The life of an organoid is simulated at the first access to one of its sessions (a second or less, a few MB); images
+    are rendered frame by frame.
 
     Attributes
     ----------

@@ -74,7 +74,7 @@ class Acquisition:
 
     def registration(self, t: int) -> tuple[Float, Float]:
         """Return matrix (2, 2) and shift (2,) in µm that map image coordinates to the tissue's (y_reg, x_reg)."""
-        inverse = np.linalg.inv(self.matrix(t))
+        inverse: Float = np.linalg.inv(self.matrix(t)).astype(np.float64)
         return inverse, self.centre - inverse @ (self.centre + self.shift[t])
 
 
@@ -103,7 +103,7 @@ def plan_acquisition(scenario: Scenario, position: str, number: int, rng: np.ran
     if number > 1:
         angle = float(np.deg2rad(turn))
         offset = length * np.array([np.sin(towards), np.cos(towards)])
-    planned_h = plan.start_h + frames * plan.interval_h
+    planned_h: Float = plan.start_h + frames.astype(np.float64) * plan.interval_h
     heading, jitter = rng.uniform(0, 2 * np.pi), rng.normal(0.0, 1.0, (plan.n_frames, 2)) * faults.drift_jitter_um
     jitter[0] = 0.0
     drift = (planned_h - plan.start_h)[:, None] * faults.drift_um_per_h * np.array([np.sin(heading), np.cos(heading)])
@@ -112,7 +112,7 @@ def plan_acquisition(scenario: Scenario, position: str, number: int, rng: np.ran
         away = rng.uniform(0, 2 * np.pi)
         shift[t:] += faults.media_change_um * np.array([np.sin(away), np.cos(away)])
     days = (planned_h - scenario.sessions[0].start_h) / 24.0
-    scale = (1.0 + faults.swelling_per_day) ** days
+    scale = np.power(1.0 + faults.swelling_per_day, days)
     # What a frame shows; a duplicate repeats the frame before it, place and time included.
     shown = frames.copy()
     for t in sorted(hit["duplicate"]):
@@ -156,7 +156,7 @@ def _hits(scenario: Scenario, position: str, number: int) -> dict[str, set[int]]
 
 
 def _clock(interval_h: float, frames: npt.NDArray[np.int64], restarts: set[int]) -> Float:
-    clock = frames * interval_h * 3600.0
+    clock = frames.astype(np.float64) * interval_h * 3600.0
     for t in sorted(restarts):
         clock[t:] -= clock[t]
     return clock

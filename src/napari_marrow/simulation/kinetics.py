@@ -157,8 +157,8 @@ def step_fates(
 
     Notes
     -----
-    Hazards act by thinning, exact for hazards that are constant over a step: an event happens with probability 1 - exp(-h dt) at a
-    time that is uniform within the step. Cycle times are exact whatever the step.
+    Hazards act by thinning, exact for hazards that are constant over a step: an event happens with probability
+    1 - exp(-h dt) at a time that is uniform within the step. Cycle times are exact whatever the step.
     """
     committed = cells.lineage[alive] >= 0
     mature = np.isfinite(cells.onset[alive])
@@ -260,6 +260,6 @@ def _divide(
         cycle=cycle,
         brightness=cells.brightness[twice] * log_normal(1.0, 0.1, rng.standard_normal(2 * k)),
     )
-    overdue = (cells.lineage[daughters] >= 0) & ~mature & (since_commitment > kinetics.latest_onset)
+    overdue = (cells.lineage[daughters] >= 0) & ~mature & (since_commitment >= kinetics.latest_onset)
     _switch_on(cells, daughters[overdue], birth[overdue], kinetics, rng)
     return daughters

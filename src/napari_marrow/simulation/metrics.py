@@ -47,7 +47,7 @@ def colony_tables(cells: pd.DataFrame, pedigree: pd.DataFrame) -> tuple[pd.DataF
             ids = frame["cell_id"].to_numpy(dtype=np.int64)
             if before is not None:
                 links = colonies.colony_edges(before[3], colony, colonies.descent(before[2], ids, parent))
-                links.insert(0, "position", position)
+                links.insert(0, "position", str(position))
                 links.insert(1, "session_parent", before[0])
                 links.insert(2, "t_parent", before[1])
                 links.insert(4, "session_child", session)
@@ -66,7 +66,8 @@ def colony_tables(cells: pd.DataFrame, pedigree: pd.DataFrame) -> tuple[pd.DataF
         "kind",
     ]
     edge_table = pd.concat(edges, ignore_index=True)[columns] if edges else pd.DataFrame(columns=columns)
-    return pd.concat(rows, ignore_index=True), edge_table
+    filled = [part for part in rows if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLONY_COLUMNS), edge_table
 
 
 def _moments(group: pd.DataFrame) -> list[tuple[int, int]]:
@@ -89,7 +90,8 @@ def _colony_rows(frame: pd.DataFrame, colony: npt.NDArray[np.int64]) -> pd.DataF
         mine = colony == number
         centre = place[mine].mean(axis=0)
         row = {
-            "position": frame["position"].iloc[0], "session": int(frame["session"].iloc[0]), "t": int(frame["t"].iloc[0]),
+            "position": frame["position"].iloc[0], "session": int(frame["session"].iloc[0]),
+            "t": int(frame["t"].iloc[0]),
             "time_h": float(frame["time_h"].iloc[0]), "colony": number, "n_cells": int(mine.sum()),
             "y": centre[0], "x": centre[1], "y_reg": centre[2], "x_reg": centre[3],
             "radius": float(np.sqrt(((place[mine, :2] - centre[:2]) ** 2).sum(axis=1).mean())),
@@ -115,7 +117,7 @@ def cumulative_incidence(cells: Population, start_h: float, times_h: Float) -> d
     Returns
     -------
     dict of str to (n,) float64
-        By lineage and ``"death"``. Continuous times, nothing missed: what an ideal observer of the whole organoid computes.
+        By lineage and ``"death"``. Continuous times, nothing missed: what an ideal observer of the organoid finds.
     """
     end_of_time = start_h + float(np.max(times_h))
     leave = np.where(np.isfinite(cells.end), cells.end, np.inf)
@@ -140,7 +142,7 @@ def cumulative_incidence(cells: Population, start_h: float, times_h: Float) -> d
 
 
 def vessel_length_inside(graph: VesselGraph, session: SimulatedSession, t: int, *, step_um: float = 0.5) -> float:
-    """Length of centrelines within the field of a frame, µm, counted in steps of `step_um` (error below a step per crossing)."""
+    """Length of centrelines within a frame's field, µm, in steps of `step_um` (error below one per crossing)."""
     starts, ends, _ = graph.pieces()
     if len(starts) == 0:
         return 0.0
@@ -176,7 +178,7 @@ def tissue_size(experiment: Experiment, session: SimulatedSession, t: int) -> fl
 
 
 def metric_table(experiment: Experiment, cells: pd.DataFrame, colony: pd.DataFrame) -> pd.DataFrame:
-    """Exact values per position and session (first frame), cumulative incidence over dense sessions; columns `METRIC_COLUMNS`."""
+    """Exact values per session (first frame), cumulative incidence over dense sessions; columns `METRIC_COLUMNS`."""
     rows: list[tuple[object, ...]] = []
     frames = dict(list(cells.groupby(["position", "session", "t"], sort=True)))
     for position in experiment.positions:

@@ -43,7 +43,7 @@ def random_directions(rng: np.random.Generator, n: int, *, flat: bool) -> Float:
 def wander(
     directions: Float, speeds: Float, dt: float, *, persistence: float, flat: bool, rng: np.random.Generator
 ) -> tuple[Float, Float]:
-    """One step of run and tumble with the right variance for any step length.
+    """One step of run and tumble, exact for any step length.
 
     Parameters
     ----------
@@ -66,16 +66,27 @@ def wander(
 
     Notes
     -----
-    A cell keeps its direction over the step with probability exp(-dt/P). Every step has the length of the root mean squared
-    displacement over dt, so that the variance per step is exact and correlation between steps decays as it should.
+    Tumbles are a Poisson process of rate 1 / persistence, hence their times within the step are uniform; each starts a
+    run in a fresh isotropic direction.
     """
     n = len(speeds)
-    tumble = rng.random(n) >= np.exp(-dt / persistence)
-    fresh = random_directions(rng, n, flat=flat)
-    directions = np.where(tumble[:, None], fresh, directions)
-    unit = float(np.sqrt(run_and_tumble_msd(dt, speed=1.0, persistence=persistence)))
-    length = speeds * unit * np.sqrt(rng.chisquare(2, n) / 2.0)
-    return directions * length[:, None], directions
+    tumbles = rng.poisson(dt / persistence, n)
+    cell = np.repeat(np.arange(n), tumbles)
+    when = rng.uniform(0.0, dt, len(cell))
+    when = when[np.lexsort((when, cell))]
+    fresh = random_directions(rng, len(cell), flat=flat)
+    last = np.cumsum(tumbles) - 1
+    until = np.append(when[1:], dt)
+    turned = tumbles > 0
+    until[last[turned]] = dt
+    first = np.full(n, dt)
+    first[turned] = when[(last - tumbles + 1)[turned]]
+    runs = fresh * (until[: len(cell)] - when)[:, None]
+    path = directions * first[:, None]
+    path += np.stack([np.bincount(cell, runs[:, k], n) for k in range(3)], axis=1)
+    after = directions.copy()
+    after[turned] = fresh[last[turned]]
+    return path * speeds[:, None], after
 
 
 def cohesion(positions: Float, clones: npt.NDArray[np.int64], radii: Float, *, packing: float, flat: bool) -> Float:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_marrow.simulation.scenario import Imaging
+from napari_marrow.simulation.microscope import Imaging
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -72,7 +72,7 @@ def _haze(plane: Float32, imaging: Imaging) -> Float32:
 
 
 def shading_field(imaging: Imaging, channel_index: int, seed: int) -> Float32:
-    """Illumination (Y, X), 1 at its maximum and about 1 - `imaging.shading` in the farthest corner; fixed per channel."""
+    """Illumination (Y, X), 1 at most and 1 - `imaging.shading` in the farthest corner, by channel and seed."""
     rng = np.random.default_rng([seed, 77, channel_index])
     ny, nx = imaging.shape[1:]
     cy, cx = rng.uniform(-0.25, 0.25, 2)
@@ -126,8 +126,8 @@ def poisson(mean: Float32, rng: np.random.Generator) -> Float32:
     Returns
     -------
     (...) float32
-        ``m + √m z + (z² - 1)/6`` with z standard normal: mean m, variance m + 1/18, skewness 1/√m as for Poisson; not rounded, since
-        read noise follows. Ten times faster than drawing Poisson numbers.
+        ``m + √m z + (z² - 1)/6`` with z standard normal: mean m, variance m + 1/18, skewness 1/√m as for Poisson; not
+        rounded, since read noise follows. Ten times faster than drawing Poisson numbers.
     """
     flat = np.maximum(mean, np.float32(0.0)).astype(np.float32, copy=False).ravel()
     z = rng.standard_normal(flat.shape, dtype=np.float32)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from napari_marrow.errors import SettingsError
+from napari_marrow.simulation.microscope import Faults, Imaging
 from napari_marrow.simulation.scenario import (
     Design,
     Effect,
-    Faults,
     Geometry,
-    Imaging,
     Kinetics,
     Motion,
     Niche,
     Scenario,
     SessionPlan,
-)  # fmt: skip
+)
 
 PRESETS: tuple[str, ...] = ("tutorial", "sample", "benchmark", "null", "coupled")
 """Names that `preset` takes."""
@@ -38,10 +37,11 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
     Parameters
     ----------
     name : str
-        ``"tutorial"``: six organoids, two donors, control against TPO (more megakaryocytic output); a dense session of 60 frames from
-        day 4 and sparse sessions on days 1, 10, 14 and 18. ``"sample"``: two organoids, dense for 16 frames from day 5.
-        ``"benchmark"``: one large organoid, about 1000 cells, with endothelial and stromal nuclei. ``"null"``: no drug effect, no niche
-        effect, 4 + 4 organoids. ``"coupled"``: vessels attract cells and raise commitment, above all of megakaryocytes.
+        ``"tutorial"``: six organoids, two donors, control against TPO (more megakaryocytic output); a dense session of
+        60 hourly frames from day 4 and sparse sessions on days 1, 10, 14 and 18. ``"sample"``: two organoids, dense for
+        14 frames from day 5. ``"benchmark"``: one large organoid, about 1000 cells, endothelial and stromal nuclei too.
+        ``"null"``: no drug effect, no niche effect, 4 + 4 organoids. ``"coupled"``: vessels attract cells and raise
+        commitment, above all of megakaryocytes.
     seed : int
         Same name and seed, same pixels.
 
@@ -57,7 +57,7 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
     if name not in PRESETS:
         raise SettingsError(f"There is no preset '{name}': choose one of {', '.join(PRESETS)}.")
     drug = Design(
-        conditions={"control": Effect(), "TPO": Effect(commitment=(0.8, 4.0, 0.8), dose=50.0)},
+        conditions={"control": Effect(), "TPO": Effect(commitment=(0.7, 5.0, 0.7), dose=50.0)},
         organoids_per_condition=3,
         donors=2,
     )
@@ -65,7 +65,7 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
         name="tutorial",
         seed=seed,
         sessions=_schedule(60, 4),
-        kinetics=Kinetics(capacity_per_mm2=6000.0),
+        kinetics=Kinetics(capacity_per_mm2=7500.0),
         # Confined: a root mean squared displacement of about 4 µm between hourly frames.
         motion=Motion(speed_um_per_h=10.0, cohesion_per_h=0.12),
         design=drug,
@@ -74,7 +74,7 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
         return tutorial
     if name == "sample":
         return replace(
-            tutorial, name=name, sessions=_schedule(16, 5), design=replace(drug, organoids_per_condition=1, donors=1)
+            tutorial, name=name, sessions=_schedule(14, 5), design=replace(drug, organoids_per_condition=1, donors=1)
         )
     if name == "null":
         same = replace(drug, conditions={"control": Effect(), "sham": Effect()}, organoids_per_condition=4)
@@ -88,7 +88,7 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
 
 def _benchmark(tutorial: Scenario) -> Scenario:
     geometry = Geometry(
-        radius_um=600.0, founders_per_mm2=500.0, endothelial_spacing_um=60.0, stromal_per_mm2=40.0, porosity=0.8
+        radius_um=600.0, founders_per_mm2=360.0, endothelial_spacing_um=60.0, stromal_per_mm2=40.0, porosity=0.8
     )
     return replace(
         tutorial,

@@ -25,7 +25,7 @@ SCAFFOLD_GLOW = 0.02
 
 @dataclass(frozen=True)
 class _Fields:
-    """Static fields at the image's voxels, (Z, Y, X) each: distance to scaffold, stroma texture, depth in the outline."""
+    """Static fields at the image's voxels, (Z, Y, X): distance to scaffold, stroma texture, depth in the outline."""
 
     scaffold: Float32
     texture: Float32

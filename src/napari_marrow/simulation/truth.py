@@ -23,13 +23,14 @@ Float = npt.NDArray[np.float64]
 class TruthTables(Mapping[str, pd.DataFrame]):
     """Truth by table name; a table is computed at its first access and kept.
 
-    ``cells``: every visible nucleus in every frame (its label = cell_id; z, y, x centroid of the label in µm, z_reg, y_reg, x_reg the
-    same in the tissue's frame = that of the first session; area µm² or µm³; type; latent lineage; marker_on). ``pedigree``: every
-    blood cell that lived (times in h since seeding, NaN for what did not happen; onset_h and commitment_h are inherited,
-    own_onset and own_commitment say where they happened). ``colonies``, ``colony_edges``: colonies in the field per session with
-    founder sets, and same/merge/split edges. ``vessels``, ``vessel_points``: graph and centrelines in the tissue's frame.
-    ``transforms``: image to the tissue's frame (schema `TRANSFORMS`). ``frames``: true and recorded times. ``faults``: what went
-    wrong. ``organoids``: design and true effects. ``metrics``: exact values.
+    ``cells``: every visible nucleus in every frame: label = cell_id; centroid z, y, x of the label in µm; z_reg, y_reg,
+    x_reg the same in the tissue's frame, which is that of the first session's first frame; area µm² (3D: volume µm³);
+    type; latent lineage; marker_on. ``pedigree``: every blood cell that lived; times in h since seeding, NaN for what
+    did not happen; onset_h and commitment_h are inherited, own_onset and own_commitment say where they began.
+    ``colonies``, ``colony_edges``: colonies in the field per session with founder sets, and same/merge/split edges.
+    ``vessels``, ``vessel_points``: graph and centrelines in the tissue's frame. ``transforms``: image to the tissue's
+    frame (schema `TRANSFORMS`). ``frames``: true and recorded times. ``faults``: what went wrong. ``organoids``: design
+    and true effects. ``metrics``: exact values.
     """
 
     def __init__(self, experiment: Experiment) -> None:

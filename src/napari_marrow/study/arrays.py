@@ -6,6 +6,8 @@ This module imports zarr; the others import it when they first need an array.
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,8 @@ class TimeShards:
         try:
             self.shape: tuple[int, ...] = tuple(int(n) for n in document["shape"])
             self._array = self._open()
+            shards = self._array.shards or self._array.chunks
+            self._n_chunks = math.prod(s // c for s, c in zip(shards, self._array.chunks, strict=True))
         except Exception as error:
             raise CorruptDataError(f"'{folder / 'zarr.json'}' describes no array: {error}.") from error
 
@@ -140,6 +144,7 @@ class TimeShards:
         if not file.is_file():
             raise CorruptDataError(f"'{file}' is missing: run `marrow verify` to see what else is.")
         try:
+            self._check_length(file)
             return np.asarray(self._array[(t, *selection)])
         except PermissionError as error:
             raise StorageError(f"'{file}' cannot be read: {error.strerror}.") from error
@@ -148,6 +153,18 @@ class TimeShards:
                 f"'{file}' is damaged ({type(error).__name__}: {_brief(error)}): run `marrow verify`, then restore it "
                 "from a copy or make it again."
             ) from error
+
+    def _check_length(self, file: Path) -> None:
+        """Compare a shard's length with its index: zarr reads chunks that lie behind the end of a file as zeros."""
+        index_bytes = 16 * self._n_chunks + 4
+        with file.open("rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            if size < index_bytes:
+                raise ValueError("the file is too short")
+            handle.seek(size - index_bytes)
+            entries = np.frombuffer(handle.read(16 * self._n_chunks), "<u8").reshape(-1, 2)
+        if int(entries[:, 0].max()) + int(entries[entries[:, 0].argmax(), 1]) + index_bytes != size:
+            raise ValueError("the file has not the length that its index says")
 
 
 def _brief(error: Exception) -> str:

@@ -185,7 +185,7 @@ def remove(root: Path, images: Path, name: str, position: str, session: int) -> 
         have = [s for s in listed(root) if s != (position, session)]
         shutil.rmtree(image, ignore_errors=True)
         withdraw(images, name, have, position)
-    for folder in (record.parent, record.parent.parent, image.parent, image.parent.parent, images):
+    for folder in (*list(record.parents)[:4], image.parent, image.parent.parent, images):
         with suppress(OSError):  # folders that are not empty stay
             folder.rmdir()
 

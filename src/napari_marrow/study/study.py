@@ -202,6 +202,7 @@ class Study:
         StudyError
             If there are sessions: their times count from the old one.
         """
+        self._check_writable()
         if self.positions:
             raise StudyError(f"The study '{self.path}' has sessions whose times count from its t0: it cannot change.")
         self._update(t0=None if t0 is None else _utc(t0))

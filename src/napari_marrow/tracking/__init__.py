@@ -1,6 +1,25 @@
 """Tracking: cells through the frames of a session, colonies through sessions, each link with its probability."""
 
 from napari_marrow.tracking.cells import Tracking, track_labels, track_points
+from napari_marrow.tracking.colonies import ColonyLinks, SessionLink, link_colonies
+from napari_marrow.tracking.frames import label_points
+from napari_marrow.tracking.identity import identity_ceiling
+from napari_marrow.tracking.pedigree import summarise_tracks, track_tables
+from napari_marrow.tracking.scores import TrackScore, score_tracks
 from napari_marrow.tracking.settings import TrackingSettings
 
-__all__ = ["Tracking", "TrackingSettings", "track_labels", "track_points"]
+__all__ = [
+    "ColonyLinks",
+    "SessionLink",
+    "TrackScore",
+    "Tracking",
+    "TrackingSettings",
+    "identity_ceiling",
+    "label_points",
+    "link_colonies",
+    "score_tracks",
+    "summarise_tracks",
+    "track_labels",
+    "track_points",
+    "track_tables",
+]

@@ -130,4 +130,3 @@ def _background(values: Floats) -> tuple[Floats, Floats, float]:
     density = np.convolve(counts, kernel / kernel.sum())[_BINS : 2 * _BINS]
     density = (density + 1e-3 * density.sum() / _BINS) / (density.sum() * (1 + 1e-3) * bin_width)
     return 0.5 * (edges[1:] + edges[:-1]), np.log(density), sd
-

@@ -186,7 +186,9 @@ def _number(previous: Ints) -> npt.NDArray[np.int32]:
     return number[root]
 
 
-def _edges(detections: Detections, previous: Ints, chance: Floats, mother: Ints, daughter_chance: Floats) -> pd.DataFrame:
+def _edges(
+    detections: Detections, previous: Ints, chance: Floats, mother: Ints, daughter_chance: Floats
+) -> pd.DataFrame:
     linked, born = np.flatnonzero(previous >= 0), np.flatnonzero(mother >= 0)
     gap = detections.frame[linked] - detections.frame[previous[linked]]
     skipped = detections.t[linked] - detections.t[previous[linked]]

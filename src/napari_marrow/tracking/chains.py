@@ -127,5 +127,7 @@ def smooth(values: Floats, window: Ints) -> Floats:
         row = np.arange(len(found))
         kept = count - 2 * cut
         with np.errstate(invalid="ignore"):
-            out[:, column] = np.where(kept > 0, (total[row, count - cut] - total[row, cut]) / np.maximum(kept, 1), np.nan)
+            out[:, column] = np.where(
+                kept > 0, (total[row, count - cut] - total[row, cut]) / np.maximum(kept, 1), np.nan
+            )
     return out

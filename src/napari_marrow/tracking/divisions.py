@@ -108,7 +108,17 @@ def first_division_model(
     width = np.ones(k) if appearance is None else np.median(appearance.width, axis=0)
     onset = np.tile([0.0, 1.0, 0.0, 1.0], (k, 1))
     return DivisionModel(
-        rate, max(0.3 * spacing, step), spacing, 0.3 * spacing, 0.0, 0.2, 0.2, np.zeros(k), 1.5 * width, 1.5 * width, onset
+        rate,
+        max(0.3 * spacing, step),
+        spacing,
+        0.3 * spacing,
+        0.0,
+        0.2,
+        0.2,
+        np.zeros(k),
+        1.5 * width,
+        1.5 * width,
+        onset,
     )
 
 
@@ -239,15 +249,27 @@ def _size_terms(
     jump = size[i] - chains.past[i, f]
     width = np.where(chains.past_count[i] > 1, model.size_width, 2 * model.size_width)
     as_total, as_unlike = _tailed(total, model.size_shift, width), _tailed(unlike, 0.0, model.size_unlike)
-    out = as_total + as_unlike - appearance.background(chains.future[j, f], f) - appearance.background(chains.future[k, f], f)
+    out = (
+        as_total
+        + as_unlike
+        - appearance.background(chains.future[j, f], f)
+        - appearance.background(chains.future[k, f], f)
+    )
     pieces = -_TWICE - as_unlike
-    came_apart = log_normal(total, _TWICE, 0.2) - as_total + log_normal(jump, _TWICE, 0.2) - _tailed(jump, 0.0, 0.15) + pieces
+    came_apart = (
+        log_normal(total, _TWICE, 0.2) - as_total + log_normal(jump, _TWICE, 0.2) - _tailed(jump, 0.0, 0.15) + pieces
+    )
     known = ~np.isnan(total) & ~np.isnan(unlike) & ~np.isnan(jump)
     return np.where(known, out, 0.0), np.where(known, pieces, 0.0), np.where(known, came_apart, 0.0)
 
 
 def _feature_terms(
-    detections: Detections, chains: Chains, triples: Triples, model: DivisionModel, appearance: AppearanceModel, change: Floats
+    detections: Detections,
+    chains: Chains,
+    triples: Triples,
+    model: DivisionModel,
+    appearance: AppearanceModel,
+    change: Floats,
 ) -> Floats:
     i, j, k = triples.mother, triples.first, triples.second
     out = np.zeros(len(i))

@@ -73,7 +73,9 @@ def _frame_points(
     if frame.dtype.kind not in "iub":
         raise TableError(f"Label frame t = {t} holds {frame.dtype}: labels are whole numbers.")
     if frame.ndim != len(steps):
-        raise TableError(f"Label frame t = {t} has shape {frame.shape}, the spacing has {len(steps)} numbers: they must agree.")
+        raise TableError(
+            f"Label frame t = {t} has shape {frame.shape}, the spacing has {len(steps)} numbers: they must agree."
+        )
     if image is not None and image.shape != frame.shape:
         raise TableError(f"Image t = {t} has shape {image.shape}, its labels have {frame.shape}: they must agree.")
     where = np.nonzero(frame)

@@ -250,7 +250,23 @@ def _solve_blocks(
         _match(rows, span, ej, eg, shut, pick, wi, wf)
         if t_block[b + 1] > t_block[b]:
             _divide(
-                rows, span, ej, eg, shut, pick, wi, wf, t_block[b], t_block[b + 1], ti, tj, tk, tg, used, parent, chosen_t
+                rows,
+                span,
+                ej,
+                eg,
+                shut,
+                pick,
+                wi,
+                wf,
+                t_block[b],
+                t_block[b + 1],
+                ti,
+                tj,
+                tk,
+                tg,
+                used,
+                parent,
+                chosen_t,
             )
         for r in rows:
             if pick[r] >= 0:

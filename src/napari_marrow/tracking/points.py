@@ -132,7 +132,9 @@ def read_points(points: pd.DataFrame, settings: TrackingSettings) -> Detections:
     axes = ["z", "y", "x"] if "z" in points.columns else ["y", "x"]
     t_value = _numbers(points, "t")
     if not np.array_equal(t_value, np.round(t_value)):
-        raise TableError("Column 't' of the point table holds fractions: give whole frame numbers, times go to 'time_h'.")
+        raise TableError(
+            "Column 't' of the point table holds fractions: give whole frame numbers, times go to 'time_h'."
+        )
     t = t_value.astype(np.int64)
     xyz = np.column_stack([_numbers(points, c) for c in axes]) if len(points) else np.zeros((0, len(axes)))
     if axes[0] == "z" and len(xyz) and np.ptp(xyz[:, 0]) == 0:
@@ -145,9 +147,7 @@ def read_points(points: pd.DataFrame, settings: TrackingSettings) -> Detections:
     frames, frame, counts = np.unique(t[order], return_inverse=True, return_counts=True)
     time = _frame_times(points, t, frames)
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Detections(
-        xyz[order], frame.astype(np.int64), t[order], time, start, columns[order], used, size, order
-    )
+    return Detections(xyz[order], frame.astype(np.int64), t[order], time, start, columns[order], used, size, order)
 
 
 def _numbers(points: pd.DataFrame, column: str) -> Floats:
@@ -190,7 +190,9 @@ def _features(points: pd.DataFrame, names: tuple[str, ...]) -> tuple[Floats, tup
     columns, used, size = [], [], -1
     for name in names:
         if name not in points.columns:
-            raise TableError(f"The point table has no feature column '{name}': it has {[str(c) for c in points.columns]}.")
+            raise TableError(
+                f"The point table has no feature column '{name}': it has {[str(c) for c in points.columns]}."
+            )
         try:
             values = points[name].to_numpy(dtype=np.float64)
         except (TypeError, ValueError) as error:

@@ -27,6 +27,7 @@ from napari_marrow.tracking.points import Detections, Floats, Ints, local_spacin
 from napari_marrow.tracking.rates import Rates, first_rates, fit_rates
 from napari_marrow.tracking.settings import TrackingSettings
 
+
 @dataclass(frozen=True)
 class Links:
     """Candidate links: source, target, frames between them, gain over leaving both open."""
@@ -149,7 +150,16 @@ def start(detections: Detections, settings: TrackingSettings) -> Learner:
     spacing, density = local_spacing(detections)
     i, j, distance = _mutual_neighbours(detections)
     motion = first_motion(detections, distance**2, spacing)
-    learner = Learner(detections, settings, spacing, density, no_chains(detections), no_chains(detections), motion, first_rates(detections))
+    learner = Learner(
+        detections,
+        settings,
+        spacing,
+        density,
+        no_chains(detections),
+        no_chains(detections),
+        motion,
+        first_rates(detections),
+    )
     for _ in range(3):
         links = learner.candidate_links(1)
         chosen = assign(detections.n, links.i, links.j, links.gain)

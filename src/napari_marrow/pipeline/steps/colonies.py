@@ -17,6 +17,7 @@ from napari_marrow.schemas import COLONIES, COLONY_EDGES
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
+    from napari_marrow.tracking.colonies import ColonyLinks
 
 
 class ColoniesStep(Step):
@@ -26,7 +27,7 @@ class ColoniesStep(Step):
     title = "Following colonies"
     version = 1
     reads = ("register", "measure", "classify")
-    tables = ("colonies", "colony_edges", "colony_members")
+    tables = ("colonies", "colony_edges", "colony_members", "session_links")
     whole_study = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -42,35 +43,29 @@ class ColoniesStep(Step):
         """Find and link the colonies of one position."""
         from napari_marrow.tracking import link_colonies
 
-        section, key = context.recipe.colonies, context.keys[self.name]
+        key = context.keys[self.name]
         cells = classified_cells(study, context, unit)
-        transforms = study.table("transforms", context.keys["register"], unit=unit.as_dict())
-        tables, members = [], []
-        for session in study.sessions(unit.position):
-            cancel.raise_if_cancelled()
-            numbered = 0
-            for t in key_frames(study, unit.position, session):
-                here = cells[(cells["session"] == session) & (cells["t"] == t)]
-                found, colony = _colonies(here, context)
-                found["colony"] += numbered
-                members.append(
-                    here[["position", "session", "t", "label"]].assign(colony=np.where(colony, colony + numbered, 0))
-                )
-                numbered += len(found)
-                tables.append(found.assign(position=unit.position, session=session, t=t,
-                                           time_h=study.image(unit.position, session).times_h[t]))  # fmt: skip
-        first = transforms[transforms["t"] == 0].set_index("session")["accepted"]
+        tables, members = _frames_of(study, unit, cells, context, cancel)
+        # every chosen frame is a node of its own: a dense session's first and last frame are linked, too
         linked = link_colonies(
-            tables,
-            placed=[bool(first.get(session, True)) for session in _sessions_of(study, unit)],
-            min_probability=section.min_probability,
+            [table.assign(session=i, y=table["y_reg"], x=table["x_reg"]) for i, table in enumerate(tables)],
+            [table.attrs["time_h"] for table in tables],
+            min_ceiling=context.recipe.colonies.min_ceiling,
+            seed=context.recipe.seed,
         )
-        colonies = pd.concat(tables, ignore_index=True).assign(colony_id=linked.colony_id, founders=linked.founders)
-        study.commit(
-            "colony_edges", key, unit.as_dict(), COLONY_EDGES.conform(linked.edges.assign(position=unit.position))
+        session_of = np.array([table.attrs["session"] for table in tables])
+        edges = linked.edges.assign(
+            position=unit.position,
+            session_parent=session_of[linked.edges["session_parent"].to_numpy(np.int64)],
+            session_child=session_of[linked.edges["session_child"].to_numpy(np.int64)],
         )
-        joined = pd.concat(members, ignore_index=True)
-        study.commit("colony_members", key, unit.as_dict(), joined[joined["colony"] > 0])
+        colonies = pd.concat(tables, ignore_index=True)
+        colonies = colonies.assign(
+            colony_id=linked.identity["colony_id"].to_numpy(), founders=linked.identity["founders"].to_numpy()
+        )
+        study.commit("colony_edges", key, unit.as_dict(), COLONY_EDGES.conform(edges))
+        study.commit("colony_members", key, unit.as_dict(), members)
+        study.commit("session_links", key, unit.as_dict(), _session_links(linked, session_of, unit.position))
         study.commit(self.tables[0], key, unit.as_dict(), COLONIES.conform(colonies))
         return {"colonies": int(colonies["colony_id"].nunique())}
 
@@ -80,11 +75,40 @@ class ColoniesStep(Step):
             return []
         edges = study.table("colony_edges", context.keys[self.name])
         refused = int((edges["kind"] == "refused").sum())
-        return [f"{refused} link(s) between colonies were refused as too uncertain."] if refused else []
+        return [f"{refused} links between colonies were refused as too uncertain."] if refused else []
 
 
-def _sessions_of(study: Study, unit: Unit) -> list[int]:
-    return [s for s in study.sessions(unit.position) for _ in key_frames(study, unit.position, s)]
+def _session_links(linked: ColonyLinks, session_of: npt.NDArray[np.int64], position: str) -> pd.DataFrame:
+    """Return how each pair of neighbouring sessions was connected, with the chance of a right identity."""
+    rows = [
+        (position, int(session_of[link.session_parent]), int(session_of[link.session_child]), link.registration,
+         link.sigma, link.ceiling, link.accepted)
+        for link in linked.sessions
+    ]  # fmt: skip
+    columns = ["position", "session_parent", "session_child", "registration", "sigma", "ceiling", "accepted"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _frames_of(
+    study: Study, unit: Unit, cells: pd.DataFrame, context: Context, cancel: CancelToken
+) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    """Return the colonies of each chosen frame, numbered within their session, and the colony of each cell in one."""
+    tables, members = [], []
+    for session in study.sessions(unit.position):
+        cancel.raise_if_cancelled()
+        times = study.image(unit.position, session).times_h
+        numbered = 0
+        for t in key_frames(study, unit.position, session):
+            here = cells[(cells["session"] == session) & (cells["t"] == t)]
+            found, colony = _colonies(here, context)
+            found["colony"] += numbered
+            found = found.assign(position=unit.position, session=session, t=t, time_h=times[t])
+            found.attrs.update(session=session, time_h=float(times[t]))
+            tables.append(found)
+            inside = here.loc[colony > 0, ["position", "session", "t", "label"]]
+            members.append(inside.assign(colony=colony[colony > 0] + numbered))
+            numbered += len(found)
+    return tables, pd.concat(members, ignore_index=True)
 
 
 def _colonies(cells: pd.DataFrame, context: Context) -> tuple[pd.DataFrame, npt.NDArray[np.int32]]:

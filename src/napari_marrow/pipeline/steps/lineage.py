@@ -110,16 +110,23 @@ def _table(study: Study, name: str, key: str) -> pd.DataFrame | None:
     return table if table is not None and len(table) else None
 
 
+NICHE_ENDPOINTS = ("vessel_length_density", "median_distance_vessel", "proximity_effect_vessel")
+
+
 def _niche_endpoints(study: Study, context: Context, layout: pd.DataFrame) -> pd.DataFrame:
-    """Return each organoid's last value of every niche metric of all cells."""
+    """Return each organoid's last value of the niche metrics that conditions are compared by."""
     metrics = _table(study, "niche_metrics", context.keys["niche"])
     if metrics is None:
         return ORGANOID_SUMMARY.empty()
-    metrics = metrics[metrics["subject"].isin(["all", ""])].merge(
-        layout[["position", "organoid", "condition"]], on="position", how="left"
-    )
-    last = metrics.sort_values("time_h").groupby(["organoid", "condition", "metric"], as_index=False).last()
-    return last.rename(columns={"metric": "endpoint"})[["organoid", "condition", "endpoint", "value", "unit"]]
+    # the length density is the tissue's; where the cells are is asked of every lineage, "all" being the null's own mean
+    subjects = ["tissue", *context.recipe.lineage.markers]
+    metrics = metrics[metrics["metric"].isin(NICHE_ENDPOINTS) & metrics["subject"].isin(subjects)]
+    metrics = metrics.merge(layout[["position", "organoid", "condition"]], on="position", how="left")
+    keys = ["organoid", "condition", "metric", "subject"]
+    last = metrics.sort_values("time_h").groupby(keys, as_index=False).last()
+    names = last["metric"].str.replace("_", " ")
+    last["endpoint"] = names.where(last["subject"] == "tissue", names + " " + last["subject"])
+    return last[["organoid", "condition", "endpoint", "value", "unit"]]
 
 
 def _compare(

@@ -89,7 +89,7 @@ class NicheStep(Step):
 def _structures(
     session: CorrectedSession, t: int, recipe: Recipe
 ) -> tuple[dict[str, npt.NDArray[np.bool_]], npt.NDArray[np.bool_]]:
-    """Return the masks of vessels and scaffold, and the tissue: the imaged field without scaffold."""
+    """Return the masks of vessels and scaffold, and the organoid within the field."""
     from napari_marrow.segmentation.structures import scaffold_mask, vessel_mask
 
     tissue = np.ones(session.image.shape[2:], dtype=bool)
@@ -103,5 +103,4 @@ def _structures(
         structures["vessel"] = mask.reshape(volume.shape)
     if "scaffold" in session.channels:
         structures["scaffold"] = scaffold_mask(session.read(t, "scaffold"), spacing=spacing)
-        tissue &= ~structures["scaffold"]
     return structures, tissue

@@ -83,7 +83,7 @@ class TrackStep(Step):
             offset += count
             image = study.image(unit["position"], unit["session"])
             extent = tuple(n * s for n, s in zip(image.shape[3:], image.spacing[1:], strict=True))
-            tracks.append(summarise_tracks(session_nodes, session_edges, extent=extent, times_h=image.times_h))
+            tracks.append(summarise_tracks(session_nodes, session_edges, extent=extent, times_h=image.times_h.tolist()))
             nodes.append(session_nodes)
             edges.append(session_edges)
         study.commit("track_nodes", key, {}, _joined(nodes, TRACK_NODES))

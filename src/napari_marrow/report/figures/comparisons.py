@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.report.style import FAINT, INK, condition_colors, condition_order, new_figure
@@ -22,13 +23,20 @@ def endpoint_words(endpoint: str) -> str:
 
 
 def p_words(p: float) -> str:
-    """Return "p = .031" in two significant digits, "p < .001" for smaller ones."""
+    """Return "p = .031" in two significant digits, "p < .001" for smaller ones, with spaces that do not break."""
     if not np.isfinite(p):
         return "p not available"
+    return "p\u00a0< .001" if p < 0.001 else f"p\u00a0=\u00a0{p_digits(p)}"
+
+
+def p_digits(p: float) -> str:
+    """Return ".031", "1", "< .001", or "n/a"."""
+    if not np.isfinite(p):
+        return "n/a"
     if p < 0.001:
-        return "p < .001"
+        return "< .001"
     text = f"{p:.2f}" if p >= 0.1 else (f"{p:.3f}" if p >= 0.01 else f"{p:.4f}")
-    return f"p = {text.replace('0.', '.', 1) if p < 1 else '1'}"
+    return text.removeprefix("0") if p < 0.995 else "1"
 
 
 def estimation_plots(comparisons: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -56,6 +64,7 @@ def estimation_plots(comparisons: pd.DataFrame, summary: pd.DataFrame) -> Figure
         values = summary[summary["endpoint"] == row["endpoint"]]
         _points(points, row, values, colors)
         _difference(difference, row)
+        _align(points, difference, row)
         box.suptitle(_title(row), x=0.02, ha="left", fontsize=9, fontweight="bold")
     return figure
 
@@ -67,7 +76,7 @@ def _title(row: pd.Series) -> str:
 
 
 def _label(row: pd.Series) -> str:
-    return f"Value ({row['unit']})" if str(row["unit"]) else "Value"
+    return f"Value ({row['unit']})" if str(row["unit"]) else "Value (no unit)"
 
 
 def _points(axis: Axes, row: pd.Series, values: pd.DataFrame, colors: dict[str, str]) -> None:
@@ -84,7 +93,7 @@ def _points(axis: Axes, row: pd.Series, values: pd.DataFrame, colors: dict[str, 
     axis.set_ylabel(_label(row))
 
 
-def spread(values: np.ndarray) -> np.ndarray:
+def spread(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return sideways offsets that keep points of nearly equal height apart."""
     offsets = np.zeros(len(values))
     if len(values) < 2:
@@ -95,6 +104,19 @@ def spread(values: np.ndarray) -> np.ndarray:
         run = run + 1 if values[i] - values[i - 1] < near else 0
         offsets[i] = 0.1 * (-1) ** run * ((run + 1) // 2)
     return offsets
+
+
+def _align(points: Axes, difference: Axes, row: pd.Series) -> None:
+    """Give both axes one scale, zero difference beside the reference's mean."""
+    low, high = points.get_ylim()
+    reference = float(row["mean_a"])
+    if not np.isfinite(reference):
+        return
+    ends = [reference + v for v in (float(row["low"]), float(row["high"]), float(row["difference"])) if np.isfinite(v)]
+    low, high = min([low, *ends]), max([high, *ends])
+    margin = 0.04 * (high - low)
+    points.set_ylim(low - margin, high + margin)
+    difference.set_ylim(low - margin - reference, high + margin - reference)
 
 
 def _difference(axis: Axes, row: pd.Series) -> None:
@@ -108,9 +130,8 @@ def _difference(axis: Axes, row: pd.Series) -> None:
     axis.yaxis.tick_right()
     axis.spines["left"].set_visible(False)
     axis.spines["right"].set_visible(True)
-    axis.margins(y=0.15)
     smallest = float(row["smallest_p"])
     note = p_words(float(row["p_value"]))
     if np.isfinite(smallest):
-        note += f"\nleast possible {p_words(smallest).replace('p = ', '').replace('p < ', '< ')}"
+        note += f"\nleast possible {p_digits(smallest)}"
     axis.set_title(note, fontsize=7.5, fontweight="normal", loc="center", linespacing=1.3)

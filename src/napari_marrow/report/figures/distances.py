@@ -55,8 +55,6 @@ def distance_distributions(curves: pd.DataFrame, metrics: pd.DataFrame, names: d
             part = curves[(curves["subject"] == subject) & (curves["position"] == field)].sort_values("r")
             if i == 0:
                 axis.set_title(names.get(field, field), fontsize=8.5)
-            if i == len(subjects) - 1:
-                axis.set_xlabel("Distance to vessel (µm)")
             if j == 0:
                 axis.set_ylabel(f"{subject}\nfraction of cells within")
             if part.empty:
@@ -71,8 +69,9 @@ def distance_distributions(curves: pd.DataFrame, metrics: pd.DataFrame, names: d
             p = _p_value(metrics, subject, part)
             if np.isfinite(p):
                 axis.text(0.97, 0.05, f"p = {p:.3g}", transform=axis.transAxes, ha="right", va="bottom", fontsize=8)
+    figure.supxlabel("Distance to the nearest vessel (µm)", fontsize=9)
     handles = _handles()
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 
 

@@ -110,6 +110,7 @@ def _numbers_at_risk(
         axis.spines[side].set_visible(False)
     axis.tick_params(left=False, bottom=False, labelleft=first, labelbottom=False)
     axis.set_yticks(range(len(conditions)), conditions if first else [])
+    axis.tick_params(axis="y", pad=14)
     axis.set_title("Time (h)   ·   cells at risk:", fontsize=8, fontweight="normal", loc="center", pad=1)
     for i, condition in enumerate(conditions):
         curve = part[(part["condition"].astype(str) == condition) & (part["organoid"] == "all")].sort_values("time_h")

@@ -114,7 +114,7 @@ def plain_log(axis: Axes) -> None:
 def _rate_panel(
     axis: Axes, rates: pd.DataFrame, conditions: list[str], colors: dict[str, str], symbols: dict[str, str]
 ) -> None:
-    place = 0
+    place = 0.0
     ticks: list[tuple[float, str]] = []
     for condition in conditions:
         organoids = sorted(rates.loc[rates["condition"].astype(str) == condition, "organoid"].unique())
@@ -129,4 +129,4 @@ def _rate_panel(
     axis.axhline(0, color="#4D4D4D", lw=0.7, ls=(0, (3, 3)))
     axis.set_xticks([t for t, _ in ticks], [n for _, n in ticks], rotation=45, ha="right", rotation_mode="anchor")
     axis.set_ylabel("Growth rate of a colony (1/day)")
-    axis.set_title("Growth rate\nsmall: colonies, large: organoid mean")
+    axis.set_title("Growth rate\nlarge: organoid mean")

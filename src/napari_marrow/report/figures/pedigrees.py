@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from napari_marrow.report.figures.emergence import lineage_order
 from napari_marrow.report.style import DEATH, INK, NEGATIVE, condition_order, lineage_colors, new_figure
 
 if TYPE_CHECKING:
@@ -29,14 +31,16 @@ class Forest:
 
 
 def choose_clones(tracks: pd.DataFrame, *, leaves: int = MOST_LEAVES) -> list[tuple[str, int]]:
-    """Return (position, founder) of the largest clones with at least one division, as many as fit in `leaves` leaves."""
+    """Return (position, founder) of the largest clones with a division, as many as fit in `leaves` leaves."""
     if tracks.empty:
         return []
     ends = tracks[tracks["fate"] != "division"]
     size = ends.groupby(["position", "founder_track_id"]).size()
     divided = tracks.groupby(["position", "founder_track_id"])["generation"].max()
     size = size[divided.reindex(size.index) > 0]
-    ordered = size.reset_index(name="n").sort_values(["n", "position", "founder_track_id"], ascending=[False, True, True])
+    ordered = size.reset_index(name="n").sort_values(
+        ["n", "position", "founder_track_id"], ascending=[False, True, True]
+    )
     kept = ordered[ordered["n"].cumsum() <= leaves]
     if kept.empty:
         kept = ordered.head(1)
@@ -51,8 +55,8 @@ def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataF
     tracks : DataFrame
         Table ``tracks`` with at least one division.
     onsets : DataFrame
-        Table ``onsets``; may be empty. A line turns to the lineage's colour when the marker is first seen (dashed between
-        the last negative and the first positive frame) and stays so in the offspring.
+        Table ``onsets``; may be empty. A line turns to the lineage's colour when the marker is first seen (dashed
+        between the last negative and the first positive frame) and stays so in the offspring.
     layout : DataFrame
         Table ``layout``.
 
@@ -66,9 +70,11 @@ def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataF
     by_condition = {
         c: tracks[[condition.get(str(p), conditions[0]) == c for p in tracks["position"]]] for c in conditions
     }
-    names = sorted({str(n) for n in onsets["lineage"] if n}) if len(onsets) else []
+    names = lineage_order(onsets.loc[onsets["lineage"] != "", "lineage"]) if len(onsets) else []
     colors = lineage_colors(names)
-    forests = {c: _forest(part, onsets, colors, choose_clones(part, leaves=per_panel)) for c, part in by_condition.items()}
+    forests = {
+        c: _forest(part, onsets, colors, choose_clones(part, leaves=per_panel)) for c, part in by_condition.items()
+    }
     forests = {c: f for c, f in forests.items() if f.trees}
     tallest = max(f.height for f in forests.values())
     figure = new_figure(min(10.0, 1.3 + 0.075 * tallest), width=9.4)
@@ -81,7 +87,9 @@ def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataF
         axis.set_xlabel("Time (h)")
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
-    figure.legend(handles=_handles(colors, forests), loc="outside lower center", ncols=6, columnspacing=1.3)
+    figure.legend(
+        handles=_handles(colors, forests), loc="outside lower center", ncols=8, columnspacing=1.1, handlelength=1.5
+    )
     return figure
 
 
@@ -93,11 +101,11 @@ def _forest(
     keys = list(zip(tracks["position"].astype(str), tracks["founder_track_id"].astype(int), strict=True))
     part = tracks[[k in wanted for k in keys]]
     marks = _onset_marks(onsets)
-    rows = {(str(r.position), int(r.track_id)): r for r in part.itertuples(index=False)}
+    rows = {(str(r["position"]), int(r["track_id"])): r for r in part.to_dict("records")}
     children: dict[tuple[str, int], list[tuple[str, int]]] = {}
     for key, row in rows.items():
-        if int(row.parent_track_id):  # type: ignore[call-overload]
-            children.setdefault((key[0], int(row.parent_track_id)), []).append(key)  # type: ignore[call-overload]
+        if int(row["parent_track_id"]):
+            children.setdefault((key[0], int(row["parent_track_id"])), []).append(key)
     for siblings in children.values():
         siblings.sort()
     for clone in clones:
@@ -114,14 +122,15 @@ def _onset_marks(onsets: pd.DataFrame) -> dict[tuple[str, int], tuple[str, float
         return {}
     real = onsets[(onsets["event"] == "onset") & (onsets["lineage"] != "")].sort_values("right_h")
     marks: dict[tuple[str, int], tuple[str, float, float]] = {}
-    for row in real.itertuples(index=False):
-        marks.setdefault((str(row.position), int(row.track_id)), (str(row.lineage), float(row.left_h), float(row.right_h)))  # type: ignore[arg-type]
+    for row in real.to_dict("records"):
+        key = (str(row["position"]), int(row["track_id"]))
+        marks.setdefault(key, (str(row["lineage"]), float(row["left_h"]), float(row["right_h"])))
     return marks
 
 
 def _place(
     key: tuple[str, int],
-    rows: dict[tuple[str, int], object],
+    rows: Mapping[tuple[str, int], Mapping[Hashable, Any]],
     children: dict[tuple[str, int], list[tuple[str, int]]],
     marks: dict[tuple[str, int], tuple[str, float, float]],
     colors: dict[str, str],
@@ -130,7 +139,7 @@ def _place(
 ) -> float:
     """Lay out a subtree, leaves below each other, and return the height of its root."""
     row = rows[key]
-    start, end, fate = float(row.start_h), float(row.end_h), str(row.fate)  # type: ignore[attr-defined]
+    start, end, fate = float(row["start_h"]), float(row["end_h"]), str(row["fate"])
     lineage = inherited
     offspring = children.get(key, [])
     own = marks.get(key)
@@ -138,7 +147,7 @@ def _place(
     if offspring:
         heights = [_place(k, rows, children, marks, colors, forest, after) for k in offspring]
         y = float(np.mean(heights))
-        birth = min(float(rows[k].start_h) for k in offspring)  # type: ignore[attr-defined]
+        birth = min(float(rows[k]["start_h"]) for k in offspring)
         forest.joints.append((birth, min(heights), max(heights), colors.get(after, NEGATIVE)))
         end = max(end, birth)
     else:
@@ -167,7 +176,7 @@ def _draw(axis: Axes, forest: Forest) -> None:
                 [[(a, y), (b, y)] for a, b, y, _ in pieces],
                 colors=[c for *_, c in pieces],
                 linewidths=width,
-                linestyles=style,  # type: ignore[arg-type]
+                linestyles=style,
             )
         )
     axis.add_collection(
@@ -177,14 +186,14 @@ def _draw(axis: Axes, forest: Forest) -> None:
             linewidths=0.8,
         )
     )
-    for fate, style in _END_MARKS.items():
+    for fate, look in _END_MARKS.items():
         points = [(x, y) for x, y, f in forest.ends if f == fate]
         if points:
-            axis.plot(*zip(*points, strict=True), ls="none", zorder=3, **style)  # type: ignore[arg-type]
+            axis.plot(*zip(*points, strict=True), ls="none", zorder=3, **look)
     axis.autoscale_view()
 
 
-_END_MARKS: dict[str, dict[str, object]] = {
+_END_MARKS: dict[str, dict[str, Any]] = {
     "death": {"marker": "x", "color": DEATH, "ms": 4.5, "mew": 1.3},
     "loss": {"marker": "o", "mfc": "white", "mec": INK, "ms": 3.5, "mew": 0.8},
     "exit": {"marker": ">", "color": INK, "ms": 3.5, "mew": 0},
@@ -198,11 +207,7 @@ def _handles(colors: dict[str, str], forests: dict[str, Forest]) -> list[object]
     handles = [Line2D([], [], color=NEGATIVE, lw=2, label="no marker yet")]
     handles += [Line2D([], [], color=c, lw=2, label=name) for name, c in colors.items()]
     if colors:
-        handles.append(Line2D([], [], color=INK, lw=1.5, ls=(0, (1.2, 0.8)), label="between last − and first + frame"))
+        handles.append(Line2D([], [], color=INK, lw=1.5, ls=(0, (1.2, 0.8)), label="last − to first + frame"))
     words = {"death": "death", "loss": "lost", "exit": "left the field"}
-    handles += [
-        Line2D([], [], ls="none", label=words[f], **style)  # type: ignore[arg-type]
-        for f, style in _END_MARKS.items()
-        if f in present
-    ]
+    handles += [Line2D([], [], ls="none", label=words[f], **style) for f, style in _END_MARKS.items() if f in present]
     return list(handles)

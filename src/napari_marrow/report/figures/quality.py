@@ -130,7 +130,7 @@ def _counts(axis: Axes, cells: pd.DataFrame) -> None:
 def _probabilities(axis: Axes, edges: pd.DataFrame) -> None:
     probability = edges["probability"].to_numpy(float)
     probability = probability[np.isfinite(probability)]
-    axis.hist(probability, bins=np.linspace(0, 1, 21), color="#56B4E9", edgecolor="white", linewidth=0.5)
+    axis.hist(probability, bins=[i / 20 for i in range(21)], color="#56B4E9", edgecolor="white", linewidth=0.5)
     axis.set_yscale("log")
     axis.set_xlim(0, 1)
     axis.set(xlabel="Probability that the link is right", ylabel="Links (log scale)", title="Confidence of cell links")

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_marrow.report.style import FAINT, new_figure, panels
+from napari_marrow.report.style import FAINT, WIDTH, new_figure, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 MOST_PANELS = 8
@@ -45,7 +47,9 @@ def vessel_map(vessels: pd.DataFrame, colonies: pd.DataFrame, names: dict[str, s
     extent = float(max(last["y"].max(), last["x"].max()))
     count = len(positions)
     columns = min(4, count)
-    figure = new_figure(0.9 + 2.5 * -(-count // columns), width=min(9.4, 1.6 + 2.6 * columns))
+    width = min(WIDTH, 1.6 + 2.6 * columns)
+    figure = new_figure(0.2 + (0.45 + (width - 1.5) / columns) * -(-count // columns), width=width)
+    figure.set_layout_engine("compressed")
     axes = panels(figure, count, columns)
     for i, (axis, position) in enumerate(zip(axes, positions, strict=True)):
         part = last[last["position"] == position]
@@ -65,12 +69,16 @@ def vessel_map(vessels: pd.DataFrame, colonies: pd.DataFrame, names: dict[str, s
 
 
 def last_frames(vessels: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of each position's last session and frame."""
+    """Return the vessels' rows of each position's last session and frame."""
+    if "structure" in vessels.columns:
+        vessels = vessels[vessels["structure"] == "vessel"]
+    if vessels.empty:
+        return vessels
     order = vessels[["session", "t"]].astype(np.int64) @ np.array([1_000_000, 1])
     return vessels[order == order.groupby(vessels["position"]).transform("max")]
 
 
-def _draw(axis: Axes, part: pd.DataFrame, norm: object) -> object:
+def _draw(axis: Axes, part: pd.DataFrame, norm: Normalize) -> LineCollection:
     from matplotlib.collections import LineCollection
 
     segments, values = [], []
@@ -82,7 +90,7 @@ def _draw(axis: Axes, part: pd.DataFrame, norm: object) -> object:
     pieces = np.concatenate(segments) if segments else np.zeros((0, 2, 2))
     radius = np.concatenate(values) if values else np.zeros(0)
     width = 0.8 + 0.22 * np.nan_to_num(radius)
-    lines = LineCollection(list(pieces), array=radius, cmap="viridis", norm=norm, linewidths=width, capstyle="round")  # type: ignore[arg-type]
+    lines = LineCollection(list(pieces), array=radius, cmap="viridis", norm=norm, linewidths=width, capstyle="round")
     axis.add_collection(lines)
     return lines
 
@@ -98,6 +106,7 @@ def _circles(axis: Axes, colonies: pd.DataFrame, position: str, session: int) ->
     axis.add_collection(
         EllipseCollection(
             size, size, np.zeros(len(size)), units="xy", offsets=here[["x", "y"]].to_numpy(float),
-            offset_transform=axis.transData, facecolors="none", edgecolors=FAINT, linewidths=0.8, linestyles=(0, (2, 2)),
+            offset_transform=axis.transData, facecolors="none", edgecolors=FAINT, linewidths=0.8,
+            linestyles=(0, (2, 2)),
         )
     )  # fmt: skip

@@ -1,0 +1,214 @@
+"""Track plain files: label images to Cell Tracking Challenge format, a CSV of points to a CSV with tracks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from napari_marrow.errors import InputFileError, PathExistsError, PathMissingError, StorageError, TableError
+from napari_marrow.export.ctc import ctc_tracks, write_ctc
+from napari_marrow.pipeline.label_files import open_labels
+from napari_marrow.progress import CancelToken, Progress, no_progress
+from napari_marrow.tracking import Tracking, TrackingSettings, label_points, track_points
+
+ADDED = ("track_id", "parent_track_id", "link_probability")
+"""Columns that `track_points_file` adds."""
+
+
+def track_labels_files(
+    paths: Path | Sequence[Path],
+    out_dir: Path,
+    *,
+    spacing: Sequence[float] | None = None,
+    settings: TrackingSettings | None = None,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+) -> Tracking:
+    """Track the objects of label images and write Cell Tracking Challenge files.
+
+    Parameters
+    ----------
+    paths : Path or sequence of Path
+        A TIFF stack over time, a folder of TIFF files (in natural order), or a list of TIFF files.
+    out_dir : Path
+        New folder for ``maskNNN.tif`` (16 bit, the value is the track) and ``res_track.txt`` (L B E P). A track that skips frames goes
+        on under a new label whose parent is the piece before, as the format asks.
+    spacing : sequence of float, optional
+        Size of a voxel (z, y, x) or pixel (y, x); 1 along every axis by default. Only its proportions matter.
+    settings, progress, cancel :
+        As for `napari_marrow.tracking.track_points`.
+
+    Returns
+    -------
+    Tracking
+
+    Raises
+    ------
+    PathMissingError, InputFileError
+        If there is nothing to read, or no labels.
+    PathExistsError
+        If `out_dir` exists and is not empty.
+    """
+    out_dir = Path(out_dir)
+    if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
+        raise PathExistsError(f"{out_dir} exists: give the name of a new folder, nothing is overwritten.")
+    frames = open_labels(paths)
+    cancel = cancel or CancelToken()
+    progress(0, len(frames), "reading labels")
+    steps = tuple(spacing) if spacing is not None else (1.0,) * frames.ndim
+    points = label_points(frames, spacing=steps, cancel=cancel)
+    tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
+    t, label = points["t"].to_numpy(np.int64), points["label"].to_numpy(np.int64)
+    tracks = ctc_tracks(t, tracking.track_id.astype(np.int64), tracking.parent_track_id.astype(np.int64))
+
+    def on_frame(number: int) -> None:
+        cancel.raise_if_cancelled()
+        progress(number + 1, len(frames), "writing masks")
+
+    write_ctc(out_dir, frames, t, label, tracks, n_frames=len(frames), on_frame=on_frame)
+    return tracking
+
+
+def track_points_file(
+    csv_path: Path,
+    out_csv: Path,
+    *,
+    settings: TrackingSettings | None = None,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+) -> Tracking:
+    """Track a CSV of points and write it again with ``track_id, parent_track_id, link_probability`` behind its columns.
+
+    Rows keep their order and their text; a track without mother has the parent 0; the first row of a track has no link and an empty
+    probability.
+
+    Parameters
+    ----------
+    csv_path : Path
+        Columns ``t, y, x``, optionally ``z``, ``time_h``, ``area`` and any measurements; separated by comma, semicolon or tab.
+    out_csv : Path
+        New file.
+    settings, progress, cancel :
+        As for `napari_marrow.tracking.track_points`.
+
+    Returns
+    -------
+    Tracking
+
+    Raises
+    ------
+    PathMissingError, PathExistsError, InputFileError, TableError
+        One sentence on what is wrong.
+    """
+    csv_path, out_csv = Path(csv_path), Path(out_csv)
+    if out_csv.exists():
+        raise PathExistsError(f"{out_csv} exists: give the name of a new file, nothing is overwritten.")
+    header, rows, separator = read_rows(csv_path)
+    there = [name for name in ADDED if name in header]
+    if there:
+        raise TableError(f"{csv_path} has the column(s) {', '.join(there)} already: rename or remove them first.")
+    points = numeric_table(csv_path, header, rows)
+    try:
+        tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
+    except TableError as error:
+        raise TableError(f"{csv_path}: {error}") from error
+    added = zip(tracking.track_id, tracking.parent_track_id, tracking.link_probability, strict=True)
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+    writer.writerow([*header, *ADDED])
+    for row, (track, parent, chance) in zip(rows, added, strict=True):
+        writer.writerow([*row, int(track), int(parent), "" if np.isnan(chance) else f"{chance:.4f}"])
+    _write_new(out_csv, text.getvalue())
+    return tracking
+
+
+def read_rows(path: Path) -> tuple[list[str], list[list[str]], str]:
+    """Return the header, the rows as text and the separator of a CSV.
+
+    Raises
+    ------
+    PathMissingError
+        If there is no file.
+    InputFileError
+        If it is no text, empty, or rows differ in length.
+    """
+    if not path.is_file():
+        raise PathMissingError(f"There is no file {path}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputFileError(f"{path} is no text file: a CSV with a header line is needed.") from error
+    if not text.strip():
+        raise InputFileError(f"{path} is empty: a CSV with a header line is needed.")
+    if "\0" in text:
+        raise InputFileError(f"{path} is no text file: a CSV with a header line is needed.")
+    first = text.split("\n", 1)[0]
+    separator = max(",;\t", key=first.count)
+    try:
+        lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    except csv.Error as error:
+        raise InputFileError(f"{path} cannot be read as CSV: {error}.") from error
+    header = [name.strip() for name in lines[0]]
+    for number, row in enumerate(lines[1:], start=2):
+        if len(row) != len(header):
+            raise InputFileError(f"{path} has {len(row)} values in line {number} for {len(header)} columns.")
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise InputFileError(f"{path} has the column '{twice}' twice: name each differently.")
+    return header, lines[1:], separator
+
+
+def numeric_table(path: Path, header: list[str], rows: list[list[str]]) -> pd.DataFrame:
+    """Return the columns of a CSV that hold numbers; ``t, y, x, z, time_h`` and ``area`` have to.
+
+    Raises
+    ------
+    TableError
+        If one of these holds something else.
+    """
+    table = {}
+    for k, name in enumerate(header):
+        text = pd.Series([row[k] for row in rows], dtype=object)
+        values = pd.to_numeric(text.replace("", np.nan), errors="coerce")
+        spoiled = values.isna() & ~text.str.strip().str.lower().isin(
+            ["", "nan", "na", "n/a", "null", "none", "inf", "-inf"]
+        )
+        if spoiled.any():
+            if name in ("t", "y", "x", "z", "time_h", "area", "volume"):
+                line = int(np.flatnonzero(spoiled.to_numpy())[0])
+                raise TableError(
+                    f"{path} has '{text.iloc[line]}' in column '{name}', line {line + 2}: a number is needed."
+                )
+            continue
+        whole = len(values) > 0 and values.notna().all() and bool((~text.str.contains(r"[.eE]")).all())
+        table[name] = values.astype(np.int64 if whole else np.float64)
+    return pd.DataFrame(table, index=range(len(rows)))
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a new file, all or nothing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise StorageError(f"No file can be made in {path.parent}: {error.strerror}.") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(scratch).chmod(0o666 & ~mask)
+        Path(scratch).rename(path)
+    except OSError as error:
+        raise StorageError(f"Writing {path} failed: {error.strerror}. Nothing was left behind.") from error
+    finally:
+        Path(scratch).unlink(missing_ok=True)

@@ -1,0 +1,303 @@
+"""The report's sections: each says what its tables hold, or plainly why there is nothing to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_marrow.progress import CancelToken
+from napari_marrow.report import overviews, summaries
+from napari_marrow.report.figures import comparisons as comparison_figures
+from napari_marrow.report.figures import distances, emergence, growth, overview, pedigrees, quality, vessels
+from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
+from napari_marrow.report.parts import FigurePart, Section, TablePart
+from napari_marrow.report.style import drawing, to_svg
+from napari_marrow.report.thumbnails import collect_tiles
+from napari_marrow.report.wording import plural
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from napari_marrow.study import Study
+
+
+def _drawn(
+    name: str, title: str, caption: str, description: str, data: pd.DataFrame, draw: Callable[[], Figure]
+) -> FigurePart:
+    with drawing():
+        return FigurePart(name, title, caption, description, to_svg(draw()), data)
+
+
+def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
+    """Return what was cultured and imaged, with an overview of all organoids."""
+    table = overviews.design_table(data)
+    if data["frames"].empty:
+        return Section("design", "Design and overview", missing=["The study holds no images."])
+    tiles, channels, notes = collect_tiles(study, data.layout, cancel=cancel)
+    listing = pd.DataFrame(
+        [
+            {
+                "organoid": t.organoid,
+                "condition": t.condition,
+                "position": t.position,
+                "session": t.session,
+                "day": t.day,
+            }
+            for t in tiles
+        ]
+    )
+    excluded = table.loc[table["exclusion"] != "", ["organoid", "exclusion"]]
+    words = "; ".join(f"{o}: {reason}" for o, reason in excluded.itertuples(index=False))
+    paragraphs = [f"Left out: {words}." if words else "No organoid was left out."]
+    figures = []
+    if tiles:
+        figures = [
+            _drawn(
+                "overview",
+                "Every organoid in every session",
+                "First frame of each session, maximum projection. A channel has the same contrast in all pictures. "
+                + " ".join(notes),
+                f"Grid of {len(tiles)} small composite pictures, a row per imaged field and a column per session; "
+                f"channels "
+                f"{', '.join(n for n, _ in channels)}.",
+                listing,
+                lambda: overview.organoid_overview(tiles, channels),
+            )
+        ]
+    headings = {
+        "first_day": "first imaged (day)", "last_day": "last imaged (day)", "exclusion": "left out because",
+    }  # fmt: skip
+    return Section(
+        "design",
+        "Design and overview",
+        paragraphs,
+        figures,
+        [TablePart("design", "Organoids of the study. The organoid is the unit of replication.", table, headings)],
+    )
+
+
+def quality_section(data: StudyTables) -> Section:
+    """Return flags, registration, segmentation counts and link confidence."""
+    frames = data["frames"]
+    if frames.empty:
+        return Section("quality", "Quality", missing=["There are no frames to judge."])
+    missing = []
+    figures = [
+        _drawn(
+            "frame_flags",
+            "Frames and their quality flags",
+            "Each tick is a frame; symbols mark flagged frames.",
+            f"Time line of {plural(frames['position'].nunique(), 'imaged field')} with {plural(len(frames), 'frame')}, "
+            f"{int((frames['flags'] != '').sum())} of them flagged.",
+            frames[["position", "session", "t", "time_h", "flags"]],
+            lambda: quality.frame_timeline(frames, data.names),
+        )
+    ]
+    transforms, cells, edges = session_transforms(data), cells_per_frame(data), data["track_edges"]
+    if len(transforms) or len(cells) or len(edges):
+        figures.append(
+            _drawn(
+                "confidence",
+                "Confidence of registration, segmentation and links",
+                "Left to right, as far as measured: median residual after registration per field and session; cells "
+                "per "
+                "frame, a line per field and session; probability that a link between cells is right.",
+                summaries.links(data)[0],
+                _confidence_data(transforms, cells, edges),
+                lambda: quality.confidence(transforms, cells, edges),
+            )
+        )
+    if "cells" not in data.present:
+        missing.append("Cells were not segmented.")
+    if "track_edges" not in data.present:
+        missing.append("Cells were not tracked.")
+    paragraphs = [" ".join(summaries.registration(data))]
+    if "track_edges" in data.present:
+        paragraphs.append(" ".join(summaries.links(data)))
+    listing = overviews.quality_table(data)
+    table = TablePart(
+        "quality",
+        "Quality by field and session.",
+        listing,
+        folded=len(listing) > 30,
+        shown=overviews.compact_quality(listing),
+    )
+    return Section("quality", "Quality", paragraphs, figures, [table], missing)
+
+
+def _confidence_data(transforms: pd.DataFrame, cells: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:
+    parts = []
+    if len(transforms):
+        parts.append(transforms[["position", "session", "residual", "accepted"]].assign(panel="registration"))
+    if len(cells):
+        parts.append(cells.assign(panel="cells per frame"))
+    if len(edges):
+        counts, bins = np.histogram(edges["probability"].dropna(), bins=np.linspace(0, 1, 21))
+        parts.append(pd.DataFrame({"panel": "links", "probability_from": bins[:-1], "links": counts}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def colonies(data: StudyTables) -> Section:
+    """Return the growth of colonies."""
+    table, rates = data["colonies"], data["colony_growth"]
+    if "colonies" not in data.present:
+        return Section("colonies", "Colonies", missing=["Colonies were not looked for."])
+    if table.empty:
+        return Section("colonies", "Colonies", missing=["No colony was found: there are no groups of cells to follow."])
+    drawn = _drawn(
+        "colony_growth",
+        "Growth of colonies",
+        "Thin lines: colonies that were told apart over time. Thick lines with symbols: geometric mean over the "
+        "colonies of "
+        "an organoid. All organoids are shown.",
+        " ".join(summaries.colonies(data)),
+        growth.series(table, data.layout),
+        lambda: growth.colony_growth(table, rates, data.layout),
+    )
+    missing = [] if len(rates) else ["Growth rates need colonies that are seen at two times or more."]
+    tables = (
+        [
+            TablePart(
+                "colony_growth", "Growth of each colony.", rates,
+                {"growth_rate": "growth rate (1/h)", "doubling_time": "doubling time (h)"}, folded=True,
+            )
+        ]
+        if len(rates)
+        else []
+    )  # fmt: skip
+    return Section("colonies", "Colonies", [" ".join(summaries.colonies(data))], [drawn], tables, missing)
+
+
+def niche(data: StudyTables) -> Section:
+    """Return vessels and the distances of cells to them."""
+    figures, missing = [], []
+    network = data["vessels"]
+    if len(network):
+        shown = vessels.last_frames(network)
+        fields = shown["position"].nunique()
+        figures.append(
+            _drawn(
+                "vessel_map",
+                "Vessels, coloured by radius",
+                "Centre lines at each field's last measured frame; dashed circles are colonies of that session, "
+                "drawn with "
+                f"their area. {'The first 8 fields are shown.' if fields > vessels.MOST_PANELS else ''}",
+                f"Maps of the vessel centre lines of {plural(fields, 'field')}; median radius "
+                f"{shown['radius'].median():.1f} µm.",
+                shown,
+                lambda: vessels.vessel_map(network, data["colonies"], data.names),
+            )
+        )
+    else:
+        missing.append("No vessel was traced, so there is no vessel map.")
+    curves = distances.pick_curves(data["niche_curves"])
+    if len(curves):
+        figures.append(
+            _drawn(
+                "distance_to_vessel",
+                "Distance of cells to the nearest vessel, against the null model",
+                "Edge-corrected distribution at each field's last measured frame. A line that leaves the grey band "
+                "says that "
+                "these cells lie nearer to vessels (above) or further away (below) than cells placed by the null "
+                "model; p is "
+                "that of the proximity effect.",
+                " ".join(summaries.niche(data)) or "Cumulative distributions of distances over null bands.",
+                curves,
+                lambda: distances.distance_distributions(curves, data["niche_metrics"], data.names),
+            )
+        )
+    else:
+        missing.append("No distance distribution was measured.")
+    table = overviews.niche_table(data)
+    headings = {"null_mean": "null mean", "low": "low (95 %)", "high": "high (95 %)"}
+    caption = "Niche measurements of each field's last measured frame."
+    tables = [TablePart("niche_metrics", caption, table, headings, folded=True)] if len(table) else []
+    paragraphs = [" ".join(summaries.niche(data))] if len(data["niche_metrics"]) else []
+    return Section("niche", "Niche", paragraphs, figures, tables, missing)
+
+
+def lineage(data: StudyTables) -> Section:
+    """Return emergence curves and pedigrees."""
+    figures, missing = [], []
+    curves = data["emergence"]
+    if len(curves):
+        figures.append(
+            _drawn(
+                "emergence",
+                "Emergence of lineages",
+                "Aalen-Johansen cumulative incidence of each competing event. Thick lines with 95 % bands: "
+                "conditions; thin "
+                "lines: organoids. Below each panel the number of cells at risk.",
+                " ".join(summaries.lineage(data)),
+                curves,
+                lambda: emergence.emergence_curves(curves),
+            )
+        )
+    else:
+        missing.append(
+            "There is no emergence curve: it needs a session with frames close enough to follow cells, and a lineage "
+            "marker."
+        )
+    tracks = data["tracks"]
+    if len(tracks) and (tracks["fate"] == "division").any():
+        figures.append(
+            _drawn(
+                "pedigrees",
+                "Pedigrees",
+                "The largest clones with at least one division, sorted by size. A line takes the lineage's colour "
+                "where its "
+                "marker is first seen; the offspring keep it.",
+                f"Division trees of {plural(int((tracks['generation'] == 0).sum()), 'clone')} with "
+                f"{plural(int((tracks['fate'] == 'division').sum()), 'division')}; the largest are drawn.",
+                tracks,
+                lambda: pedigrees.pedigree_forest(tracks, data["onsets"], data.layout),
+            )
+        )
+    elif len(tracks):
+        missing.append("No division was seen, so there are no pedigrees.")
+    else:
+        missing.append("No cell was followed over time, so there are no pedigrees.")
+    tables = []
+    for name in ("marker_thresholds", "onset_thresholds"):
+        if len(data[name]):
+            tables.append(
+                TablePart(name, "Marker thresholds.", data[name], {"threshold": "threshold (counts)"}, folded=True)
+            )
+    paragraphs = [" ".join(summaries.lineage(data))] if len(curves) else []
+    return Section("lineage", "Lineage emergence", paragraphs, figures, tables, missing)
+
+
+def comparison(data: StudyTables) -> Section:
+    """Return the comparisons of conditions over organoids."""
+    table = data["comparisons"]
+    if table.empty:
+        conditions = data.layout["condition"].nunique()
+        why = (
+            "The layout names one condition only: there is nothing to compare."
+            if conditions < 2
+            else "No endpoint could be compared: each condition needs at least two organoids with a value."
+        )
+        return Section("comparisons", "Comparison of conditions", missing=[why])
+    ordered = table.sort_values(["p_adjusted", "p_value"], kind="stable")
+    hidden = len(ordered) - comparison_figures.MOST_ENDPOINTS
+    drawn = _drawn(
+        "comparisons",
+        "Differences between conditions",
+        "Each point is an organoid, the bar the mean of its condition; the diamond is the difference of means with "
+        "its 95 % "
+        "interval. "
+        + (f"The {comparison_figures.MOST_ENDPOINTS} endpoints with the smallest p are shown." if hidden > 0 else ""),
+        " ".join(summaries.comparison_sentence(row) for _, row in ordered.head(4).iterrows()),
+        data["organoid_summary"],
+        lambda: comparison_figures.estimation_plots(ordered, data["organoid_summary"]),
+    )
+    shown = TablePart(
+        "comparisons",
+        "All comparisons; n is the number of organoids.",
+        overviews.comparison_table(data),
+        shown=overviews.compact_comparisons(table),
+    )
+    return Section("comparisons", "Comparison of conditions", [" ".join(summaries.comparisons(data))], [drawn], [shown])

@@ -1,0 +1,110 @@
+"""A study opened through napari's own Open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_marrow.gui.contributions import get_reader, read_study
+from napari_marrow.gui.session_layers import session_layers
+from napari_marrow.study import Study
+
+POSITION, DENSE = "B02_f00", 2
+
+
+def by_name(layers: list[Any]) -> dict[str, Any]:
+    return {arguments["name"]: (data, arguments, kind) for data, arguments, kind in layers}
+
+
+def test_reader_takes_studies_and_nothing_else(raw_study: Path, tmp_path: Path) -> None:
+    assert get_reader(str(raw_study)) is read_study
+    assert get_reader([str(raw_study)]) is read_study
+    (tmp_path / "empty.marrow").mkdir()
+    for path in (tmp_path / "empty.marrow", tmp_path / "picture.tif", tmp_path):
+        assert get_reader(str(path)) is None
+    assert get_reader([]) is None
+
+
+def test_images_are_lazy_and_lie_in_micrometres(raw_study: Path) -> None:
+    image = Study.open(raw_study).image(POSITION, DENSE)
+    layers = by_name(read_study(str(raw_study)))
+    assert list(layers) == image.channel_names
+    for index, name in enumerate(layers):
+        data, arguments, kind = layers[name]
+        level = data[0] if isinstance(data, list) else data
+        assert kind == "image"
+        assert level.shape == (6, 96, 96)
+        assert not isinstance(level, np.ndarray)
+        np.testing.assert_array_equal(np.asarray(level[3]), image.read(3, index)[0])
+        assert arguments["scale"] == (1.0, *image.spacing[1:])
+        assert arguments["units"] == ("pixel", "micrometer", "micrometer")
+        assert arguments["axis_labels"] == ("t", "y", "x")
+        low, high = arguments["contrast_limits"]
+        assert low < high
+
+
+def test_results_lie_on_the_images(finished_study: Path) -> None:
+    study = Study.open(finished_study)
+    layers = by_name(session_layers(study, POSITION, DENSE).layers)
+    nodes = study.table("track_nodes").query("position == @POSITION and session == @DENSE")
+    cells = study.table("cells").query("position == @POSITION and session == @DENSE")
+    assert len(nodes) > 10
+    shown = np.asarray(layers["Cells"][0])
+    assert shown.shape == (6, 96, 96)
+    stored = study.labels("cells", study.active["segment"], POSITION, DENSE)
+    for row in nodes.itertuples():
+        np.testing.assert_array_equal(shown[row.t] == row.track_id, stored.read(row.t)[0] == row.label)
+    vertices, arguments, kind = layers["Tracks"]
+    assert kind == "tracks"
+    assert arguments["scale"] == (1.0, 1.0, 1.0)
+    found = {(int(v[0]), int(v[1])): (v[2], v[3]) for v in vertices}
+    expected = nodes.merge(cells[["t", "label", "y", "x"]], on=["t", "label"], suffixes=("_node", ""))
+    assert found == {(r.track_id, r.t): (r.y, r.x) for r in expected.itertuples()}
+    # a vertex lies on its own cell's pixels: the two layers agree about the world
+    spacing = layers["Cells"][1]["scale"][1:]
+    inside = [shown[t, round(y / spacing[0]), round(x / spacing[1])] == track for (track, t), (y, x) in found.items()]
+    assert np.mean(inside) > 0.95
+
+
+def test_graph_is_the_parents_of_the_tracks_table(finished_study: Path) -> None:
+    study = Study.open(finished_study)
+    tracks = study.table("tracks").query("position == @POSITION and session == @DENSE and parent_track_id > 0")
+    graph = by_name(session_layers(study, POSITION, DENSE).layers)["Tracks"][1]["graph"]
+    assert graph == {int(r.track_id): [int(r.parent_track_id)] for r in tracks.itertuples()}
+
+
+@pytest.mark.gui
+def test_window_shows_the_study_and_its_clock(viewer: Any, finished_study: Path) -> None:
+    study = Study.open(finished_study)
+    viewer.open(str(finished_study), plugin="napari-marrow")
+    names = [layer.name for layer in viewer.layers]
+    assert names[:4] == study.image(POSITION, DENSE).channel_names
+    assert {"Cells", "Tracks"} <= set(names)
+    assert {tuple(str(u) for u in layer.units) for layer in viewer.layers} == {("pixel", "micrometer", "micrometer")}
+    assert tuple(viewer.dims.axis_labels) == ("t", "y", "x")
+    np.testing.assert_allclose(viewer.layers["Cells"].extent.world[1][1:], viewer.layers["nuclei"].extent.world[1][1:])
+    viewer.dims.set_current_step(0, 2)
+    assert viewer.text_overlay.visible
+    assert viewer.text_overlay.text == "B02_f00  session 2  frame 3 of 6\n98.0 h, day 4.1 of culture"
+    viewer.screenshot(flash=False)  # draws every layer
+
+
+@pytest.mark.gui
+def test_hovering_tells_the_cell_of_this_frame(viewer: Any, finished_study: Path) -> None:
+    study = Study.open(finished_study)
+    viewer.open(str(finished_study), plugin="napari-marrow")
+    cells, nodes = (study.table(name).query("position == @POSITION and session == @DENSE") for name in
+                    ("cells", "track_nodes"))  # fmt: skip
+    table = cells.merge(nodes[["t", "label", "track_id"]], on=["t", "label"])
+    layer = viewer.layers["Cells"]
+    several = table.groupby("track_id").filter(lambda rows: len(rows) > 2)
+    track = int(several["track_id"].iloc[0])
+    for row in several[several["track_id"] == track].itertuples():
+        viewer.dims.set_current_step(0, row.t)
+        mask = np.argwhere(np.asarray(layer.data[row.t]) == track)
+        y, x = mask[len(mask) // 2] * layer.scale[1:]
+        status = layer.get_status((row.t, y, x), view_direction=None, dims_displayed=[1, 2], world=True)
+        assert f"area: {row.area:.2f}"[:9] in status["coordinates"] or f"{row.area:.4g}"[:4] in str(status)
