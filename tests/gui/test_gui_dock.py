@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from napari_marrow.gui.napari_names import text_overlay
 from napari_marrow.pipeline import dump_recipe, load_recipe
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.study import Study
@@ -27,7 +28,7 @@ def opened(qtbot: Any, dock: Any, path: Path) -> None:
 
 
 def wait_until_idle(qtbot: Any, dock: Any) -> None:
-    qtbot.waitUntil(lambda: not dock.runner.busy and dock._loading is None, timeout=RUN_MS)
+    qtbot.waitUntil(lambda: dock.idle, timeout=RUN_MS)
 
 
 def small(dock: Any, recipe: Any) -> None:
@@ -40,37 +41,33 @@ def click(qtbot: Any, button: Any) -> None:
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def test_run_shows_its_progress_and_its_results_and_never_blocks_the_window(
-    viewer: Any, dock: Any, raw_study: Path, quick_recipe: Recipe, qtbot: Any, watchdog: Any, record_property: Any
-) -> None:
-    opened(qtbot, dock, raw_study)
-    assert [layer.name for layer in viewer.layers] == ["nuclei", "CD31", "CD235a", "CD41"]
-    small(dock, quick_recipe)
-    lines: list[str] = []
-    viewer.layers["CD31"].contrast_limits = (7, 77)
-    watchdog.worst_s = 0.0
-    click(qtbot, dock.runner.run_button)
-    assert dock.runner.busy
-    assert not dock.runner.run_button.isEnabled()
-    assert not dock.picker.study_button.isEnabled()
-    dock.runner.job.progressed.connect(lambda done, total, text: lines.append(text))
-    wait_until_idle(qtbot, dock)
-    record_property("longest block of the event loop (s)", watchdog.worst_s)
-    print(f"longest block of the event loop during the run: {1000 * watchdog.worst_s:.0f} ms")  # noqa: T201
-    assert dock.runner.status.text().startswith("Finished in"), dock.runner.status.text()
-    assert {"Segmenting", "Tracking cells"} <= set(lines)
-    assert {"Cells", "Tracks"} <= {layer.name for layer in viewer.layers}
-    assert tuple(viewer.layers["CD31"].contrast_limits) == (7, 77)
-    study = Study.open(raw_study)
+def test_run_shows_its_progress(window_run: Any) -> None:
+    assert window_run.busy == {"run": False, "cancel": True}
+    assert {"Segmenting", "Measuring cells", "Tracking cells"} <= set(window_run.lines)
+    assert window_run.status.startswith("Finished in")
+    assert "cells" in window_run.status
+
+
+def test_run_shows_its_results(window_run: Any) -> None:
+    study = Study.open(window_run.study)
+    assert window_run.layers[:4] == ["nuclei", "CD31", "CD235a", "CD41"]
+    assert {"Cells", "Tracks", "Vessels"} <= set(window_run.layers)
     tracks = study.table("tracks").query("position == @POSITION and session == @DENSE and parent_track_id > 0")
-    assert viewer.layers["Tracks"].graph == {int(r.track_id): [int(r.parent_track_id)] for r in tracks.itertuples()}
-    emergence = study.table("emergence")
-    assert dock.emergence.curves if len(emergence) else not dock.emergence.curves
-    assert len(dock.pedigree.branches) > 0
-    assert dock.report_button.isEnabled()
-    assert dock.contents.report.is_file()
-    assert watchdog.ticks > 20
-    assert watchdog.worst_s < 0.5
+    assert window_run.graph == {int(r.track_id): [int(r.parent_track_id)] for r in tracks.itertuples()}
+    shown = study.table("emergence").query("organoid == 'all' and condition != 'all' and lineage != 'death'")
+    assert window_run.curves == len(shown.groupby(["condition", "lineage"])) > 0
+    assert window_run.branches > 0
+    assert window_run.report is not None
+    assert window_run.report.is_file()
+    assert window_run.report_button
+
+
+def test_run_leaves_what_the_user_set(window_run: Any) -> None:
+    assert window_run.contrast == (7, 77)
+
+
+def test_run_never_blocks_the_window(window_run: Any) -> None:
+    window_run.watchdog.check("run and results")
 
 
 def test_cancelled_run_is_kept_and_goes_on(
@@ -93,16 +90,17 @@ def test_cancelled_run_is_kept_and_goes_on(
     assert dock.runner.run_button.isEnabled()
     study = Study.open(raw_study)
     last = [run for run in study.runs() if run["step"] == "segment"][-1]
-    assert last["status"] == "cancelled"
+    assert last["info"]["status"] == "cancelled"
     kept = len(study.committed("segmentation", last["key"]))
     assert 3 <= kept < 14
-    summaries: list[Any] = []
     job = dock.run_recipe()
-    job.succeeded.connect(summaries.append)
+    job.progressed.connect(
+        lambda done, total, message: job.cancel() if message == "Tracking cells" else None  # far enough
+    )
     wait_until_idle(qtbot, dock)
-    segment = next(step for step in summaries[0].steps if step.name == "segment")
-    assert (segment.units, segment.computed) == (14, 14 - kept)
-    assert "Tracks" in {layer.name for layer in viewer.layers}
+    goes_on = [run for run in study.runs() if run["step"] == "segment"][-1]
+    assert [goes_on["info"][name] for name in ("status", "units", "computed")] == ["finished", 14, 14 - kept]
+    assert "Cells" in {layer.name for layer in viewer.layers}
 
 
 def test_closing_the_window_during_a_run_cancels_it_and_the_study_goes_on(
@@ -147,14 +145,14 @@ def test_a_session_of_a_position_is_picked_in_two_boxes(
 ) -> None:
     opened(qtbot, dock, finished_study)
     assert [dock.picker.position.itemText(i) for i in range(2)] == [
-        "B02_f00 (organoid-01, control)", "C02_f00 (organoid-02, TPO)",
+        "B02_f00, organoid-01, control", "C02_f00, organoid-02, TPO",
     ]  # fmt: skip
-    assert [dock.picker.session.itemText(i) for i in range(2)] == ["1: 1 frame, day 2.0", "2: 6 frames, day 4.0 to 4.2"]
+    assert [dock.picker.session.itemText(i) for i in range(2)] == ["1: 1 frame, day 1.0", "2: 6 frames, day 2.0 - 2.4"]
     viewer.layers["CD31"].visible = False
     viewer.add_points([[0, 5, 5]], name="mine")
     with qtbot.waitSignal(dock.loaded, timeout=20_000):
         dock.picker.session.setCurrentIndex(0)
-    assert viewer.text_overlay.text.startswith("B02_f00  session 1  frame 1 of 1")
+    assert text_overlay(viewer).text.startswith("B02_f00, session 1\nframe 1 of 1:")
     assert not viewer.layers["CD31"].visible
     assert "mine" in viewer.layers
     assert "Tracks" not in viewer.layers

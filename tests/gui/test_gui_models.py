@@ -114,7 +114,7 @@ def test_pedigree_puts_mothers_between_their_daughters_and_crosses_no_lines(trac
     branches = {b.track_id: b for b in lay_out(tracks, None, [1, 6])}
     y = {track: b.y for track, b in branches.items()}
     assert y == {4: 0.0, 5: -1.0, 3: -2.0, 2: -0.5, 1: -1.25, 6: -4.0}
-    assert branches[4].mother_y == y[2]
+    assert (branches[4].mother_y, branches[4].mother_end_h) == (y[2], 20.0)
     assert np.isnan(branches[1].mother_y)
     assert {b.colour for b in branches.values()} == {GREY}
 

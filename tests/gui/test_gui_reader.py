@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_marrow.gui.contributions import get_reader, read_study
+from napari_marrow.gui.napari_names import text_overlay
 from napari_marrow.gui.session_layers import session_layers
 from napari_marrow.study import Study
 
@@ -46,6 +47,7 @@ def test_images_are_lazy_and_lie_in_micrometres(raw_study: Path) -> None:
         assert low < high
 
 
+@pytest.mark.gui
 def test_results_lie_on_the_images(finished_study: Path) -> None:
     study = Study.open(finished_study)
     layers = by_name(session_layers(study, POSITION, DENSE).layers)
@@ -69,6 +71,7 @@ def test_results_lie_on_the_images(finished_study: Path) -> None:
     assert np.mean(inside) > 0.95
 
 
+@pytest.mark.gui
 def test_graph_is_the_parents_of_the_tracks_table(finished_study: Path) -> None:
     study = Study.open(finished_study)
     tracks = study.table("tracks").query("position == @POSITION and session == @DENSE and parent_track_id > 0")
@@ -87,8 +90,8 @@ def test_window_shows_the_study_and_its_clock(viewer: Any, finished_study: Path)
     assert tuple(viewer.dims.axis_labels) == ("t", "y", "x")
     np.testing.assert_allclose(viewer.layers["Cells"].extent.world[1][1:], viewer.layers["nuclei"].extent.world[1][1:])
     viewer.dims.set_current_step(0, 2)
-    assert viewer.text_overlay.visible
-    assert viewer.text_overlay.text == "B02_f00  session 2  frame 3 of 6\n98.0 h, day 4.1 of culture"
+    assert text_overlay(viewer).visible
+    assert text_overlay(viewer).text == "B02_f00, session 2\nframe 3 of 6: 52.0 h, day 2.2"
     viewer.screenshot(flash=False)  # draws every layer
 
 

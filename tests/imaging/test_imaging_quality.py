@@ -53,6 +53,24 @@ def test_a_blank_frame_is_blank_and_nothing_else():
     assert flags_of(stacks, time_s) == expected((5, "blank"))
 
 
+@pytest.mark.parametrize("side", [32, 160, 700])
+def test_noise_alone_is_blank_and_a_single_faint_cell_is_not(side):
+    rng = np.random.default_rng(side)
+    dark = np.full((2, 1, side, side), 100.0)
+    assert flags_of([rng.poisson(dark).astype(np.uint16)], [0.0]) == ["blank"]
+    y, x = np.mgrid[:side, :side]
+    dark[1, 0] += 60.0 * np.exp(-((y - side / 2) ** 2 + (x - side / 3) ** 2) / 18.0)
+    assert flags_of([rng.poisson(dark).astype(np.uint16)], [0.0]) == [""]
+
+
+def test_a_closed_shutter_is_blank_in_spite_of_hot_pixels():
+    stacks, time_s = clean_session()
+    noise = np.random.default_rng(1).poisson(100, stacks[5].shape).astype(np.uint16)
+    noise[:, :, 40, 50] = 4000
+    stacks[5] = noise
+    assert flags_of(stacks, time_s) == expected((5, "blank"))
+
+
 def test_a_repeated_frame_is_a_duplicate():
     stacks, time_s = clean_session()
     stacks[8] = stacks[7].copy()
@@ -121,8 +139,7 @@ def test_drift_is_flagged_once_far_enough_and_a_jump_where_it_happens():
 def test_one_frame_and_all_nan_are_judged_without_complaint():
     frame = np.full((2, 1, 32, 32), np.nan, dtype=np.float32)
     assert flags_of([frame], [0.0]) == ["blank"]
-    noise = np.random.default_rng(0).poisson(100, (2, 1, 32, 32)).astype(np.uint16)
-    assert flags_of([noise], [0.0]) == [""]
+    assert flags_of(clean_session(frames=1)[0], [0.0]) == [""]
 
 
 def test_no_frames_give_an_empty_table():

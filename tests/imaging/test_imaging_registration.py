@@ -155,10 +155,10 @@ def test_sessions_of_the_same_cells_after_a_little_growth():
 
 def test_unrelated_sessions_are_refused():
     rng = np.random.default_rng(6)
-    for _ in range(8):
+    for _ in range(4):
         a, b = (camera(rng, scaffold(rng, 256) + spots(rng, 256, 100)) for _ in range(2))
         assert not register_sessions(a, b, spacing=(PIXEL, PIXEL)).accepted
-    for _ in range(4):
+    for _ in range(3):
         a, b = (camera(rng, spots(rng, 256, 150)) for _ in range(2))
         assert not register_sessions(a, b, spacing=(PIXEL, PIXEL)).accepted
 

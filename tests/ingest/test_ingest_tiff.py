@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_marrow.errors import Cancelled, MissingMetadataError, PathExistsError, PathMissingError
+from napari_marrow.errors import Cancelled, InputFileError, MissingMetadataError, PathExistsError, PathMissingError
 from napari_marrow.ingest import import_files, preview
 from napari_marrow.progress import CancelToken
 from napari_marrow.study import Study
@@ -188,28 +188,48 @@ def test_several_fields_in_one_ome_tiff(tmp_path):
         np.testing.assert_array_equal(study.image(f"D04_f{n:02d}", 0).read(1), frames[1])
 
 
-def test_an_ome_set_of_several_files(tmp_path):
-    """Two files, one image: the XML of the first names both."""
-    frames = pixels(2, 20, 22)
-    for t in range(2):
-        tifffile.imwrite(tmp_path / f"set_{t}.ome.tif", frames[t], photometric="minisblack", metadata=None)
+def write_ome_set(folder: Path, frames: np.ndarray) -> list[Path]:
+    """Write one image over several files, a frame each; the XML of each file names all of them."""
+    uuids = [f"urn:uuid:0000000{t}-0000-4000-8000-000000000000" for t in range(len(frames))]
     data = "".join(
         f'<TiffData FirstT="{t}" FirstC="0" FirstZ="0" IFD="0" PlaneCount="1">'
-        f'<UUID FileName="set_{t}.ome.tif">urn:uuid:0000000{t}-0000-4000-8000-000000000000</UUID></TiffData>'
-        for t in range(2)
+        f'<UUID FileName="set_{t}.ome.tif">{uuid}</UUID></TiffData>'
+        for t, uuid in enumerate(uuids)
     )
-    for t in range(2):
+    for t, uuid in enumerate(uuids):
         xml = (
             '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-            f'UUID="urn:uuid:0000000{t}-0000-4000-8000-000000000000"><Image ID="Image:0">'
+            f'UUID="{uuid}"><Image ID="Image:0">'
             '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="22" SizeY="20" SizeZ="1" SizeC="1" '
-            'SizeT="2" PhysicalSizeX="0.5" PhysicalSizeY="0.5" TimeIncrement="2" TimeIncrementUnit="min">'
+            f'SizeT="{len(frames)}" PhysicalSizeX="0.5" PhysicalSizeY="0.5" TimeIncrement="2" TimeIncrementUnit="min">'
             f'<Channel ID="Channel:0:0" SamplesPerPixel="1" Name="nuclei"/>{data}</Pixels></Image></OME>'
         )
         tifffile.imwrite(
-            tmp_path / f"set_{t}.ome.tif", frames[t], photometric="minisblack", metadata=None, description=xml
+            folder / f"set_{t}.ome.tif", frames[t], photometric="minisblack", metadata=None, description=xml
         )
-    import_files(tmp_path / "s.marrow", [tmp_path / "set_0.ome.tif", tmp_path / "set_1.ome.tif"])
+    return [folder / f"set_{t}.ome.tif" for t in range(len(frames))]
+
+
+def test_an_ome_tiff_that_was_renamed(tmp_path):
+    (written,) = write_ome_set(tmp_path, pixels(1, 20, 22))
+    written.rename(tmp_path / "D05_f00_session02.ome.tif")
+    import_files(tmp_path / "s.marrow", [tmp_path / "D05_f00_session02.ome.tif"])
+    assert Study.open(tmp_path / "s.marrow").image("D05_f00", 2).spacing[1:] == (0.5, 0.5)
+
+
+def test_an_ome_set_of_which_a_file_is_missing(tmp_path):
+    files = write_ome_set(tmp_path, pixels(3, 20, 22))
+    files[1].unlink()
+    with pytest.raises(InputFileError, match=r"set_0\.ome\.tif"):
+        import_files(tmp_path / "s.marrow", [files[0]])
+    assert not (tmp_path / "s.marrow").exists()
+
+
+def test_an_ome_set_of_several_files(tmp_path):
+    """The set is one image, whether one or all of its files are given."""
+    frames = pixels(2, 20, 22)
+    files = write_ome_set(tmp_path, frames)
+    import_files(tmp_path / "s.marrow", files)
     study = Study.open(tmp_path / "s.marrow")
     assert (study.positions, study.sessions()) == (["A01_f00"], [0])
     image = study.image("A01_f00", 0)
@@ -233,6 +253,13 @@ def test_what_is_missing_is_asked_for_by_name(tmp_path, given, option):
         import_files(tmp_path / "s.marrow", [tmp_path / "x.tif"], **given)
     assert "x.tif" in str(raised.value)
     assert not (tmp_path / "s.marrow").exists()
+
+
+def test_everything_that_is_missing_is_asked_for_at_once(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", pixels(3, 20, 20), photometric="minisblack")
+    with pytest.raises(MissingMetadataError) as raised:
+        import_files(tmp_path / "s.marrow", [tmp_path / "x.tif"])
+    assert all(option in str(raised.value) for option in ("--axes", "--pixel-size", "--frame-interval"))
 
 
 def test_a_later_session_without_a_date_needs_its_start(tmp_path):

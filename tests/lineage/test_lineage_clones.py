@@ -11,6 +11,7 @@ from napari_marrow.lineage import (
     birth_death_pmf,
     clone_table,
     dirichlet_multinomial_rho,
+    division_scores,
     entropy,
     kin_correlation,
     marker_onsets,
@@ -174,3 +175,17 @@ def test_kinship_of_too_little_says_why(family, full_tree):
         kin_correlation(tree, [1.0])
     with pytest.raises(SettingsError, match="Unknown kinship"):
         kin_correlation(tree, x, kinds=["aunt"])
+
+
+def test_completed_cycles_correlate_without_kinship_and_their_scores_do_not(simulate_clones):
+    tracks, _ = simulate_clones(2500, until=90.0, seed=8)
+    tree = Pedigree.from_tracks(tracks)
+    life = tree.lifetimes()
+    raw = np.where(life["birth_seen"] & (life["event"] == "division"), life["age_h"], np.nan)
+    kinds = ["sister", "cousin"]
+    naive = kin_correlation(tree, raw, kinds=kinds, permutations=39).set_index("kind")
+    scores = kin_correlation(tree, division_scores(tree), kinds=kinds, permutations=39).set_index("kind")
+    assert naive.loc["sister", "pooled"] > 0.03
+    assert abs(scores.loc["sister", "pooled"]) < 0.02
+    assert abs(scores.loc["sister", "excess"]) < 0.02
+    assert np.isnan(division_scores(Pedigree.from_tracks(tracks[:3].assign(fate="end", parent_track_id=0)))).all()

@@ -24,8 +24,8 @@ def test_division_times_keep_first_and_later_apart(simulate_clones):
 
 
 def test_late_entry_counts_from_its_entry(make_tracks):
-    tracks = make_tracks([(1, 0, 0, 10, "start", "end"), (2, 0, 6, 10, "entry", "end"), (3, 0, 0, 4, "start", "division"),
-                          (4, 3, 5, 10, "division", "end"), (5, 3, 5, 10, "division", "end")])  # fmt: skip
+    followed = [(1, 0, 0, 10, "start", "end"), (2, 0, 6, 10, "entry", "end"), (3, 0, 0, 4, "start", "division")]
+    tracks = make_tracks([*followed, *((i, 3, 5, 10, "division", "end") for i in (4, 5))])
     curve = division_curve(Pedigree.from_tracks(tracks).lifetimes(), which="first")
     assert curve.at_risk.tolist() == [2]  # track 2 was not there yet at 5 h
     assert curve.survival.tolist() == [0.5]
@@ -42,9 +42,8 @@ def test_too_few_divisions_have_no_median_and_say_so(make_tracks):
 
 def test_division_types_count_only_divisions_with_two_known_daughters(family, make_tracks):
     more = family.copy()
-    more[["track_id", "parent_track_id", "founder_track_id"]] += np.where(
-        more[["track_id", "parent_track_id", "founder_track_id"]] > 0, 8, 0
-    )
+    ids = ["track_id", "parent_track_id", "founder_track_id"]
+    more[ids] += np.where(more[ids] > 0, 8, 0)
     tree = Pedigree.from_tracks(pd.concat([family, more]))
     rows = [(t, "onset") for t in (4, 5, 6)] + [
         (10, "onset")
@@ -54,7 +53,7 @@ def test_division_types_count_only_divisions_with_two_known_daughters(family, ma
         position="B02_f00", session=1, founder_track_id=1, generation=1, entry_h=0.0, left_h=1.0, right_h=2.0
     )
     types = division_types(tree, ONSETS.conform(onsets)).set_index("type")
-    # Known: 1 -> (2, 3) self-renewal, 2 -> (4, 5) commitment, 9 -> (10, 11) asymmetric; unknown: 3 and 11; 10 is committed.
+    # Known: 1 -> (2, 3) self-renewal, 2 -> (4, 5) commitment, 9 -> (10, 11) asymmetric; unknown: 3 and 11.
     assert types["n"].to_dict() == {"symmetric self-renewal": 1, "asymmetric": 1, "symmetric commitment": 1}
     assert (types["n_unknown"] == 2).all()
     assert types["probability"].tolist() == pytest.approx([1 / 3] * 3)

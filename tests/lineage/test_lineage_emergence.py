@@ -220,3 +220,18 @@ def test_endpoints_have_one_value_per_organoid(simulate_clones):
     assert 0.3 < value["org-B02_f00", "cumulative incidence erythroid"] < 0.65
     assert set(out["condition"]) == {"control", "drug"}
     assert organoid_endpoints(None, None, None, None, None, layout).empty
+
+
+def test_a_lineage_whose_marker_could_not_be_read_is_nan_not_zero(simulate_clones):
+    tracks, nodes = simulate_clones(40, seed=1)
+    nodes["intensity_CD41"] = np.random.default_rng(0).normal(0, 10, len(nodes))
+    onsets, thresholds = marker_onsets(tracks, nodes, markers=MARKERS)
+    curves = emergence(onsets, None, lineages=list(MARKERS), thresholds=thresholds, times_h=[30], bootstrap=20)
+    rows = curves.set_index(["organoid", "lineage"])
+    assert np.isnan(rows.loc[("all", "megakaryocytic"), "cumulative_incidence"])
+    assert "negative control" in rows.loc[("all", "megakaryocytic"), "note"]
+    assert rows.loc[("all", "erythroid"), "cumulative_incidence"] > 0.2
+    summary = organoid_endpoints(onsets, curves, None, None, None, None).set_index("endpoint")
+    assert np.isnan(summary.loc["cumulative incidence megakaryocytic", "value"])
+    assert "no threshold" in summary.loc["cumulative incidence megakaryocytic", "note"]
+    assert "at 30 h" in summary.loc["cumulative incidence erythroid", "note"]

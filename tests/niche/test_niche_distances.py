@@ -120,7 +120,7 @@ def clipped_distance(points, origin, u, half_z):
 
 @pytest.fixture(scope="module")
 def slab():
-    """Points in 60 µm slabs with 424 mm/mm³ of Poisson lines, of which only the part in the slab is seen (800 slabs)."""
+    """Points in 800 slabs of 60 µm with 424 mm/mm³ of Poisson lines, of which only the part in the slab is seen."""
     rng = np.random.default_rng(5)
     density, half = 4.239e-4, 30.0
     d, b = [], []
@@ -135,7 +135,7 @@ def slab():
 def naive_in_slab(density, half, r):
     """P(D <= r) when only line pieces in the slab are seen, averaged over depth.
 
-    The pieces nearer than r are the lines that hit the convex set ball ∩ slab: Poisson with mean L_V S / 4, S its surface (Cauchy).
+    The pieces nearer than r are the lines that hit the convex ball ∩ slab: Poisson with mean L_V S / 4, S its surface.
     """
     h = (np.arange(400) + 0.5)[:, None] * half / 200
     surface = 0

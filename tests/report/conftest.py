@@ -134,7 +134,8 @@ def cells(positions: list[str]) -> pd.DataFrame:
                 blocks.append(
                     block.assign(
                         label=np.arange(1, count + 1), z=0.0, y=place[:, 0], x=place[:, 1], z_reg=0.0,
-                        y_reg=place[:, 0],                        x_reg=place[:, 1], area=rng.normal(60, 10, count), eccentricity=0.5, touches_border=False,
+                        y_reg=place[:, 0], x_reg=place[:, 1], area=rng.normal(60, 10, count), eccentricity=0.5,
+                        touches_border=False,
                         intensity_nuclei=rng.gamma(5, 100, count),
                     )
                 )  # fmt: skip

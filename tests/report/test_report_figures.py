@@ -92,6 +92,13 @@ def test_offspring_keep_the_colour_of_their_mother():
     assert gray == [(0.0, 5.0)]
 
 
+def test_a_cell_that_was_positive_from_the_start_has_its_colour_from_the_start():
+    first = onset(track=1).assign(event="prevalent", left_h=np.nan, right_h=0.0)
+    forest = pedigrees._forest(clone(), first, {"erythroid": "#D55E00"}, [("A01_f00", 1)])
+    drawn = [(a, b, color) for a, b, _, color in forest.intervals if b > a]
+    assert {color for *_, color in drawn} == {"#D55E00"}
+
+
 def test_only_clones_that_divided_are_chosen_largest_first():
     big = clone()
     small = clone().query("track_id <= 3").assign(fate=["division", "end", "end"], position="A02_f00")

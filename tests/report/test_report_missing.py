@@ -72,6 +72,13 @@ def test_tracks_without_a_division_or_a_marker(make_study, full_study):
     assert "No division was seen, so there are no pedigrees." in said
 
 
+def test_a_division_whose_daughters_were_not_followed(make_study, full_study):
+    tracks = full_study.table("tracks")
+    mothers = tracks[(tracks["position"] == "B02_f00") & (tracks["generation"] == 0)].assign(fate="division")
+    said = missing(write_report(make_study({1: 5}, {"tracks": mothers})))
+    assert "No division was seen, so there are no pedigrees." in said
+
+
 def test_pedigrees_are_drawn_without_onsets(make_study, full_study):
     tracks = full_study.table("tracks")
     page = write_report(make_study({1: 5}, {"tracks": tracks[tracks["position"].isin(["B02_f00", "C02_f00"])]}))
@@ -124,7 +131,7 @@ def test_few_and_many_organoids(make_study, organoids):
     study = make_study({1: 1}, {})
     values = pd.DataFrame(
         {
-            "organoid": [f"O{i}" for i in range(2 * organoids)], 
+            "organoid": [f"O{i}" for i in range(2 * organoids)],
             "condition": ["control"] * organoids + ["drug"] * organoids,
             "endpoint": "cells", "value": rng.poisson(100, 2 * organoids).astype(float), "unit": "",
         }

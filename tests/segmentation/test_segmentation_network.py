@@ -61,7 +61,9 @@ def test_bundled_weights_openvino_equals_torch():
     bundled = read_weights(find_model("marrow-nuclei").path)
     tiles = np.random.default_rng(0).uniform(0, 1, (1, 2, TILE, TILE)).astype(np.float32)
     tiles[:, 1] = 0
-    difference = OpenVINONetwork(bundled, precision="f32", threads=2)(tiles) - TorchNetwork(bundled, device="cpu")(tiles)
+    difference = OpenVINONetwork(bundled, precision="f32", threads=2)(tiles) - TorchNetwork(bundled, device="cpu")(
+        tiles
+    )
     assert np.abs(difference).max() < 1e-4
 
 

@@ -21,8 +21,13 @@ def test_presets_say_what_they_are(name):
     assert scenario == simulation.preset(name, seed=3)
 
 
-def test_tutorial_has_the_promised_cells_motion_and_schedule():
-    experiment = simulation.simulate(simulation.preset("tutorial", seed=0))
+@pytest.fixture(scope="module")
+def tutorial():
+    return simulation.simulate(simulation.preset("tutorial", seed=0))
+
+
+def test_tutorial_has_the_promised_cells_motion_and_schedule(tutorial):
+    experiment = tutorial
     sessions = experiment.sessions("B03_f00")
     assert [s.kind for s in sessions] == ["sparse", "dense", "sparse", "sparse", "sparse"]
     assert [s.start_h / 24 for s in sessions] == [1, 4, 10, 14, 18]
@@ -40,9 +45,8 @@ def test_tutorial_has_the_promised_cells_motion_and_schedule():
     assert 3.0 <= np.sqrt(np.concatenate(squares).mean()) <= 5.0
 
 
-def test_cells_do_not_pass_through_each_other():
-    experiment = simulation.simulate(simulation.preset("tutorial", seed=0))
-    history = experiment.history("B03_f00")
+def test_cells_do_not_pass_through_each_other(tutorial):
+    history = tutorial.history("B03_f00")
     from scipy.spatial import cKDTree
 
     for hour in (120.0, 155.0):
@@ -52,8 +56,8 @@ def test_cells_do_not_pass_through_each_other():
 
 
 def test_the_drug_raises_megakaryocytic_output():
-    tutorial = simulation.preset("tutorial", seed=1)
-    experiment = simulation.simulate(replace(tutorial, sessions=tutorial.sessions[:2]))
+    scenario = simulation.preset("tutorial", seed=1)
+    experiment = simulation.simulate(replace(scenario, sessions=scenario.sessions[:2]))
     share = {}
     for position in experiment.positions:
         cells = experiment.history(position).population

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -66,6 +67,9 @@ def test_truth_and_layout_come_back(written):
     assert layout["organoid"].tolist() == ["organoid-01", "organoid-02"]
     labels = tifffile.imread(folder / "truth" / "labels" / "B02_f00_session01_labels.tif").reshape(3, 1, 80, 96)
     assert np.array_equal(labels[1], experiment.sessions("B02_f00")[0].labels(1))
+    scenario = json.loads((folder / "truth" / "scenario.json").read_text(encoding="utf-8"))
+    assert scenario["geometry"]["radius_um"] == 50.0
+    assert scenario["design"]["conditions"]["control"]["dose"] == "nan"
     fresh = simulation.simulate(tiny()).truth
     for name in fresh:
         table = pd.read_csv(folder / "truth" / f"{name}.csv")

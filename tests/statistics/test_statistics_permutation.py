@@ -126,7 +126,7 @@ def test_adjusted_p_values_agree_with_statsmodels():
 def test_the_cluster_bootstrap_covers_where_one_on_cells_does_not():
     rng = np.random.default_rng(1)
     by_organoid, by_cell = [], []
-    for trial in range(150):
+    for trial in range(100):
         organoid = np.repeat(np.arange(6), 50)
         y = rng.normal(0, np.sqrt(0.1), 6)[organoid] + rng.normal(0, np.sqrt(0.9), 300)
         one = cluster_bootstrap(y, organoid, np.mean, n_draws=300, seed=trial)

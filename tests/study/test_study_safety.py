@@ -79,7 +79,7 @@ def test_flipped_bits_are_never_read_silently_and_verify_finds_them(study, fill)
     rng = random.Random(11)
     files = sorted(p for p in study.path.rglob("*") if p.is_file())
     assert {p.suffix for p in files} == {"", ".json", ".parquet"}
-    chosen = [*files, *rng.choices(files, k=60 - len(files) if len(files) < 60 else 0)]
+    chosen = [*files, *rng.choices(files, k=10)]
     changed = 0
     for path in chosen:
         good = path.read_bytes()
@@ -103,7 +103,7 @@ def test_flipped_bits_are_never_read_silently_and_verify_finds_them(study, fill)
         if not readable:
             changed += 1
             assert any(str(path.relative_to(study.path)) in f for f in found), (path, bit, found)
-    assert changed >= 30
+    assert changed >= 20
     assert study.verify() == []
 
 
@@ -297,6 +297,42 @@ def test_live_partial_files_of_workers_survive_another_opening(study):
     assert not list(study.path.glob("*.partial"))
 
 
+def test_workers_write_labels_and_parts_side_by_side(study, fill):
+    """Processes share the holder's lock: each writes its own frames, all add to the same list of labels."""
+    fill(study, shape=(6, 1, 1, 40, 40))
+    code = """
+        import sys
+        import numpy as np, pandas as pd
+        from napari_marrow.study import Study
+        study, worker = Study.open(sys.argv[1], mode="a"), int(sys.argv[2])
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for t in range(worker, 6, 3):
+            for name in ("cells", "vessels", f"own{worker}"):
+                study.write_labels(name, "k1", "B02_f00", 0, t, np.full((40, 40), t + 1))
+            unit = {"position": "B02_f00", "session": 0, "t": t}
+            study.commit("things", "k1", unit, pd.DataFrame({"t": [t]}))
+        """
+    with study.write_lock():
+        workers = [run_python(code, study.path, n, stdin=subprocess.PIPE) for n in range(3)]
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            worker.communicate("go\n", timeout=60)
+            assert worker.returncode == 0
+        study.set_active({"segment": "k1"}, tables={"things": "k1"})
+    for t in range(6):
+        assert (study.labels("cells", "k1", "B02_f00", 0).read(t) == t + 1).all()
+    assert list(study.table("things")["t"]) == list(range(6))
+    names = json.loads((study.image("B02_f00", 0).path / "labels" / "zarr.json").read_text())
+    assert names["attributes"]["ome"]["labels"] == ["cells_k1", "own0_k1", "own1_k1", "own2_k1", "vessels_k1"]
+    assert study.verify() == [], "labels of some frames only are no loss"
+    lost = study.labels("own1", "k1", "B02_f00", 0).path / "0" / "c" / "4" / "0" / "0" / "0" / "0"
+    lost.unlink()
+    assert [(p.kind, Path(p.path).parts[-8]) for p in study.verify()] == [("missing", "own1_k1")]
+
+
 # --- kills
 
 _WRITE = """
@@ -306,20 +342,20 @@ from napari_marrow.study import Study
 study = Study.open(sys.argv[1], mode="a")
 n = int(sys.argv[2])
 with study.add_session(
-    "B02_f00", 0, channels=["nuclei"], spacing=(1, 1, 1), shape=(n, 1, 1, 600, 600), dtype="uint16", start_h=0,
+    "B02_f00", 0, channels=["nuclei"], spacing=(1, 1, 1), shape=(n, 1, 1, 300, 300), dtype="uint16", start_h=0,
     time_s=[60.0 * t for t in range(n)],
 ) as writer:
     left = writer.missing
     print(len(left), flush=True)
     for t in left:
-        writer.write(t, np.random.default_rng(t).integers(0, 4000, (1, 1, 600, 600)).astype("uint16"))
+        writer.write(t, np.random.default_rng(t).integers(0, 4000, (1, 1, 300, 300)).astype("uint16"))
         print(t, flush=True)
 """
 
 
 def test_kill_9_in_the_middle_and_resume(study):
     """Killed at random moments: nothing wrong, nothing visible too early, nothing written twice."""
-    n, rng = 40, random.Random(5)
+    n, rng = 30, random.Random(5)
     for _ in range(3):
         writer = run_python(_WRITE, study.path, n)
         assert writer.stdout is not None
@@ -338,7 +374,7 @@ def test_kill_9_in_the_middle_and_resume(study):
     assert 0 < left == len(written) < n - 3, "the last attempt went on where the others had stopped"
     image = study.image("B02_f00", 0)
     for t in range(n):
-        expected = np.random.default_rng(t).integers(0, 4000, (1, 1, 600, 600)).astype("uint16")
+        expected = np.random.default_rng(t).integers(0, 4000, (1, 1, 300, 300)).astype("uint16")
         np.testing.assert_array_equal(image.read(t), expected)
     assert study.verify() == []
 

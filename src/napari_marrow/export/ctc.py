@@ -41,8 +41,8 @@ def ctc_tracks(
 ) -> CtcTracks:
     """Return tracks without gaps: the format wants a label in every frame from B to E.
 
-    A track that skips frames goes on under a new label, whose parent is the piece before; pieces keep the track's own number where
-    they are its first.
+    A track that skips frames goes on under a new label, whose parent is the piece before; pieces keep the track's own
+    number where they are its first.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def write_ctc(
     """
     if len(tracks.table) and int(tracks.table[:, 0].max()) > _MOST:
         raise SettingsError(
-            f"There are {int(tracks.table[:, 0].max())} tracks: the Cell Tracking Challenge format has 16-bit labels, {_MOST} at "
-            "most. Write fewer frames, or track points instead."
+            f"There are {int(tracks.table[:, 0].max())} tracks: the Cell Tracking Challenge format has 16-bit "
+            f"labels, {_MOST} at most. Write fewer frames, or track points instead."
         )
     digits = max(3, len(str(max(n_frames - 1, 0))))
     order = np.argsort(t, kind="stable")
@@ -130,16 +130,16 @@ def write_ctc(
         for number, frame in enumerate(frames):
             rows = order[bounds[number] : bounds[number + 1]]
             mask = relabel(frame, label[rows], tracks.label[rows])
-            tifffile.imwrite(folder / f"mask{number:0{digits}d}.tif", mask, compression="zlib", photometric="minisblack")
+            tifffile.imwrite(
+                folder / f"mask{number:0{digits}d}.tif", mask, compression="zlib", photometric="minisblack"
+            )
             if on_frame is not None:
                 on_frame(number)
         lines = [" ".join(str(int(v)) for v in row) + "\n" for row in tracks.table]
         (folder / "res_track.txt").write_text("".join(lines), encoding="ascii")
 
 
-def relabel(
-    frame: npt.NDArray[Any], old: npt.NDArray[np.int64], new: npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint16]:
+def relabel(frame: npt.NDArray[Any], old: npt.NDArray[np.int64], new: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
     """Return a label image whose values `old` became `new`, all else 0.
 
     Parameters

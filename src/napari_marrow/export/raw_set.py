@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -156,5 +157,14 @@ def _write_tables(experiment: Experiment, folder: Path) -> None:
     experiment.layout.to_csv(folder / "layout.csv", index=False)
     for name, table in experiment.truth.items():
         table.to_csv(folder / "truth" / f"{name}.csv", index=False, float_format="%.6g")
-    text = json.dumps(asdict(experiment.scenario), indent=1, ensure_ascii=False)
+    text = json.dumps(_plain(asdict(experiment.scenario)), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "truth" / "scenario.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Spell out what JSON has no number for (an infinite capacity, no dose)."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -78,6 +78,7 @@ class NumberEditor(Editor):
             self._tick.toggled.connect(self._spin.setEnabled)
             self._tick.toggled.connect(self.changed)
             self._spin.setEnabled(False)
+            self._spin.setValue(10)  # a start for whoever sets the tick
             self._row.addWidget(self._tick)
         self._spin.valueChanged.connect(self.changed)
         self._row.addWidget(self._spin, 1)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 Floats = npt.NDArray[np.float64]
+_NO_LINEAGES = frozenset({"", "death"})
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -63,7 +64,7 @@ def emergence_curves(table: pd.DataFrame, condition: str | None = None) -> list[
     Parameters
     ----------
     table : DataFrame
-        Table `emergence`; rows of single organoids are left out.
+        Table `emergence`; rows of single organoids and of death, the competing end, are left out.
     condition : str, optional
         Only this one; by default every condition, without the pooled one where there are others.
 
@@ -73,7 +74,7 @@ def emergence_curves(table: pd.DataFrame, condition: str | None = None) -> list[
     """
     means = table[table["organoid"] == "all"]
     shown = conditions(means)
-    lineages = sorted(set(means["lineage"].astype(str)) - {""})
+    lineages = sorted(set(means["lineage"].astype(str)) - _NO_LINEAGES)
     colours = lineage_colours(lineages)
     dashes = {name: DASHES[i % len(DASHES)] for i, name in enumerate(shown)}
     if condition is not None:

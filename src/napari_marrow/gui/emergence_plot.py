@@ -41,8 +41,9 @@ class EmergencePlot(QWidget):
         self._condition.setToolTip("Condition that is drawn.")
         self._condition.currentTextChanged.connect(self._draw)
         self._plot: Any = None
-        self._legend: Any = None
         self._note = empty_note("Run the recipe: the emergence of each lineage is drawn here.")
+        self._legend = QLabel("")
+        self._legend.setWordWrap(True)
         row = QHBoxLayout()
         row.addWidget(QLabel("Show"))
         row.addWidget(self._condition, 1)
@@ -50,6 +51,9 @@ class EmergencePlot(QWidget):
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addLayout(row)
         layout.addWidget(self._note, 1)
+        self._plot_place = QVBoxLayout()
+        layout.addLayout(self._plot_place, 1)
+        layout.addWidget(self._legend)
         self.set_table(None)
 
     def set_table(self, table: pd.DataFrame | None) -> None:
@@ -74,16 +78,15 @@ class EmergencePlot(QWidget):
         self.curves = [] if self._table is None else emergence_curves(self._table, None if chosen == _ALL else chosen)
         self._note.setVisible(not self.curves)
         self._condition.setEnabled(bool(self.curves))
+        self._legend.setText(legend(self.curves))
         if self.curves:
             self._make_plot()
         if self._plot is None:
             return
         self._plot.clear()
-        self._legend.clear()
         self._plot.setVisible(bool(self.curves))
-        several = len({curve.condition for curve in self.curves}) > 1
         for curve in self.curves:
-            self._add(curve, f"{curve.lineage}, {curve.condition}" if several else curve.lineage)
+            self._add(curve)
         if self.curves:
             top = max(float(np.nanmax(np.concatenate([c.value, c.high]))) for c in self.curves)
             self._plot.setYRange(0, min(1.0, max(top * 1.05, 0.05)), padding=0)
@@ -92,10 +95,9 @@ class EmergencePlot(QWidget):
         """Make the plot when there is something to draw: pyqtgraph takes most of a second to import."""
         if self._plot is None:
             self._plot = styled_plot("time since the start of observation (h)", "cumulative incidence")
-            self._legend = self._plot.addLegend(offset=(8, 8), labelTextSize="9pt")
-            self.layout().addWidget(self._plot, 1)
+            self._plot_place.addWidget(self._plot)
 
-    def _add(self, curve: Curve, name: str) -> None:
+    def _add(self, curve: Curve) -> None:
         import pyqtgraph as pg
 
         time, value, low, high = as_steps(curve.time_h, curve.value, curve.low, curve.high)
@@ -107,4 +109,12 @@ class EmergencePlot(QWidget):
                 self._plot.addItem(edge)
             self._plot.addItem(pg.FillBetweenItem(*edges, brush=colour))
         pen = pg.mkPen(curve.colour, width=2, style=_PENS[curve.dash])
-        self._plot.plot(time, value, pen=pen, name=name)
+        self._plot.plot(time, value, pen=pen)
+
+
+def legend(curves: list[Curve]) -> str:
+    """Return what the colours (lineages) and the dashes (conditions) mean, as rich text."""
+    marks = {"solid": "━━", "dash": "╍╍", "dot": "┈┈", "dashdot": "━┈"}
+    lineages = {curve.lineage: f'<span style="color:{curve.colour}">▬</span>&nbsp;{curve.lineage}' for curve in curves}
+    shown = {curve.condition: f"{marks[curve.dash]}&nbsp;{curve.condition}" for curve in curves}
+    return "<br>".join(" &nbsp;".join(parts.values()) for parts in (lineages, shown) if parts)

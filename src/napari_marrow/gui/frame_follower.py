@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+from napari_marrow.gui.napari_names import text_overlay
+
 if TYPE_CHECKING:
     import napari
 
@@ -40,7 +42,7 @@ class FrameFollower:
                 layer.features = about["features"].at(t)
             if not text and "times_h" in about and layer.ndim == viewer.dims.ndim:
                 text = clock(about, t)
-        overlay = viewer.text_overlay
+        overlay = text_overlay(viewer)
         overlay.text = text
         overlay.visible = bool(text)
 
@@ -59,8 +61,8 @@ def clock(about: dict[str, Any], t: int) -> str:
     t = min(max(t, 0), len(times) - 1)
     hours = float(times[t])
     return (
-        f"{about['position']}  session {about['session']}  frame {t + 1} of {len(times)}\n"
-        f"{hours:.1f} h, day {hours / 24:.1f} of culture"
+        f"{about['position']}, session {about['session']}\n"
+        f"frame {t + 1} of {len(times)}: {hours:.1f} h, day {hours / 24:.1f}"
     )
 
 

@@ -26,6 +26,8 @@ class Branch:
         Height of the line; daughters lie above and below their mother.
     mother_y : float
         Height of the mother's line, NaN for a founder.
+    mother_end_h : float
+        Where the mother's line ends, a frame before this one begins; NaN for a founder.
     colour : str
         Of the lineage whose marker came on in it or in an ancestor, from `onset_h` on; grey before.
     onset_h : float
@@ -40,6 +42,7 @@ class Branch:
     end_h: float
     y: float
     mother_y: float
+    mother_end_h: float
     colour: str
     onset_h: float
     fate: str
@@ -142,9 +145,10 @@ def _tree(
     colours: dict[str, str],
 ) -> list[Branch]:
     branches = []
-    stack: list[tuple[int, float, str]] = [(founder, float("nan"), "")]
+    nan = float("nan")
+    stack: list[tuple[int, tuple[float, float], str]] = [(founder, (nan, nan), "")]
     while stack:
-        track, mother_y, inherited = stack.pop()
+        track, mother, inherited = stack.pop()
         lineage, onset_h = (inherited, -np.inf) if inherited else onset.get(track, ("", np.inf))
         row = tracks.loc[track]
         branches.append(
@@ -154,11 +158,12 @@ def _tree(
                 float(row["start_h"]),
                 float(row["end_h"]),
                 height[track],
-                mother_y,
+                *mother,
                 colours.get(lineage, GREY),
                 float(onset_h),
                 str(row["fate"]),
             )
         )
-        stack.extend((child, height[track], lineage) for child in children.get(track, []))
+        place = (height[track], float(row["end_h"]))
+        stack.extend((child, place, lineage) for child in children.get(track, []))
     return branches

@@ -146,10 +146,14 @@ def _strokes(branches: list[Branch]) -> dict[str, Any]:
         lines.setdefault(GREY, []).extend([(b.start_h, b.y), (change, b.y)])
         lines.setdefault(b.colour, []).extend([(change, b.y), (b.end_h, b.y)])
         if np.isfinite(b.mother_y):
-            lines.setdefault(first, []).extend([(b.start_h, b.mother_y), (b.start_h, b.y)])
+            lines.setdefault(first, []).extend(
+                [(b.mother_end_h, b.mother_y), (b.start_h, b.mother_y), (b.start_h, b.mother_y), (b.start_h, b.y)]
+            )
     return {colour: np.array(points) for colour, points in lines.items()}
 
 
 def _legend() -> QLabel:
     items = [*LINEAGE_COLOURS.items(), ("no marker", GREY)]
-    return QLabel("&nbsp; ".join(f'<span style="color:{colour}">▬</span> {name}' for name, colour in items))
+    label = QLabel(" &nbsp;".join(f'<span style="color:{colour}">▬</span>&nbsp;{name}' for name, colour in items))
+    label.setWordWrap(True)
+    return label

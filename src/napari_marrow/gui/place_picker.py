@@ -81,7 +81,7 @@ class PlacePicker(QWidget):
         self.position.clear()
         for name in self._contents.positions():
             about = self._contents.organoids.get(name)
-            self.position.addItem(f"{name} ({about})" if about else name, name)
+            self.position.addItem(f"{name}, {about}" if about else name, name)
         self.position.setCurrentIndex(self.position.findData(chosen))
         self.position.setEnabled(True)
         self.position.blockSignals(False)

@@ -1,4 +1,4 @@
-"""A session of a study as napari layer data: images, cells, tracks, colonies, vessels. Knows neither Qt nor napari.
+"""A session of a study as napari layer data: images, cells, tracks, colonies, vessels. Knows no Qt.
 
 Space is in µm, as in every table of the study. The time axis counts frames, because the frames of a session need not be
 evenly spaced; the true time of each stands in `SessionLayers.times_h` and is shown over the image.
@@ -15,7 +15,7 @@ import pandas as pd
 
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.lazy_labels import TrackLookup, lazy_labels
-from napari_marrow.gui.palette import CHANNEL_COLOURS, ORANGE, PURPLE, channel_colour
+from napari_marrow.gui.palette import CHANNEL_COLOURS, ORANGE, channel_colour
 
 if TYPE_CHECKING:
     from napari_marrow.study import SessionImage, Study
@@ -258,11 +258,15 @@ def vessel_layer(study: Study, image: SessionImage, geometry: Geometry) -> Layer
     key = study.active.get("niche")
     if key is None or not study.has_labels("vessels", key, image.position, image.session):
         return None
+    from napari.utils.colormaps import CyclicLabelColormap
+
     labels = study.labels("vessels", key, image.position, image.session)
+    # a cyclic map of one colour; a direct one costs napari seconds of compilation in the window's thread
+    colours = np.array([[0.0, 0.0, 0.0, 0.0], [0.8, 0.475, 0.655, 1.0]])
     arguments = {
         "name": "Vessels",
         "opacity": 0.5,
-        "colormap": {0: "transparent", None: PURPLE},
+        "colormap": CyclicLabelColormap(colors=colours, background_value=0),
         "visible": False,
         "metadata": {"role": "vessels"},
         **geometry.pixels(),

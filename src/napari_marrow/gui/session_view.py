@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_marrow.gui.frame_follower import follow
@@ -11,12 +14,13 @@ if TYPE_CHECKING:
 
     from napari_marrow.gui.session_layers import SessionLayers
 
-_KEPT = {
-    "image": ("visible", "contrast_limits", "colormap", "gamma", "opacity", "blending"),
-    "labels": ("visible", "opacity", "contour"),
-    "tracks": ("visible", "opacity", "tail_length", "tail_width", "head_length", "blending"),
-    "points": ("visible", "opacity"),
+_UPDATED: dict[str, tuple[str, ...]] = {
+    "image": ("scale",),
+    "labels": ("scale", "features"),
+    "tracks": ("scale", "features", "graph"),
+    "points": ("scale", "features", "size"),
 }
+"""What changes on a layer besides its data when another session is shown; all else is the user's."""
 
 
 class SessionView:
@@ -29,36 +33,37 @@ class SessionView:
 
     def __init__(self, viewer: napari.Viewer) -> None:
         self._viewer = viewer
-        self._kept: dict[str, dict[str, Any]] = {}
 
-    def show(self, shown: SessionLayers) -> None:
-        """Replace the study layers in the viewer by those of a session.
+    def show(self, shown: SessionLayers) -> Iterator[None]:
+        """Show a session in the layers that are there, add what is missing and remove what it does not have.
 
-        Layers of the user's own stay. What the user set on a layer (contrast, colour, visibility) is given to the
-        layer of the same name; the camera and the frame stay where they are when the place is the same as before.
+        Layers of the user's own stay, and so does what the user set on the study's: contrast, colour, visibility.
+        The frame and the camera stay where they are when the place is the same as before.
 
         Parameters
         ----------
         shown : SessionLayers
+
+        Yields
+        ------
+        None
+            After each layer; the caller lets the window live in between.
         """
         before = self.place()
-        step = tuple(self._viewer.dims.current_step)
-        self._keep_settings()
-        self.clear()
+        there = {_key(layer.metadata["marrow"]): layer for layer in self.layers()}
         for data, arguments, kind in shown.layers:
-            self._add(data, arguments, kind)
-        follow(self._viewer)
-        same_place = before == (shown.study, shown.position, shown.session)
-        if same_place and len(step) == len(self._viewer.dims.current_step):
-            self._viewer.dims.current_step = step
-        elif self._viewer.layers:
+            layer = there.get(_key(arguments["metadata"]["marrow"]))
+            if layer is not None and layer in self._viewer.layers and _takes(layer, arguments, kind):
+                del there[_key(arguments["metadata"]["marrow"])]
+                _update(layer, data, arguments, kind)
+            else:
+                self._add(data, arguments, kind)
+            yield
+        self._remove([layer for layer in there.values() if layer in self._viewer.layers])
+        if before != (shown.study, shown.position, shown.session) and self._viewer.layers:
             self._viewer.dims.set_current_step(0, 0)
             self._viewer.reset_view()
-
-    def clear(self) -> None:
-        """Remove the layers that came from a study."""
-        for layer in self.layers():
-            self._viewer.layers.remove(layer)
+        follow(self._viewer).update()
 
     def layers(self) -> list[Any]:
         """Return the layers that came from a study."""
@@ -71,25 +76,61 @@ class SessionView:
     def place(self) -> tuple[str, str, int] | None:
         """Return (study, position, session) of what is shown."""
         for layer in self.layers():
-            about = layer.metadata["marrow"]
-            return about["study"], about["position"], about["session"]
+            return _place(layer.metadata["marrow"])
         return None
-
-    def _keep_settings(self) -> None:
-        for layer in self.layers():
-            kept = _KEPT.get(layer._type_string, ())
-            self._kept[layer.name] = {name: getattr(layer, name) for name in kept}
 
     def _add(self, data: Any, arguments: dict[str, Any], kind: str) -> None:
         from napari.layers import Layer
 
-        layer = Layer.create(data, arguments, kind)
-        self._viewer.add_layer(layer)
-        for name, value in self._kept.get(layer.name, {}).items():
-            setattr(layer, name, value)
+        self._viewer.add_layer(Layer.create(data, arguments, kind))
+
+    def _remove(self, layers: list[Any]) -> None:
+        if layers:
+            with _cheap_collections():
+                for layer in layers:
+                    self._viewer.layers.remove(layer)
 
 
 def study_of(layer: Any) -> str | None:
     """Return the folder of the study that a layer came from, None for any other layer."""
     about = layer.metadata.get("marrow")
     return about["study"] if isinstance(about, dict) and "study" in about else None
+
+
+def _key(about: dict[str, Any]) -> tuple[str, str]:
+    return about["role"], about.get("channel", "")
+
+
+def _place(about: dict[str, Any]) -> tuple[str, str, int]:
+    return about["study"], about["position"], about["session"]
+
+
+def _takes(layer: Any, arguments: dict[str, Any], kind: str) -> bool:
+    return (
+        layer._type_string == kind
+        and layer.ndim == len(arguments["scale"])
+        and bool(getattr(layer, "multiscale", False)) == arguments.get("multiscale", False)
+    )
+
+
+def _update(layer: Any, data: Any, arguments: dict[str, Any], kind: str) -> None:
+    if kind != "image" or _place(layer.metadata["marrow"]) != _place(arguments["metadata"]["marrow"]):
+        layer.data = data
+        for name in _UPDATED[kind]:
+            if name in arguments:
+                setattr(layer, name, arguments[name])
+    layer.metadata["marrow"] = arguments["metadata"]["marrow"]
+
+
+@contextmanager
+def _cheap_collections() -> Iterator[None]:
+    """Spare the window napari's full garbage collection at every removed layer (0.1 s and more each in a real session).
+
+    What is alive now is set aside, so that a collection looks at nothing; it comes back at the end, and Python's own
+    collections find the removed layers' cycles later.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

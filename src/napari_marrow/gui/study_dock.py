@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 import napari
+import numpy as np
 from qtpy.QtCore import QSize, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
@@ -15,6 +17,7 @@ from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QW
 from napari_marrow.errors import MarrowError
 from napari_marrow.gui.emergence_plot import EmergencePlot
 from napari_marrow.gui.job import Job, Work
+from napari_marrow.gui.napari_names import camera
 from napari_marrow.gui.pedigree_plot import PedigreePlot
 from napari_marrow.gui.place_picker import PlacePicker
 from napari_marrow.gui.recipe_form import RecipeForm
@@ -22,6 +25,7 @@ from napari_marrow.gui.run_panel import RunPanel
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.session_view import SessionView, study_of
 from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
+from napari_marrow.gui.turns import Turns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +58,7 @@ class StudyDock(QWidget):
         self.results = Results()
         self._loading: Job | None = None
         self._wanted: tuple[Path, tuple[str, int] | None] | None = None
+        self._turns = Turns(self)
         self._served: tuple[Path, tuple[str, int] | None] | None = None
         self.picker = PlacePicker()
         self.form = RecipeForm()
@@ -79,11 +84,11 @@ class StudyDock(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.runner)
         layout.addWidget(self.report_button)
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(350)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return a width that leaves the image its place on a small screen."""
-        return QSize(360, 560)
+        return QSize(380, 560)
 
     def _connect(self) -> None:
         self.picker.sample_asked.connect(self.open_sample)
@@ -99,6 +104,11 @@ class StudyDock(QWidget):
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         # the dock may be closed, or the window with it, during a run: the run ends at its next tile
         self.destroyed.connect(partial(_let_go, self._viewer, self.runner, ref(self)))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, nothing is read and everything that was read is shown."""
+        return not self.runner.busy and self._loading is None and not self._turns.busy
 
     # --- opening
 
@@ -143,15 +153,20 @@ class StudyDock(QWidget):
     def _on_loaded(self, loaded: Loaded) -> None:
         if self._served is not self._wanted:
             return
-        shown = loaded.layers
         if self.contents is None or self.contents.path != loaded.contents.path:
             self.runner.say(f"{len(loaded.contents.places)} sessions of {len(loaded.contents.positions())} positions.")
+        self._turns.start(self._present(loaded))
+
+    def _present(self, loaded: Loaded) -> Iterator[None]:
+        """Show what was read, piece by piece."""
+        shown = loaded.layers
         self.contents, self.results = loaded.contents, loaded.results
         self.picker.set_contents(loaded.contents, shown.position, shown.session)
         self.runner.allow_run(True)
         self.report_button.setEnabled(loaded.contents.report is not None)
-        self.view.show(shown)
+        yield from self.view.show(shown)
         self.emergence.set_table(loaded.results.emergence)
+        yield
         place = (shown.position, shown.session)
         self.pedigree.set_tables(_of_session(loaded.results.tracks, *place), _of_session(loaded.results.onsets, *place))
         self._on_frame()
@@ -242,7 +257,7 @@ class StudyDock(QWidget):
             return
         row = min(rows, key=lambda r: abs(times[int(r[1])] - time_h))
         self._viewer.dims.set_current_step(0, int(row[1]))
-        self._viewer.camera.center = (0.0, float(row[-2]), float(row[-1]))
+        camera(self._viewer).center = (0.0, float(row[-2]), float(row[-1]))
         if cells is not None:
             cells.selected_label = track_id
 
@@ -266,8 +281,12 @@ class StudyDock(QWidget):
 
 
 def _read(path: Path, place: tuple[str, int] | None) -> Loaded:
-    """Read what is shown and import what draws it, both beside the window."""
+    """Read what is shown, and import and compile what draws it, all of it beside the window."""
     loaded = read_all(path, place)
+    if any(kind == "labels" for _, _, kind in loaded.layers.layers):
+        from napari.layers import Labels
+
+        Labels(np.zeros((2, 2), np.int32))  # napari compiles its colour map at the first labels
     if loaded.results.emergence is not None or loaded.results.tracks is not None:
         import pyqtgraph  # noqa: F401
     return loaded

@@ -36,7 +36,7 @@ class Place:
     def __str__(self) -> str:
         if self.n_frames == 1:
             return f"{self.session}: 1 frame, day {self.start_h / 24:.1f}"
-        return f"{self.session}: {self.n_frames} frames, day {self.start_h / 24:.1f} to {self.end_h / 24:.1f}"
+        return f"{self.session}: {self.n_frames} frames, day {self.start_h / 24:.1f} - {self.end_h / 24:.1f}"
 
 
 @dataclass(frozen=True, eq=False)

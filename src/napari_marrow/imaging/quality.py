@@ -40,6 +40,11 @@ class FrameStatistics:
     sharpness : float
         Energy of structures of 1 to 2 px over that of 3 to 6 px, after the noise's share was taken off; falls with
         defocus, does not change with brightness.
+    structure : float
+        Energy of structures of 3 to 6 px, clipped at 4 standard deviations of the noise, over the noise's own, less 1:
+        about 0 for noise alone, at most 15.
+    peak : float
+        Largest such structure in standard deviations of the noise: about 5 for noise alone.
     finite : float
         Fraction of pixels that are numbers.
     digest : str
@@ -54,6 +59,8 @@ class FrameStatistics:
     level: float
     saturation: float
     sharpness: float
+    structure: float
+    peak: float
     finite: float
     digest: str
 
@@ -133,11 +140,12 @@ def _channel_statistics(
     digest = hashlib.blake2b(np.ascontiguousarray(stack).tobytes(), digest_size=12).hexdigest()
     if share == 0.0:
         nan = float("nan")
-        return FrameStatistics(t, time_s, channel, nan, nan, nan, 0.0, nan, 0.0, digest)
+        return FrameStatistics(t, time_s, channel, nan, nan, nan, 0.0, nan, nan, nan, 0.0, digest)
     values = stack if finite is None or share == 1.0 else stack[finite]
     top = _saturation_value(values, maximum)
     plane = stack.max(axis=0) if stack.shape[0] > 1 else stack[0]
     plane = np.nan_to_num(plane.astype(np.float32), nan=float(np.median(values)))
+    sharp, structure, peak = _texture(plane)
     return FrameStatistics(
         t=t,
         time_s=time_s,
@@ -146,7 +154,9 @@ def _channel_statistics(
         sd=float(values.std(dtype=np.float64)),
         level=float(np.median(values)),
         saturation=0.0 if top is None else float(np.mean(values >= top)),
-        sharpness=sharpness(plane),
+        sharpness=sharp,
+        structure=structure,
+        peak=peak,
         finite=share,
         digest=digest,
     )
@@ -177,21 +187,34 @@ def sharpness(plane: npt.NDArray[np.float32]) -> float:
     float
         0 for a plane without structure.
     """
+    return _texture(plane)[0]
+
+
+def _texture(plane: npt.NDArray[np.float32]) -> tuple[float, float, float]:
+    """Return sharpness, structure and peak of a plane, 0 without any."""
     if min(plane.shape) < 4 or float(plane.max()) == float(plane.min()):
-        return 0.0
+        return 0.0, 0.0, 0.0
     diagonal = plane[:-1, :-1] - plane[1:, :-1] - plane[:-1, 1:] + plane[1:, 1:]
     noise = (float(np.mean(np.abs(diagonal))) / 2.0 * np.sqrt(np.pi / 2.0)) ** 2
-    half = shrink(plane, 2)
-    fine = _band_energy(plane, 1.0, 2.0) - noise * _noise_gain(1.0, 2.0)
+    fine = _band(plane, 1.0, 2.0)
     # The coarse band is taken at half resolution: a quarter of the work, and noise of a quarter of the variance.
-    coarse = _band_energy(half, 1.5, 3.0) - noise / 4.0 * _noise_gain(1.5, 3.0)
-    if coarse <= 0.0:
-        return 0.0
-    return max(0.0, fine) / coarse
+    coarse = _band(shrink(plane, 2), 1.5, 3.0)
+    fine_noise, coarse_noise = noise * _noise_gain(1.0, 2.0), noise / 4.0 * _noise_gain(1.5, 3.0)
+    energy = _energy(coarse) - coarse_noise
+    floor = coarse_noise + 1e-12
+    sharp = max(0.0, _energy(fine) - fine_noise) / energy if energy > 0.0 else 0.0
+    # Clipped at 4 standard deviations of the noise: hot pixels then weigh little, and real structures still enough.
+    clipped = float(np.mean(np.minimum(np.square(coarse), np.float32(16.0 * floor)), dtype=np.float64))
+    return sharp, clipped / floor - 1.0, float(np.abs(coarse).max()) / float(np.sqrt(floor))
 
 
-def _band_energy(plane: npt.NDArray[np.float32], fine: float, coarse: float) -> float:
-    band = ndimage.gaussian_filter(plane, fine, truncate=3.0) - ndimage.gaussian_filter(plane, coarse, truncate=3.0)
+def _band(plane: npt.NDArray[np.float32], fine: float, coarse: float) -> npt.NDArray[np.float32]:
+    band = ndimage.gaussian_filter(plane, fine, truncate=3.0)
+    band -= ndimage.gaussian_filter(plane, coarse, truncate=3.0)
+    return np.asarray(band)
+
+
+def _energy(band: npt.NDArray[np.float32]) -> float:
     return float(np.mean(np.square(band), dtype=np.float64))
 
 
@@ -212,16 +235,16 @@ def quality_flags(
 ) -> pd.DataFrame:
     """Judge the frames of one session against each other.
 
-    ``blank``: every channel is constant, or not a number. ``duplicate``: all channels repeat an earlier frame bit for
-    bit. ``saturation``: too many pixels of a channel at the detector's maximum. ``defocus``: sharpness, as the mean of
-    log ratios over the channels, far below the session's. ``gap``: the interval to the previous frame is too long,
-    or time does not go forward. ``drift``: the field has moved away from where the session began. ``media_change``:
-    from one frame to the next the field or the background level jumps, and stays.
+    ``blank``: every channel is constant, not a number, or noise alone. ``duplicate``: all channels repeat an earlier
+    frame bit for bit. ``saturation``: too many pixels of a channel at the detector's maximum. ``defocus``: sharpness,
+    as the mean of log ratios over the channels, far below the session's. ``gap``: the interval to the previous frame
+    is too long, or time does not go forward. ``drift``: the field has moved away from where the session began.
+    ``media_change``: from one frame to the next the field or the background level jumps, and stays.
 
     Parameters
     ----------
     statistics : DataFrame
-        Rows as `statistics_table` gives them: ``t, time_s, channel, sd, level, saturation, sharpness, finite, digest``.
+        Rows as `statistics_table` gives them.
     shifts : array_like, shape (T, 2), µm, optional
         Displacement (y, x) of each frame from the session's first, in order of t; without it drift is not judged.
     settings : QualitySettings, optional
@@ -239,7 +262,19 @@ def quality_flags(
         If the number of shifts is not the number of frames.
     """
     limits = settings or QualitySettings()
-    needed = ["t", "time_s", "channel", "sd", "level", "saturation", "sharpness", "finite", "digest"]
+    needed = [
+        "t",
+        "time_s",
+        "channel",
+        "sd",
+        "level",
+        "saturation",
+        "sharpness",
+        "structure",
+        "peak",
+        "finite",
+        "digest",
+    ]
     missing = [name for name in needed if name not in statistics.columns]
     if missing:
         raise TableError(f"The frame statistics lack the column(s) {', '.join(missing)}.")
@@ -250,7 +285,7 @@ def quality_flags(
     if path is not None and len(path) != len(frames):
         raise SettingsError(f"There are {len(frames)} frames and {len(path)} shifts: give one shift per frame.")
 
-    blank = (~(wide["sd"].fillna(0.0) > 0)).all(axis=1).to_numpy()
+    blank = _blank(wide)
     keys = wide["digest"].agg("|".join, axis=1)
     flags = {
         "blank": blank,
@@ -264,6 +299,17 @@ def quality_flags(
     table = pd.DataFrame({"t": np.asarray(frames, dtype=np.int32), **{name: flags[name] for name in FLAGS}})
     table.insert(1, "flags", [",".join(n for n in FLAGS if row[n]) for row in table.to_dict("records")])
     return table
+
+
+def _blank(wide: dict[str, pd.DataFrame]) -> npt.NDArray[np.bool_]:
+    """Return frames of which no channel shows anything: constant, noise alone, or far less than the session shows."""
+    structure = wide["structure"].fillna(0.0)
+    empty = ~(wide["sd"].fillna(0.0) > 0)
+    # Noise alone has no peak beyond 7 standard deviations; hot pixels may, so a frame is also held against the others.
+    noise = (structure < 0.5) & (wide["peak"].fillna(0.0) < 7.0)
+    if len(structure) >= 4:
+        noise |= (structure < 0.5) & (structure < 0.05 * structure.median())
+    return np.asarray((empty | noise).all(axis=1))
 
 
 def _by_channel(statistics: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -31,8 +31,8 @@ def correlate(fixed: Float, image: Float, inside: npt.NDArray[np.bool_]) -> floa
     a, b = fixed[inside].astype(np.float64), image[inside].astype(np.float64)
     a -= a.mean()
     b -= b.mean()
-    norm = float(np.sqrt(np.dot(a, a) * np.dot(b, b)))
-    return float(np.dot(a, b)) / norm if norm > 0 else 0.0
+    norm = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0
 
 
 def refine(
@@ -106,18 +106,22 @@ def _step(
     ly, lx = lever_y.ravel()[rows], lever_x.ravel()[rows]
     a, b = fixed.ravel()[rows].astype(np.float64), image.ravel()[rows].astype(np.float64)
     # Brightness and contrast may differ between sessions.
-    gain = float(np.dot(a - a.mean(), b - b.mean())) / max(float(np.dot(b - b.mean(), b - b.mean())), 1e-12)
+    a -= a.mean()
+    b -= b.mean()
+    gain = float((a * b).sum()) / max(float(np.square(b).sum()), 1e-12)
     gain = gain if gain > 0.05 else 1.0
-    difference = (a - a.mean()) / gain - (b - b.mean())
+    difference = a / gain - b
     spread = 1.4826 * float(np.median(np.abs(difference - np.median(difference)))) + 1e-9
     weight = np.clip(1.0 - (difference / (4.685 * spread)) ** 2, 0.0, None) ** 2
     # Content moves by d, so image(y - d) = image - grad.d: the normal equations carry a minus sign.
     columns = [gy, gx, gy * ly, gy * lx, gx * ly, gx * lx] if affine else [gy, gx, gx * ly - gy * lx]
     design = -np.stack(columns, axis=1)
     weighted = design * weight[:, None]
-    normal = weighted.T @ design
+    # einsum, not @: sums over pixels with three to six columns, where BLAS threads cost more than they bring and would
+    # make the last bits depend on their number.
+    normal = np.einsum("ni,nj->ij", weighted, design)
     if np.linalg.cond(normal) > 1e14:
         return None
-    p = np.linalg.solve(normal, weighted.T @ difference)
+    p = np.linalg.solve(normal, np.einsum("ni,n->i", weighted, difference))
     change = np.array([[p[2], p[3]], [p[4], p[5]]]) if affine else np.array([[0.0, -p[2]], [p[2], 0.0]])
     return change, p[:2]

@@ -2,6 +2,6 @@
 
 from napari_marrow.ingest.importing import ImportSummary, import_files, preview
 from napari_marrow.ingest.layout import read_layout
-from napari_marrow.ingest.planning import PlannedSession
+from napari_marrow.ingest.plan import PlannedSession
 
 __all__ = ["ImportSummary", "PlannedSession", "import_files", "preview", "read_layout"]

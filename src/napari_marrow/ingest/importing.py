@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 from napari_marrow.errors import Cancelled, InputFileError
 from napari_marrow.ingest.layout import read_layout
-from napari_marrow.ingest.planning import Given, PlannedSession, as_given, open_source, plan_sessions
+from napari_marrow.ingest.plan import PlannedSession, as_given
+from napari_marrow.ingest.planning import open_source, plan_sessions
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import Study
 from napari_marrow.study.session_writer import SessionWriter
@@ -50,8 +52,8 @@ class ImportSummary:
         new = [s for s in self.sessions if not s.present]
         lines = [str(s) for s in self.sessions]
         lines.append(
-            f"Imported {len(new)} sessions with {self.frames} frames ({self.bytes / 1e6:.1f} MB) into '{self.study}' "
-            f"in {self.seconds:.1f} s."
+            f"Imported {len(new)} {'session' if len(new) == 1 else 'sessions'} with {self.frames} frames "
+            f"({self.bytes / 1e6:.1f} MB) into '{self.study}' in {self.seconds:.1f} s."
         )
         return "\n".join(lines)
 
@@ -157,7 +159,7 @@ def import_files(
     if study is None:
         study = Study.create(path, name=given.name, t0=t0)
     try:
-        frames, size = _import_all(study, planned, given, None if created else t0, table, progress, cancel)
+        frames, size = _import_all(study, planned, None if created else t0, table, progress, cancel)
     except (Cancelled, KeyboardInterrupt):
         raise
     except BaseException:
@@ -170,7 +172,6 @@ def import_files(
 def _import_all(
     study: Study,
     planned: list[PlannedSession],
-    given: Given,
     t0: str | None,
     layout: pd.DataFrame | None,
     progress: Progress,
@@ -186,11 +187,12 @@ def _import_all(
                 study.set_t0(t0)
             for plan in new:
                 added.append(plan)
-                for _ in _copy(study, plan, given):
-                    done += 1
-                    progress(done, total, f"import {plan.position} session {plan.session}")
-                    if cancel is not None:
-                        cancel.raise_if_cancelled()
+                with closing(_copy(study, plan)) as copied:
+                    for _ in copied:
+                        done += 1
+                        progress(done, total, f"import {plan.position} session {plan.session}")
+                        if cancel is not None:
+                            cancel.raise_if_cancelled()
                 size += math.prod(plan.shape) * np.dtype(plan.dtype).itemsize
             if layout is not None:
                 study.set_layout(_merged(study, layout))
@@ -214,7 +216,7 @@ def _merged(study: Study, layout: pd.DataFrame) -> pd.DataFrame:
     return layout if kept.empty else pd.concat([kept, layout], ignore_index=True)
 
 
-def _copy(study: Study, plan: PlannedSession, given: Given) -> Any:
+def _copy(study: Study, plan: PlannedSession) -> Generator[int, None, None]:
     """Copy a session and yield after each frame, whether it was copied now or in an earlier, interrupted import."""
     writer = study.add_session(
         plan.position,

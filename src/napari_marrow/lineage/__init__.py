@@ -27,7 +27,7 @@ from napari_marrow.lineage.divisions import division_curve, division_times, divi
 from napari_marrow.lineage.emergence_curves import emergence
 from napari_marrow.lineage.endpoints import organoid_endpoints
 from napari_marrow.lineage.interval import IntervalCurve, turnbull
-from napari_marrow.lineage.kinship import kin_correlation, kin_pairs
+from napari_marrow.lineage.kinship import division_scores, kin_correlation, kin_pairs
 from napari_marrow.lineage.onset import OnsetSettings, classify_cells, marker_onsets, track_lineages
 from napari_marrow.lineage.pedigree import Pedigree
 from napari_marrow.lineage.rates import hazard_by_generation, transition_rates
@@ -53,6 +53,7 @@ __all__ = [
     "colony_types",
     "dirichlet_multinomial_rho",
     "division_curve",
+    "division_scores",
     "division_times",
     "division_types",
     "emergence",

@@ -33,6 +33,7 @@ def emergence(
     *,
     times_h: Sequence[float] | None = None,
     lineages: Sequence[str] | None = None,
+    thresholds: pd.DataFrame | None = None,
     session: int | None = None,
     method: Method = "midpoint",
     bootstrap: int = 500,
@@ -50,6 +51,9 @@ def emergence(
         Times since the start of observation [h]; 61 equal steps over the longest observation by default.
     lineages : sequence of str, optional
         Lineages to report; those that occur by default. One that no cell entered has incidence 0.
+    thresholds : pandas.DataFrame, optional
+        Second result of `marker_onsets`. A lineage that it gives no threshold for was not measured: its rows are NaN,
+        not 0, and say why.
     session : int, optional
         Session to take; the one with the most cell-hours by default. Sessions are never joined: nobody was looking in
         the gap between them.
@@ -95,7 +99,18 @@ def emergence(
         blocks.append(_block(str(condition), "all", names, grid, _mean(curves, bootstrap, rng)))
     out = _finish(blocks)
     out["session"] = np.int32(chosen)
-    return out
+    return out if thresholds is None else _without_unmeasured(out, thresholds)
+
+
+def _without_unmeasured(curves: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
+    """Blank the lineages that could not be seen: none entered is not the same as nobody could tell."""
+    measured = thresholds[np.isfinite(thresholds["threshold"].to_numpy(dtype=np.float64))]
+    unseen = ~curves["lineage"].isin([*measured["lineage"], "death"])
+    why = dict(zip(thresholds["lineage"], thresholds["note"], strict=True))
+    curves.loc[unseen, ["cumulative_incidence", "low", "high"]] = np.nan
+    reason = "no threshold for its marker: " + curves["lineage"].map(why).fillna("channel not measured")
+    curves["note"] = curves["note"].where(~unseen, reason)
+    return curves
 
 
 def event_times(onsets: pd.DataFrame) -> Floats:

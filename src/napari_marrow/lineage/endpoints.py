@@ -124,8 +124,8 @@ def _incidences(emergence: pd.DataFrame) -> list[Row]:
     at = own[own["time_h"] == until]
     for row in at.itertuples():
         value = float(row.cumulative_incidence)  # type: ignore[arg-type]
-        note = "" if np.isfinite(value) else "not observed that long"
-        rows.append((str(row.organoid), f"cumulative incidence {row.lineage}", value, "", note or f"at {until:.4g} h"))
+        note = f"at {until:.4g} h" if np.isfinite(value) else str(getattr(row, "note", "")) or "not observed that long"
+        rows.append((str(row.organoid), f"cumulative incidence {row.lineage}", value, "", note))
     return rows
 
 

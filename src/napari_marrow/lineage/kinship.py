@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import norm
 
 from napari_marrow.errors import SettingsError
+from napari_marrow.lineage.divisions import division_curve
 from napari_marrow.lineage.pedigree import Ints, Pedigree
 
 Floats = npt.NDArray[np.float64]
@@ -51,7 +53,7 @@ def kin_correlation(
     *,
     kinds: Sequence[str] = KINDS,
     adjust_generation: bool = False,
-    permutations: int = 999,
+    permutations: int = 199,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Correlate a quantity between relatives.
@@ -60,8 +62,9 @@ def kin_correlation(
     ----------
     pedigree : Pedigree
     values : (n,) array-like
-        One value per track (row of ``pedigree.tracks``), NaN where unknown (a censored lifetime, for example:
-        correlations of completed cycles favour short ones).
+        One value per track (row of ``pedigree.tracks``), NaN where unknown. For cycle times give
+        `division_scores`: completed cycles correlate without any kinship, because relatives are born at about the same
+        time and so had about the same time left to be seen dividing.
     kinds : sequence of str
         Of ``mother-daughter``, ``sister``, ``cousin``.
     adjust_generation : bool
@@ -96,6 +99,36 @@ def kin_correlation(
     return pd.DataFrame(
         rows, columns=["kind", "n_pairs", "n_clones", "pooled", "shuffled", "excess", "p_value", "note"]
     )
+
+
+def division_scores(pedigree: Pedigree) -> Floats:
+    """Return each completed cycle as a normal score, freed of the time that was left to see it in.
+
+    A cell born c hours before the movie's end is seen to divide only if its cycle is shorter than c, so that its
+    completed cycle has the distribution F(a)/F(c). Its score is the normal quantile of that, with F by Kaplan-Meier
+    over the cells born in the movie.
+
+    Returns
+    -------
+    (n,) float64
+        NaN for cells whose birth or division was not seen.
+    """
+    lifetimes = pedigree.lifetimes()
+    curve = division_curve(lifetimes, which="later")
+    out = np.full(len(pedigree), np.nan)
+    rows = np.flatnonzero((lifetimes["birth_seen"] & (lifetimes["event"] == "division")).to_numpy())
+    if rows.size == 0:
+        return out
+    end = pedigree.tracks.groupby(["position", "session"])["end_h"].transform("max").to_numpy(dtype=np.float64)
+    age = lifetimes["age_h"].to_numpy()[rows]
+    left = end[rows] - lifetimes["entry_h"].to_numpy()[rows]
+    divided = np.concatenate([[0.0], 1 - curve.survival])
+    # Ages are known to the frame: a tied one counts half.
+    upper = divided[np.searchsorted(curve.times, age, side="right")]
+    lower = divided[np.searchsorted(curve.times, age, side="left")]
+    possible = divided[np.searchsorted(curve.times, left, side="right")]
+    out[rows] = norm.ppf((upper + lower) / 2 / np.maximum(possible, upper))
+    return out
 
 
 def _one_kind(
@@ -145,11 +178,12 @@ def _permutation_p(
     if n < 1:
         return float("nan")
     order = np.argsort(clone, kind="stable")
-    rows, clone = rows[order], clone[order]
+    rows = rows[order]
+    rank = np.unique(clone[order], return_inverse=True)[1].ravel()
     larger = 0
     for _ in range(n):
         mixed = z.copy()
-        mixed[rows] = z[rows[np.lexsort((rng.random(len(rows)), clone))]]
+        mixed[rows] = z[rows[np.argsort(rank + rng.random(len(rows)))]]
         drawn = float((mixed[pairs[:, 0]] * mixed[pairs[:, 1]]).mean()) - shuffled
         larger += abs(drawn) >= abs(excess) - 1e-12
     return (1 + larger) / (n + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,13 @@ THRESHOLD_COLUMNS = [
     "note",
 ]  # fmt: skip
 _BINS = 512
+_SPLITS = (0.5, 0.75, 0.9, 0.97)
 _FEWEST = 10  # a handful of outliers is no population
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Two normal components of arcsinh(intensity / scale), in order of their means.
+    """The two highest normal components of arcsinh(intensity / scale), in order of their means.
 
     Attributes
     ----------
@@ -70,7 +72,8 @@ def fit_mixture(intensity: npt.ArrayLike, *, min_cells: int = 30, min_separation
     -------
     Mixture
         With `threshold` NaN and a reason where there is only one population: two normals must beat one by the Bayesian
-        information criterion, hold 10 cells each, lie `min_separation` apart, and leave a valley between them.
+        information criterion, hold 10 cells each, lie `min_separation` apart, and leave a valley between them. Three
+        are tried as well, the highest against the others; the split that stands further apart is taken.
 
     References
     ----------
@@ -86,19 +89,39 @@ def fit_mixture(intensity: npt.ArrayLike, *, min_cells: int = 30, min_separation
     x = np.arcsinh(values / scale)
     counts, edges = np.histogram(x, bins=_BINS)
     centres = (edges[:-1] + edges[1:]) / 2
-    w, mu, sd, loglik = _em(centres, counts.astype(np.float64), floor=float(edges[1] - edges[0]))
-    separation = float(abs(mu[1] - mu[0]) / np.sqrt((sd[0] ** 2 + sd[1] ** 2) / 2))
+    histogram = _Histogram(centres, counts.astype(np.float64), float(edges[1] - edges[0]), scale)
+    found = _split(histogram, 2, min_separation)
+    # negatives that catch a neighbour's light have a tail: one normal more takes it, the highest are the positives
+    tailed = _split(histogram, 3, min_separation)
+    if tailed.reason or (not found.reason and found.separation >= tailed.separation):
+        return found
+    return tailed
+
+
+@dataclass(frozen=True)
+class _Histogram:
+    x: Floats
+    n: Floats
+    width: float
+    scale: float
+
+
+def _split(histogram: _Histogram, components: int, min_separation: float) -> Mixture:
+    """Fit normals and part the highest from the rest, if it stands apart."""
+    x, n, total = histogram.x, histogram.n, float(histogram.n.sum())
+    w, mu, sd, loglik = _em(x, n, components, floor=histogram.width)
+    low, high = components - 2, components - 1
+    separation = float((mu[high] - mu[low]) / np.sqrt((sd[low] ** 2 + sd[high] ** 2) / 2))
     cut, valley = _crossing(w, mu, sd)
-    mean, deviation = _moments(centres, counts.astype(np.float64))
-    single = float(np.sum(counts * norm.logpdf(centres, mean, max(deviation, 1e-12))))
-    gain = 2 * (loglik - single) - 3 * np.log(len(values))
+    fewer = _em(x, n, components - 1, floor=histogram.width)[3]
+    gain = 2 * (loglik - fewer) - 3 * np.log(total)
+    few = float(w[high] * total) < _FEWEST or float((1 - w[high]) * total) < _FEWEST
     reason = ""
-    few = float(w.min() * len(values)) < _FEWEST
     if gain <= 0 or separation < min_separation or not valley or few:
         reason = f"one population only (separation {separation:.2f}): give a threshold from a negative control"
-    threshold = float("nan") if reason else float(np.sinh(cut) * scale)
-    pairs = [(float(a[0]), float(a[1])) for a in (mu, sd, w)]
-    return Mixture(scale, pairs[0], pairs[1], pairs[2], threshold, separation, reason)
+    threshold = float("nan") if reason else float(np.sinh(cut) * histogram.scale)
+    pairs = [(float(a[low]), float(a[high])) for a in (mu, sd, w)]
+    return Mixture(histogram.scale, pairs[0], pairs[1], pairs[2], threshold, separation, reason)
 
 
 def marker_thresholds(
@@ -177,40 +200,36 @@ def _noise_scale(values: Floats) -> float:
     """
     below = values[values < 0]
     if len(below) >= max(10, 0.02 * len(values)):
-        return float(3 * np.sqrt(np.mean(below**2)))
+        return float(3 * 1.4826 * np.median(-below))
     dim = values[values <= np.median(values)]
     spread = float(3 * 1.4826 * np.median(np.abs(dim - np.median(dim))))
     return max(spread, 1e-3 * float(np.abs(values).max()))
 
 
-def _moments(x: Floats, w: Floats) -> tuple[float, float]:
-    mean = float(np.average(x, weights=w))
-    return mean, float(np.sqrt(np.average((x - mean) ** 2, weights=w)))
-
-
-def _em(x: Floats, n: Floats, *, floor: float) -> tuple[Floats, Floats, Floats, float]:
-    """Fit two normals to a histogram, from several splits of it; the best likelihood wins (deterministic)."""
-    best: tuple[Floats, Floats, Floats, float] | None = None
+def _em(x: Floats, n: Floats, components: int, *, floor: float) -> tuple[Floats, Floats, Floats, float]:
+    """Fit normals to a histogram, from several splits of it; the best likelihood wins (deterministic)."""
     cumulative = np.cumsum(n) / n.sum()
-    for split in (0.5, 0.75, 0.9, 0.97):
-        cut = int(np.clip(np.searchsorted(cumulative, split), 1, len(x) - 2))
-        if n[: cut + 1].sum() == 0 or n[cut + 1 :].sum() == 0:
+    best: tuple[Floats, Floats, Floats, float] | None = None
+    for splits in combinations(_SPLITS, components - 1):
+        cuts = [int(np.clip(np.searchsorted(cumulative, split), 1, len(x) - 2)) for split in splits]
+        start = np.searchsorted(cuts, np.arange(len(x)))
+        if len(set(cuts)) < len(cuts) or min(n[start == k].sum() for k in range(components)) == 0:
             continue
-        fit = _em_from(x, n, cut, floor)
+        fit = _em_from(x, n, start, components, floor)
         if best is None or fit[3] > best[3]:
             best = fit
     if best is None:
-        half = len(x) // 2
-        best = _em_from(x, n + 1e-9, half, floor)
+        start = np.arange(len(x)) * components // len(x)
+        best = _em_from(x, n + 1e-9, start, components, floor)
     w, mu, sd, loglik = best
     order = np.argsort(mu)
     return w[order], mu[order], sd[order], loglik
 
 
-def _em_from(x: Floats, n: Floats, cut: int, floor: float) -> tuple[Floats, Floats, Floats, float]:
-    resp = np.zeros((2, len(x)))
-    resp[0, : cut + 1] = 1
-    resp[1, cut + 1 :] = 1
+def _em_from(
+    x: Floats, n: Floats, start: npt.NDArray[np.int64], components: int, floor: float
+) -> tuple[Floats, Floats, Floats, float]:
+    resp = (start[None] == np.arange(components)[:, None]).astype(np.float64)
     total = n.sum()
     previous = -np.inf
     for _ in range(500):
@@ -221,7 +240,7 @@ def _em_from(x: Floats, n: Floats, cut: int, floor: float) -> tuple[Floats, Floa
         w = mass / total
         z = (x[None] - mu[:, None]) / sd[:, None]
         logp = (np.log(w / sd) - 0.5 * np.log(2 * np.pi))[:, None] - 0.5 * z**2
-        joint = np.logaddexp(logp[0], logp[1])
+        joint = np.logaddexp.reduce(logp, axis=0)
         resp = np.exp(logp - joint)
         loglik = float((n * joint).sum())
         if loglik - previous < 1e-7 * total:
@@ -231,10 +250,10 @@ def _em_from(x: Floats, n: Floats, cut: int, floor: float) -> tuple[Floats, Floa
 
 
 def _crossing(w: Floats, mu: Floats, sd: Floats) -> tuple[float, bool]:
-    """Where the weighted densities cross between the means, and whether the mixture has a valley there."""
-    grid = np.linspace(mu[0], mu[1], 2001)
+    """Where the highest normal crosses the others, between the two highest means; whether there is a valley."""
+    grid = np.linspace(mu[-2], mu[-1], 2001)
     parts = w[:, None] * norm.pdf(grid[None], mu[:, None], sd[:, None])
-    upper = np.flatnonzero(parts[1] >= parts[0])
+    upper = np.flatnonzero(parts[-1] >= parts[:-1].sum(axis=0))
     cut = float(grid[upper[0]]) if upper.size and upper[0] > 0 else float(grid.mean())
     mixture = parts.sum(axis=0)
     valley = bool(mixture.min() < 0.9 * min(mixture[0], mixture[-1]))

@@ -171,6 +171,7 @@ def _distance_rows(
     if effect.null == "uniform":
         within = int((frame.classes[subject] & frame.pool & (structure.distance <= 0)).sum())
         null += f"; {within} cells inside the structure left out" if within else ""
+    reach = f"mean over 0-{effect.reach:.3g} µm" if np.isfinite(effect.effect) else ""
     full = "; ".join(part for part in (null, note) if part)
     missing = note or "the median lies beyond what the window shows"
     rows.add(
@@ -180,7 +181,7 @@ def _distance_rows(
     rows.add(
         f"proximity_effect_{name}", subject, effect.effect, "", low=effect.effect_low, high=effect.effect_high,
         null_mean=NAN if np.isnan(effect.effect) else 0.0, p_value=effect.p_value,
-        note=note if np.isnan(effect.effect) else full,
+        note=note if np.isnan(effect.effect) else f"{reach}; {full}",
     )  # fmt: skip
     rows.add_curve(
         f"distance_cdf_{name}", subject, effect.r, effect.observed, effect.null_mean, effect.low, effect.high
@@ -242,7 +243,7 @@ def measure_classes(frame: Frame, settings: NicheSettings, rows: Rows) -> None:
             continue
         first, second = frame.classes[a][pool], frame.classes[b][pool]
         seed = settings.seed + 15_485_863 * (k + 1)
-        if first.all() and second.all():
+        if pool.any() and first.all() and second.all():
             result = uniform_cross_l(
                 frame.points[pool], frame.tissue, frame.spacing, covariance, n_simulations=settings.n_uniform,
                 seed=seed, n_r=settings.n_r, envelope=settings.envelope,

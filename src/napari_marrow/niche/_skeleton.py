@@ -15,6 +15,9 @@ import numpy.typing as npt
 from napari_marrow.niche.distances import Field, signed_distance
 from napari_marrow.niche.geometry import BoolArray, FloatArray
 
+# A round end is where the depth falls this far (voxels) below the radius; less would take the grid's steps for the end.
+_ROUNDING = 0.8
+
 
 @dataclass
 class Edge:
@@ -87,37 +90,33 @@ def skeleton_of(mask: BoolArray, depth: Field) -> BoolArray:
     continued beyond the lateral borders, thinned, and cut back. Not in z: vessels that lie along the first or last
     plane would move out.
     """
-    from skimage.morphology import skeletonize
+    from napari_marrow.niche._thinning import thin
 
     margin = min(int(np.ceil(1.5 * float(depth.max(initial=0.0)))) + 2, 64)
     pad = [(0, 0)] * (mask.ndim - 2) + [(margin, margin)] * 2
-    # Lee's thinning in the plane too: Zhang and Suen's erases diagonal bands of even width altogether.
-    thin = skeletonize(np.pad(mask, pad, mode="edge"), method="lee")
-    return np.ascontiguousarray(thin[..., margin:-margin, margin:-margin]) > 0
+    return np.ascontiguousarray(thin(np.pad(mask, pad, mode="edge"))[..., margin:-margin, margin:-margin])
 
 
 def trace(skeleton: BoolArray) -> list[Edge]:
-    """Trace a skeleton image into edges between junction clusters and tips (paths by skan)."""
+    """Trace a skeleton image into edges between junction clusters and tips."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
-    from skan import Skeleton
 
-    clean = _without_specks(skeleton)
-    if not clean.any():
+    from napari_marrow.niche._voxel_paths import voxel_paths
+
+    if not skeleton.any():
         return []
-    traced = Skeleton(clean, keep_images=False)
-    coordinates = np.asarray(traced.coordinates, dtype=np.float64)
-    crossing = np.asarray(traced.degrees) >= 3
-    graph = traced.graph.tocoo()
-    between = crossing[graph.row] & crossing[graph.col]
+    traced = voxel_paths(skeleton)
+    coordinates = traced.coordinates
+    crossing = traced.degrees >= 3
+    between = traced.pairs[crossing[traced.pairs].all(axis=1)]
     n = len(coordinates)
-    links = coo_array((np.ones(int(between.sum())), (graph.row[between], graph.col[between])), shape=(n, n))
+    links = coo_array((np.ones(len(between)), (between[:, 0], between[:, 1])), shape=(n, n))
     _, cluster = connected_components(links, directed=False)
     size = np.bincount(cluster)
     centre = np.stack([np.bincount(cluster, weights=c) / size for c in coordinates.T], axis=1)
     edges = []
-    for k in range(traced.n_paths):
-        voxels = np.asarray(traced.path(k))
+    for voxels in traced.paths:
         a, b = int(cluster[voxels[0]]), int(cluster[voxels[-1]])
         if a == b and crossing[voxels[0]] and crossing[voxels].all():
             continue  # a bridge within a junction cluster
@@ -125,14 +124,6 @@ def trace(skeleton: BoolArray) -> list[Edge]:
         path[0], path[-1] = centre[a], centre[b]
         edges.append(Edge(a, b, path))
     return edges
-
-
-def _without_specks(skeleton: BoolArray) -> BoolArray:
-    """Drop single voxels, which have no path (and which skan refuses)."""
-    from scipy import ndimage
-
-    neighbours = ndimage.convolve(skeleton.astype(np.uint8), np.ones((3,) * skeleton.ndim, np.uint8), mode="constant")
-    return skeleton & (neighbours > 1)
 
 
 def degrees(edges: list[Edge]) -> dict[int, int]:
@@ -217,12 +208,10 @@ def contract(edges: list[Edge], depth: Field, *, factor: float = 2.0) -> list[Ed
     links = coo_array((np.ones(len(a)), (a, b)), shape=(len(nodes),) * 2)
     _, group = connected_components(links, directed=False)
     centre = np.stack([np.bincount(group, weights=c) for c in place.T], axis=1) / np.bincount(group)[:, None]
-    merged = []
+    merged, dropped = [], set(short)
     for k, edge in enumerate(edges):
         first, second = int(group[nodes[edge.a]]), int(group[nodes[edge.b]])
-        if k in set(short) or (
-            first == second and edge.a != edge.b and edge.length < factor * 4.0 * float(depth.max())
-        ):
+        if k in dropped:
             continue
         path = edge.path.copy()
         path[0], path[-1] = centre[first], centre[second]
@@ -235,18 +224,19 @@ def drop_false_loops(edges: list[Edge], depth: Field) -> list[Edge]:
 
     3D thinning now and then leaves such loops inside solid crossings. Of two parallel edges the shorter one stays.
     """
-    shortest: dict[tuple[int, int], Edge] = {}
+    # Smoothed, because voxel steps make a short path up to a quarter longer than it is.
+    lengths = [Edge(e.a, e.b, smooth(e.path, 2.0, closed=False)).length for e in edges]
+    shortest: dict[tuple[int, int], float] = {}
     kept = []
-    for edge in sorted(edges, key=lambda e: e.length):
-        middle = np.round(edge.path[len(edge.path) // 2]).astype(int)
-        ends = np.round(edge.path[0]).astype(int)
-        width = max(float(depth[tuple(np.clip(i, 0, np.asarray(depth.shape) - 1))]) for i in (middle, ends))
+    for k in np.argsort(lengths, kind="stable"):
+        edge, length = edges[k], lengths[k]
+        points = np.round(edge.path[[0, len(edge.path) // 2]]).astype(int)
+        width = float(depth[tuple(np.clip(points, 0, np.asarray(depth.shape) - 1).T)].max())
         pair = (min(edge.a, edge.b), max(edge.a, edge.b))
-        other = shortest.get(pair)
-        around = edge.length if edge.a == edge.b else edge.length + (other.length if other else np.inf)
+        around = length if edge.a == edge.b else length + shortest.get(pair, np.inf)
         if around < 2 * np.pi * width:
             continue
-        shortest.setdefault(pair, edge)
+        shortest.setdefault(pair, length)
         kept.append(edge)
     return kept
 
@@ -307,7 +297,7 @@ def smooth(path: FloatArray, sigma: float, *, closed: bool) -> FloatArray:
 def run_on(
     path: FloatArray, holds: Callable[[FloatArray], BoolArray], depth: Field, width: float, reach: float
 ) -> tuple[FloatArray, bool]:
-    """Continue the last direction of a path: to the edge of the window if the vessel is cut there, else to its round end.
+    """Continue the last direction of a path: to the window's edge if the vessel is cut there, else to its round end.
 
     Thinning stops short of both. A round end is where the depth begins to fall below the radius.
 
@@ -330,6 +320,7 @@ def run_on(
     cut : bool
         Whether the window ends there.
     """
+    path = path[: len(path) - _overshoot(path, depth, width, reach)]
     direction = path[-1] - path[max(len(path) - 8, 0)]
     norm = float(np.linalg.norm(direction))
     if norm == 0:
@@ -337,10 +328,21 @@ def run_on(
     steps = np.arange(0.0, reach + 0.25, 0.25)
     ray = path[-1] + steps[:, None] * direction / norm
     out = np.flatnonzero(~holds(ray))
-    if len(out):
-        last, cut = max(int(out[0]) - 1, 0), True
-    else:
-        index = np.clip(np.round(ray).astype(int), 0, np.asarray(depth.shape) - 1)
-        shallow = np.flatnonzero(depth[tuple(index.T)] < width - 0.5)
-        last, cut = (max(int(shallow[0]) - 1, 0) if len(shallow) else 0), False
+    index = np.clip(np.round(ray).astype(int), 0, np.asarray(depth.shape) - 1)
+    within = depth[tuple(index.T)]
+    wall = np.flatnonzero(within <= 0)
+    # Cut: the vessel itself reaches the window's edge, give or take a voxel.
+    cut = len(out) > 0 and (len(wall) == 0 or int(out[0]) <= int(wall[0]) + 4)
+    stops = out if cut else np.flatnonzero(within < width - _ROUNDING)
+    last = max(int(stops[0]) - 1, 0) if len(stops) else 0
     return (np.concatenate([path, ray[last : last + 1]]) if last else path), cut
+
+
+def _overshoot(path: FloatArray, depth: Field, width: float, reach: float) -> int:
+    """Count the last vertices that lie in the round end: there the centreline wanders towards the wall."""
+    n = min(int(reach), len(path) // 2)
+    if n < 1:
+        return 0
+    index = np.clip(np.round(path[-n:]).astype(int), 0, np.asarray(depth.shape) - 1)
+    deep = np.flatnonzero(depth[tuple(index.T)] >= width - _ROUNDING)
+    return n - 1 - int(deep[-1]) if len(deep) else 0

@@ -31,7 +31,7 @@ class ProximityEffect:
     observed, null_mean, low, high : ndarray (m,) float64
         Edge-corrected P(D <= r), its mean under the null, and the global 95 % band of the null.
     effect : float
-        Mean of observed - null_mean over 0..r_max; NaN with a `note` when it cannot be computed.
+        Mean of observed - null_mean over 0..`reach`; NaN with a `note` when it cannot be computed.
     effect_low, effect_high : float
         Central 95 % of the effect under the null.
     p_value : float
@@ -42,6 +42,9 @@ class ProximityEffect:
         Edge-corrected median distance, its mean and central 95 % under the null; µm.
     n_subjects, n_simulations : int
     null : str
+    reach : float
+        Longest distance that enters the effect, µm: r_max, or less where too few cells lie farther from the window's
+        edge; the curves are NaN beyond.
     note : str
         Why something is NaN; empty otherwise.
     """
@@ -63,6 +66,7 @@ class ProximityEffect:
     n_subjects: int
     n_simulations: int
     null: str
+    reach: float
     note: str
 
 
@@ -142,10 +146,24 @@ def proximity_effect(
         null_curves, null_medians = _uniform_curves(space, space_edge, int(subject.sum()), n_simulations, r, rng)
         curves, medians = np.concatenate([observed, null_curves]), np.concatenate([middle, null_medians])
     else:
+        space, space_edge = distance, edge
         curves, medians = _relabelled_curves(
             distance, edge, subject, n_simulations, r, rng, groups if null == "strata" else None
         )
+    reach = _reach(space, space_edge, int(subject.sum()))
+    curves[:, r > reach] = np.nan
     return _assemble(r, curves, medians, int(subject.sum()), null, alternative, envelope)
+
+
+def _reach(distance: FloatArray, edge: FloatArray | None, n_subjects: int) -> float:
+    """Distance up to which enough cells are still at risk for Kaplan-Meier: a tenth of them, and five of the subjects.
+
+    It depends on all positions and the number of subjects only, so it is the same for data and simulations.
+    """
+    if edge is None or not np.isfinite(edge).any():
+        return float("inf")
+    fraction = min(max(0.1, 5.0 / n_subjects), 0.5)
+    return float(np.quantile(np.minimum(np.maximum(distance, 0.0), edge), 1.0 - fraction))
 
 
 def _clean(
@@ -230,7 +248,11 @@ def _assemble(
 ) -> ProximityEffect:
     band = global_envelope(curves[0], curves[1:], kind=kind)
     null_mean = curves[1:].mean(axis=0)
-    areas = np.trapezoid(curves - null_mean, r, axis=1) / r[-1]
+    known = np.isfinite(curves).all(axis=0)
+    span = r[known]
+    if len(span) < 2:
+        return _nothing(r, n_subjects, null, "the window shows distances up to less than one step of r only")
+    areas = np.trapezoid((curves - null_mean)[:, known], span, axis=1) / span[-1]
     low, high = np.quantile(areas[1:], [0.025, 0.975])
     seen = medians[1:][np.isfinite(medians[1:])]
     # A null band of the median from the draws that reached it would be too low: state it only when nearly all did.
@@ -243,7 +265,7 @@ def _assemble(
         median=float(medians[0]), median_null=float(seen.mean()) if complete else float("nan"),
         median_low=float(m_low), median_high=float(m_high),
         n_subjects=n_subjects, n_simulations=len(curves) - 1, null=null,
-        note="fewer than 10 cells" if n_subjects < 10 else "",
+        reach=float(span[-1]), note="fewer than 10 cells" if n_subjects < 10 else "",
     )  # fmt: skip
 
 
@@ -252,5 +274,5 @@ def _nothing(r: FloatArray, n_subjects: int, null: str, note: str) -> ProximityE
     return ProximityEffect(
         r=r, observed=empty, null_mean=empty, low=empty, high=empty, effect=nan, effect_low=nan, effect_high=nan,
         p_value=nan, p_global=nan, median=nan, median_null=nan, median_low=nan, median_high=nan,
-        n_subjects=n_subjects, n_simulations=0, null=null, note=note,
+        n_subjects=n_subjects, n_simulations=0, null=null, reach=float("nan"), note=note,
     )  # fmt: skip

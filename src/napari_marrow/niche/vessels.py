@@ -15,6 +15,7 @@ from napari_marrow.niche._skeleton import (
     IsotropicMask,
     contract,
     degrees,
+    drop_false_loops,
     join,
     make_isotropic,
     prune,
@@ -40,8 +41,8 @@ class VesselSettings:
     radius_factor : float
         Side twigs shorter than this times the vessel's radius are bumps of the wall.
     merge_factor : float
-        Branch points nearer to each other than this times the vessel's radius are one; where thick vessels cross, thinning
-        leaves a mesh of short bridges.
+        Branch points nearer to each other than this times the vessel's radius are one; where thick vessels cross,
+        thinning leaves a mesh of short bridges.
     smoothing : float
         Smoothing of the centreline along itself, voxels of the isotropic grid (standard deviation, at least half the
         radius).
@@ -171,8 +172,8 @@ def vessel_graph(
     spacing : sequence of float
         µm per axis.
     tissue : array bool or None
-        Length is counted within it and divided by its area or volume; None for the whole image. Vessels belong to the
-        tissue.
+        Length is counted within it and divided by its area or volume: it must hold the vessels too. None for the whole
+            image.
     settings : VesselSettings or None
 
     Returns
@@ -187,7 +188,7 @@ def vessel_graph(
 
     Notes
     -----
-    Isotropic resampling by shape-based interpolation, thinning (Lee et al. 1994), paths
+    Isotropic resampling by shape-based interpolation, homotopic thinning in six directions, paths
     by skan (Nunez-Iglesias et al. 2018), junction clusters merged, twigs pruned, Gaussian smoothing of the centrelines.
     Counting skeleton voxels errs by -17 %, voxel paths by +9 %, paths at 4:1 spacing by +19 %. Ends at the window's
     edge are run on to it and are no tips.
@@ -198,7 +199,7 @@ def vessel_graph(
     held = np.ones(vessel.shape, dtype=bool) if tissue is None else as_mask(tissue, "tissue mask")
     if held.shape != vessel.shape:
         raise SettingsError(f"Vessel mask {vessel.shape} and tissue mask {held.shape} differ in shape.")
-    window, measure = held | vessel, measure_of(held, sampling)
+    window, measure = held, measure_of(held, sampling)
     iso = make_isotropic(vessel, sampling, chosen.voxel_um)
     edges, depth = _pruned_edges(iso, chosen)
     return _assemble(edges, depth, iso, window, sampling, measure, chosen)
@@ -221,7 +222,7 @@ def _pruned_edges(iso: IsotropicMask, chosen: VesselSettings) -> tuple[list[Edge
         edges = prune(
             edges, depth, shortest=chosen.prune_um / iso.voxel, radius_factor=chosen.radius_factor, reach=reach
         )
-        edges = join(contract(join(edges), depth, factor=chosen.merge_factor))
+        edges = join(drop_false_loops(contract(join(edges), depth, factor=chosen.merge_factor), depth))
     return edges, depth
 
 

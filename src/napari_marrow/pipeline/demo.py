@@ -92,7 +92,7 @@ def _prepare(out: Path, raw: Path, preset: str, seed: int, progress: Progress, c
     if mark:
         if (mark.get("preset"), mark.get("seed")) != (preset, seed):
             raise PathExistsError(
-                f"'{out}' holds the demonstration '{mark.get('preset')}', seed {mark.get('seed')}: choose another --out."
+                f"'{out}' holds the scenario '{mark.get('preset')}', seed {mark.get('seed')}: choose another --out."
             )
         return
     if out.exists() and any(out.iterdir()):

@@ -29,8 +29,8 @@ def evaluate_labels(truth: Path | Sequence[Path], result: Path | Sequence[Path])
     Parameters
     ----------
     truth, result : Path or sequence of Path
-        A TIFF file or stack, or a folder. Of two folders, files of the same name belong together; without common names, files
-        belong together in natural order.
+        A TIFF file or stack, or a folder. Of two folders, files of the same name belong together; without common names,
+        files belong together in natural order.
 
     Returns
     -------
@@ -100,17 +100,17 @@ def evaluate_tracks(truth: Path, result: Path) -> Scores:
     Parameters
     ----------
     truth : Path
-        A ground-truth folder (with ``TRA/man_track.txt``, or itself holding it; ``SEG`` beside it if known), or a CSV with
-        ``t, y, x, track_id`` (or ``track``), optionally ``parent_track_id``.
+        A ground-truth folder (with ``TRA/man_track.txt``, or itself holding it; ``SEG`` beside it if known), or a CSV
+        with ``t, y, x, track_id`` (or ``track``), optionally ``parent_track_id``.
     result : Path
         A folder with ``maskNNN.tif`` and ``res_track.txt``, or a CSV as `track_points_file` writes.
 
     Returns
     -------
     dict
-        For folders ``DET, TRA, LNK`` (Matula 2015, Ulicna 2021), ``SEG`` where segmentation truth is there, ``division_F1`` (within
-        one frame). For CSV files link ``precision, recall, F1`` and ``division_F1``; where truth holds only some of the detections,
-        the recall of the links between them.
+        For folders ``DET, TRA, LNK`` (Matula 2015, Ulicna 2021), ``SEG`` where segmentation truth is there,
+        ``division_F1`` (within one frame). For CSV files link ``precision, recall, F1`` and ``division_F1``; where
+        truth holds only some of the detections, the recall of the links between them.
 
     Raises
     ------

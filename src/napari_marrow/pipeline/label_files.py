@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError, PathMissingError
-from napari_marrow.pipeline.image_files import ImageFile, describe
+from napari_marrow.pipeline.image_files import ImageFile, describe, open_tiff
 
 _SUFFIXES = (".tif", ".tiff")
 
@@ -95,19 +95,25 @@ def open_labels(paths: Path | Sequence[Path]) -> LabelFrames:
             found.append(path)
     if not found:
         raise PathMissingError("No label image was given.")
-    # in a list every file is one frame, so that a stack of planes is a volume; alone, it is a time series
-    many = len(found) > 1
-    files = [describe(path, axes=_as_volume(path) if many else None) for path in found]
+    files = [_describe(path, alone=len(found) == 1) for path in found]
     for file in files:
         if file.frame_shape != files[0].frame_shape:
             raise InputFileError(
-                f"{file.path} has frames of shape {file.frame_shape}, {files[0].path.name} of {files[0].frame_shape}: all frames "
-                "must have the same."
+                f"{file.path} has frames of shape {file.frame_shape}, {files[0].path.name} of "
+                f"{files[0].frame_shape}: all frames must have the same."
             )
     return LabelFrames(tuple(files))
 
 
-def _as_volume(path: Path) -> str | None:
-    """ZYX for a file of three axes none of which is named, else what the file says."""
-    file = describe(path)
-    return "ZYX" if file.axes == "TYX" and len(file.shape) == 3 else None
+def _describe(path: Path, *, alone: bool) -> ImageFile:
+    """Describe a file of labels: three axes that it does not name are a time series if it is alone, else a volume.
+
+    Stacks of three or four frames are often stored as if these were colours.
+    """
+    with open_tiff(path) as tif:
+        axes = str(tif.series[0].axes) if tif.series else ""
+    if len(axes) == 3 and axes.endswith("YX") and axes[0] not in "TZC":
+        return describe(path, axes="TYX" if alone else "ZYX")
+    if len(axes) == 3 and axes.endswith("YX") and alone:
+        return describe(path, axes="TYX")
+    return describe(path)

@@ -24,6 +24,7 @@ from napari_marrow.segmentation import Segmenter, load_segmenter
 
 COUNTS = "counts.csv"
 SETTINGS = "segment.json"
+MOST_16_BIT = 65_535
 COLUMNS = ("file", "frames", "cells", "diameter", "seconds", "axes", "shape")
 
 
@@ -314,13 +315,14 @@ class _Run:
                 labels = next(frames)
                 finished += 1
                 self.progress(finished, total, image.path.name)
+                self.cancel.raise_if_cancelled()  # frames ahead may be done already
                 if labels.max(initial=0) > limit:
                     held.append(labels)
                     raise _TooManyLabelsError(str(t))
                 yield labels
 
         try:
-            _write_labels(target, image, np.uint16, take(np.iinfo(np.uint16).max))
+            _write_labels(target, image, np.uint16, take(MOST_16_BIT))
         except _TooManyLabelsError as stop:
             # The frames before are on disk only in 16 bits, and that file was swept: make them again.
             t = int(str(stop))

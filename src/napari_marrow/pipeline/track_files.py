@@ -38,8 +38,8 @@ def track_labels_files(
     paths : Path or sequence of Path
         A TIFF stack over time, a folder of TIFF files (in natural order), or a list of TIFF files.
     out_dir : Path
-        New folder for ``maskNNN.tif`` (16 bit, the value is the track) and ``res_track.txt`` (L B E P). A track that skips frames goes
-        on under a new label whose parent is the piece before, as the format asks.
+        New folder for ``maskNNN.tif`` (16 bit, the value is the track) and ``res_track.txt`` (L B E P). A track that
+        skips frames goes on under a new label whose parent is the piece before, as the format asks.
     spacing : sequence of float, optional
         Size of a voxel (z, y, x) or pixel (y, x); 1 along every axis by default. Only its proportions matter.
     settings, progress, cancel :
@@ -86,13 +86,14 @@ def track_points_file(
 ) -> Tracking:
     """Track a CSV of points and write it again with ``track_id, parent_track_id, link_probability`` behind its columns.
 
-    Rows keep their order and their text; a track without mother has the parent 0; the first row of a track has no link and an empty
-    probability.
+    Rows keep their order and their text; a track without mother has the parent 0; the first row of a track has no link
+    and an empty probability.
 
     Parameters
     ----------
     csv_path : Path
-        Columns ``t, y, x``, optionally ``z``, ``time_h``, ``area`` and any measurements; separated by comma, semicolon or tab.
+        Columns ``t, y, x``, optionally ``z``, ``time_h``, ``area`` and any measurements; separated by comma, semicolon
+        or tab.
     out_csv : Path
         New file.
     settings, progress, cancel :
@@ -176,7 +177,7 @@ def numeric_table(path: Path, header: list[str], rows: list[list[str]]) -> pd.Da
     table = {}
     for k, name in enumerate(header):
         text = pd.Series([row[k] for row in rows], dtype=object)
-        values = pd.to_numeric(text.replace("", np.nan), errors="coerce")
+        values = pd.to_numeric(text, errors="coerce")
         spoiled = values.isna() & ~text.str.strip().str.lower().isin(
             ["", "nan", "na", "n/a", "null", "none", "inf", "-inf"]
         )

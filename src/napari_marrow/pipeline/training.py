@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from napari_marrow.segmentation.augmentation import AugmentationSettings, Example
 
 
+CHECKPOINT = "last.pt"
+
 LIMITS = (
     "Fluorescent nuclei, bright on dark, 8 to 60 px across. Trained on cultured cells and tissue sections of few "
     "microscopes, not on marrow: check it on your own images. Not for whole cells, phase contrast, bright field or "
@@ -198,8 +200,11 @@ def train(
     out: Path,
     *,
     checkpoint_minutes: float = 5.0,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train and write ``marrow-nuclei.safetensors`` (running mean of the weights) at every checkpoint and at the end.
+
+    With `resume` it goes on from the last checkpoint in `out`, with other random crops.
 
     Returns
     -------
@@ -217,12 +222,18 @@ def train(
     mean = {name: value.detach().clone() for name, value in network.state_dict().items()}
     weights = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=settings.weight_decay)
+    state: dict[str, Any] = {"step": 0, "minutes": 0.0, "curve": []}
+    if resume:
+        state = torch.load(out / CHECKPOINT, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        mean = state["mean"]
+        rng = np.random.default_rng([settings.seed, state["step"]])
     started = saved = time.monotonic()
-    curve: list[float] = []
+    step, before, curve = int(state["step"]), float(state["minutes"]), list(state["curve"])
     recent: list[float] = []
-    step = 0
     while step < settings.steps:
-        elapsed = (time.monotonic() - started) / 60
+        elapsed = before + (time.monotonic() - started) / 60
         fraction = step / settings.steps if settings.minutes is None else elapsed / settings.minutes
         if fraction >= 1:
             break
@@ -236,13 +247,14 @@ def train(
             curve.append(float(np.mean(recent)))
             recent.clear()
             _say(f"step {step}  loss {curve[-1]:.4f}  {elapsed:.1f} min  {fraction:.0%}")
-        if time.monotonic() - saved > 60 * checkpoint_minutes:
+        if time.monotonic() - saved > 60 * checkpoint_minutes or step == settings.steps:
             saved = time.monotonic()
             export(mean, out / "marrow-nuclei.safetensors")
-            torch.save({"network": network.state_dict(), "step": step}, out / "last.pt.partial")
-            (out / "last.pt.partial").replace(out / "last.pt")
+            state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "mean": mean}
+            torch.save({**state, "step": step, "minutes": elapsed, "curve": curve}, out / f"{CHECKPOINT}.partial")
+            os.replace(out / f"{CHECKPOINT}.partial", out / CHECKPOINT)
     export(mean, out / "marrow-nuclei.safetensors")
-    return {"steps": step, "minutes": (time.monotonic() - started) / 60, "loss": curve}
+    return {"steps": step, "minutes": round(before + (time.monotonic() - started) / 60, 1), "loss": curve}
 
 
 def _step(network: Any, optimiser: Any, weights: list[Any], images: Any, targets: Any) -> float:
@@ -298,6 +310,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--card", action="store_true", help="with --evaluate: write the model's card beside it")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=None, help="lay the schedule over this wall time")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
@@ -341,7 +354,7 @@ def _train_and_score(
     _say(f"{len(training)} images to train on, {len(held_out)} held out")
     settings = TrainingSettings(steps=options.steps, minutes=options.minutes, seed=options.seed)
     augmentation = AugmentationSettings()
-    result = train(load_examples(training), settings, augmentation, options.out)
+    result = train(load_examples(training), settings, augmentation, options.out, resume=options.resume)
     result |= {"settings": asdict(settings), "augmentation": asdict(augmentation), "images": len(training)}
     (options.out / "training.json").write_text(json.dumps(result, indent=1))
     weights = options.out / "marrow-nuclei.safetensors"

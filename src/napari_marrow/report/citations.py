@@ -72,12 +72,6 @@ WORKS = {
             "10.1038/nmeth.1237",
         ),
         Work(
-            "cellreg",
-            "Sheintuch, L and Rubin, A and Brande-Eilat, N and Geva, N and Sadeh, N and Pinchasof, O and Ziv, Y", 2017,
-            "Tracking the same neurons across multiple days in Ca2+ imaging data", "Cell Reports", "21:1102--1115",
-            "10.1016/j.celrep.2017.10.013",
-        ),
-        Work(
             "baddeley", "Baddeley, A and Gill, RD", 1997,
             "Kaplan-Meier estimators of distance distributions for spatial point processes", "The Annals of Statistics",
             "25:263--292", "10.1214/aos/1034276629",
@@ -105,6 +99,11 @@ WORKS = {
             "turnbull", "Turnbull, BW", 1976,
             "The empirical distribution function with arbitrarily grouped, censored and truncated data",
             "Journal of the Royal Statistical Society B", "38:290--295",
+        ),
+        Work(
+            "hesterberg", "Hesterberg, TC", 2015,
+            "What teachers should know about the bootstrap: resampling in the undergraduate statistics curriculum",
+            "The American Statistician", "69:371--386", "10.1080/00031305.2015.1089789",
         ),
         Work(
             "phipson", "Phipson, B and Smyth, GK", 2010,

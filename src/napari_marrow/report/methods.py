@@ -157,10 +157,12 @@ def _colonies(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:
         "Colonies are groups of cells"
         + _given(section, "distance_um", " linked by distances under {} µm")
         + _given(section, "min_cells", " with at least {} members")
-        + ". Their identity was carried over sessions by assignment after registration, on overlap, distance, size and "
-        "composition, with the probability of being the same from a mixture model as in [@cellreg]"
+        + ". Neighbouring sessions were brought together on the constellation of their colonies, and identities "
+        "carried "
+        "over by exact assignment on likelihood ratios of distance, growth and marker composition, merges and splits "
+        "among them"
         + _given(section, "min_probability", "; links with a probability below {} were refused")
-        + ". Merges and splits are kept as such. Growth rates are slopes of log cell number over time."
+        + ". Growth rates are slopes of log cell number over time."
     )
     return "Colonies", text
 
@@ -189,18 +191,18 @@ def _lineage(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:
     markers = section.get("markers")
     named = [f"{v} ({k})" for k, v in markers.items()] if isinstance(markers, Mapping) else []
     text = (
-        "Onset of a lineage marker"
+        "Thresholds of lineage markers"
         + (f" ({joined(named)})" if named else "")
-        + " is the first of"
+        + " come from a two-component mixture on transformed intensities or from a negative control. Onset is the "
+        "first of"
         + (_given(section, "consecutive", " {}") or " several")
-        + " consecutive frames above the channel's threshold, and lies between the last negative and the first "
-        "positive "
-        "frame"
+        + " consecutive frames above the threshold, and lies between the last negative and the first positive frame"
         + _given(section, "min_track_frames", "; tracks of fewer than {} frames were left out")
-        + ". Cumulative incidence of each lineage, with the other lineages and death as competing events and cells "
-        "that "
-        "were lost, left or reached the end as censored, was estimated after Aalen and Johansen [@aalen]"
-        + _given(section, "n_bootstrap", "; 95 % bands are from {} bootstrap samples of organoids")
+        + ". Cells that were positive when first seen are not at risk. Cumulative incidence of each lineage, with the "
+        "other lineages and death as competing events and cells that were lost, left or reached the end as censored, "
+        "was "
+        "estimated after Aalen and Johansen [@aalen] for each organoid and averaged over the organoids of a condition"
+        + _given(section, "n_bootstrap", "; 95 % bands are expanded percentiles [@hesterberg] of {} bootstrap samples")
         + "."
     )
     return "Lineage", text
@@ -210,12 +212,14 @@ def _statistics(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str
     if not len(data["comparisons"]):
         return "Statistics", ""
     text = (
-        "The organoid is the unit of replication: each contributes one value per endpoint. Conditions were compared "
-        "by the "
-        "difference of the means over organoids with a 95 % interval and a permutation test over organoids [@phipson]"
+        "The organoid is the unit of replication: each contributes one value per endpoint. Conditions were compared by "
+        "the difference of the means over organoids and a permutation test over organoids [@phipson], within batches "
+        "and "
+        "donors where these hold both conditions"
         + _given(section, "reference", ", with {} as the reference")
-        + "; the smallest p that the number of organoids can give is stated, and p-values were adjusted over the "
-        "endpoints "
-        "[@benjamini]."
+        + "; 95 % intervals are the permutation test inverted or, where there are too few organoids for that, "
+        "Student's t "
+        "with unequal variances. The smallest p that the number of organoids can give is stated, and p-values were "
+        "adjusted over the endpoints [@benjamini]."
     )
     return "Statistics", text

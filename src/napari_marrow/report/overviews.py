@@ -102,7 +102,7 @@ def comparison_table(data: StudyTables) -> pd.DataFrame:
     table = data["comparisons"]
     if table.empty:
         return table
-    return pd.DataFrame(
+    result = pd.DataFrame(
         {
             "endpoint": table["endpoint"],
             "unit": table["unit"],
@@ -118,6 +118,7 @@ def comparison_table(data: StudyTables) -> pd.DataFrame:
             "p_adjusted": table["p_adjusted"],
         }
     )
+    return result.join(table[[c for c in ("strata", "interval", "note") if c in table]])
 
 
 def compact_comparisons(table: pd.DataFrame) -> pd.DataFrame:
@@ -125,13 +126,13 @@ def compact_comparisons(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, row in table.iterrows():
         unit = f" ({row['unit']})" if str(row["unit"]) else ""
+        interval = f"{number(row['low'])} to {number(row['high'])}"
         rows.append(
             {
                 "endpoint": f"{endpoint_words(str(row['endpoint']))}{unit}",
                 "reference": f"{row['condition_a']} {number(row['mean_a'])} (n = {row['n_a']})",
                 "compared": f"{row['condition_b']} {number(row['mean_b'])} (n = {row['n_b']})",
-                "difference (95 % interval)": f"{number(row['difference'])} ({number(row['low'])} to "
-                "{number(row['high'])})",
+                "difference (95 % interval)": f"{number(row['difference'])} ({interval})",
                 "p": p_digits(float(row["p_value"])),
                 "adjusted p": p_digits(float(row["p_adjusted"])),
                 "smallest possible p": p_digits(float(row["smallest_p"])),
@@ -200,3 +201,18 @@ def method_versions(data: StudyTables) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def organoid_values(data: StudyTables) -> pd.DataFrame:
+    """Return each organoid's value of every endpoint, a column per organoid."""
+    summary = data["organoid_summary"]
+    if summary.empty:
+        return summary
+    table = summary.assign(
+        endpoint=[
+            f"{endpoint_words(str(e))}{f' ({u})' if u else ''}" for e, u in summary[["endpoint", "unit"]].to_numpy()
+        ],
+        column=summary["organoid"].astype(str) + " (" + summary["condition"].astype(str) + ")",
+    )
+    wide = table.pivot_table(index="endpoint", columns="column", values="value", aggfunc="first", dropna=False)
+    return wide.reset_index().rename_axis(columns=None)

@@ -65,6 +65,7 @@ def render(page: Page, sections: Sequence[Section], methods: Methods) -> str:
     )
     environment.filters["figure_svg"] = figure_svg
     environment.filters["cited"] = lambda text: cited(text, methods.cited)
+    environment.filters["glued"] = glued
     environment.globals["cells_of"] = cells_of
     environment.globals["most_rows"] = MOST_ROWS
     return environment.get_template("report.html.j2").render(
@@ -94,6 +95,12 @@ def cited(text: str, keys: Sequence[str]) -> Markup:
         return f'<a href="#ref-{work.key}">[{keys.index(work.key) + 1}]</a>'
 
     return Markup(re.sub(r"\[@(\w+)\]", link, str(escape(text))))
+
+
+def glued(text: str) -> str:
+    """Return text in which a number stays on one line with its unit, and n or p with its number."""
+    text = re.sub(r"(?<=\d) (?=(?:%|µm|mm|h|px|days?)\b|%)", "\u00a0", text)
+    return re.sub(r"\b([np]) ([=≤<]) ", "\\1\u00a0\\2\u00a0", text)
 
 
 def cells_of(table: TablePart) -> tuple[list[tuple[str, bool]], list[list[str]]]:

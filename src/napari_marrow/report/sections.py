@@ -242,7 +242,7 @@ def lineage(data: StudyTables) -> Section:
             "marker."
         )
     tracks = data["tracks"]
-    if len(tracks) and (tracks["fate"] == "division").any():
+    if len(tracks) and (tracks["generation"] > 0).any():
         figures.append(
             _drawn(
                 "pedigrees",
@@ -273,23 +273,20 @@ def lineage(data: StudyTables) -> Section:
 def comparison(data: StudyTables) -> Section:
     """Return the comparisons of conditions over organoids."""
     table = data["comparisons"]
-    if table.empty:
-        conditions = data.layout["condition"].nunique()
-        why = (
-            "The layout names one condition only: there is nothing to compare."
-            if conditions < 2
-            else "No endpoint could be compared: each condition needs at least two organoids with a value."
-        )
-        return Section("comparisons", "Comparison of conditions", missing=[why])
-    ordered = table.sort_values(["p_adjusted", "p_value"], kind="stable")
-    hidden = len(ordered) - comparison_figures.MOST_ENDPOINTS
+    # A difference of two single organoids has neither interval nor p: it is not shown as a comparison.
+    usable = table[np.isfinite(table[["difference", "p_value"]].to_numpy(float)).all(axis=1)]
+    if usable.empty:
+        values = overviews.organoid_values(data)
+        shown = TablePart("organoid_values", "Value of each organoid.", values, folded=True)
+        title = "Comparison of conditions"
+        return Section("comparisons", title, tables=[shown] if len(values) else [], missing=[_why_not_compared(data)])
+    ordered = usable.sort_values(["p_adjusted", "p_value"], kind="stable")
+    most = comparison_figures.MOST_ENDPOINTS
     drawn = _drawn(
         "comparisons",
         "Differences between conditions",
-        "Each point is an organoid, the bar the mean of its condition; the diamond is the difference of means with "
-        "its 95 % "
-        "interval. "
-        + (f"The {comparison_figures.MOST_ENDPOINTS} endpoints with the smallest p are shown." if hidden > 0 else ""),
+        "Each point is an organoid, the bar the mean of its condition; the diamond is the difference of means with its "
+        f"95 % interval. {f'The {most} endpoints with the smallest p are shown.' if len(ordered) > most else ''}",
         " ".join(summaries.comparison_sentence(row) for _, row in ordered.head(4).iterrows()),
         data["organoid_summary"],
         lambda: comparison_figures.estimation_plots(ordered, data["organoid_summary"]),
@@ -298,6 +295,15 @@ def comparison(data: StudyTables) -> Section:
         "comparisons",
         "All comparisons; n is the number of organoids.",
         overviews.comparison_table(data),
-        shown=overviews.compact_comparisons(table),
+        shown=overviews.compact_comparisons(ordered),
     )
-    return Section("comparisons", "Comparison of conditions", [" ".join(summaries.comparisons(data))], [drawn], [shown])
+    without = len(table) - len(usable)
+    missing = [f"{plural(without, 'endpoint')} could not be compared; the CSV says why."] if without else []
+    text = [" ".join(summaries.comparisons(data))]
+    return Section("comparisons", "Comparison of conditions", text, [drawn], [shown], missing)
+
+
+def _why_not_compared(data: StudyTables) -> str:
+    if data.layout["condition"].nunique() < 2:
+        return "The layout names one condition only: there is nothing to compare."
+    return "No endpoint could be compared: each condition needs at least two organoids with a value."

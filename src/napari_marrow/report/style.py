@@ -119,7 +119,16 @@ def to_svg(figure: Figure) -> str:
     """Return the figure as an SVG document with text as text; the same figure gives the same bytes."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()
+    return _numbered_ids(stream.getvalue())
+
+
+def _numbered_ids(document: str) -> str:
+    """Replace hashed identifiers by numbers: the hashes take in the last bits of the layout solver's results."""
+    hashed = dict.fromkeys(re.findall(r'\bid="([A-Za-z_]*[0-9a-f]{10})"', document))
+    names = {name: f"{re.sub(r'[0-9a-f]{10}$', '', name)}-{i}" for i, name in enumerate(hashed, 1)}
+    return re.sub(
+        r'(\bid="|url\(#|href="#)([A-Za-z_]*[0-9a-f]{10})\b', lambda m: m[1] + names.get(m[2], m[2]), document
+    )
 
 
 def inline_svg(document: str, *, prefix: str, title: str, description: str) -> str:

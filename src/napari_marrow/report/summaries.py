@@ -98,11 +98,15 @@ def _growth(growth: pd.DataFrame) -> list[str]:
     parts = []
     for condition in condition_order(usable["condition"]):
         values = means[condition]
-        parts.append(
-            f"{number(values.mean())} per day in {condition} (organoids {number(values.min())} to "
-            f"{number(values.max())}, n = {len(values)})"
-        )
+        parts.append(f"{number(values.mean())} per day in {condition} ({over_organoids(values)})")
     return [f"Colonies grew at a mean rate of {joined(parts)}."]
+
+
+def over_organoids(values: pd.Series) -> str:
+    """Return "organoids 1.2 to 3.4, n = 3", or "n = 1" for a single one."""
+    if len(values) == 1:
+        return "n = 1"
+    return f"organoids {number(values.min())} to {number(values.max())}, n = {len(values)}"
 
 
 def niche(data: StudyTables) -> list[str]:
@@ -121,8 +125,7 @@ def niche(data: StudyTables) -> list[str]:
         means = last.groupby(["condition", "organoid"])["value"].mean()
         unit = str(density["unit"].iloc[0])
         parts = [
-            f"{number(means[c].mean())} {unit} in {c} (organoids {number(means[c].min())} to {number(means[c].max())}, "
-            f"n = {len(means[c])})"
+            f"{number(means[c].mean())} {unit} in {c} ({over_organoids(means[c])})"
             for c in condition_order(last["condition"])
         ]
         text.append(f"The vessel length density at the last measured time was {joined(parts)}.")
@@ -159,7 +162,8 @@ def lineage(data: StudyTables) -> list[str]:
             band = f" ({percent(row['low'])} to {percent(row['high'])})" if np.isfinite(row["low"]) else ""
             shares.append(f"{name} {percent(row['cumulative_incidence'])}{band}")
         sentences.append(f"in {condition}: {', '.join(shares)}")
-    lead = f"Cumulative incidence {number(end)} h after the start of observation, with 95 % intervals over organoids"
+    lead = f"Cumulative incidence {number(end)} h after the start of observation"
+    lead += ", with 95 % intervals over organoids" if np.isfinite(pooled["low"].to_numpy(float)).any() else ""
     return [f"{lead}; {'; '.join(sentences)}."]
 
 

@@ -48,9 +48,9 @@ class _Planes:
 
 
 def collect_tiles(
-    study: Study, layout: pd.DataFrame, *, cancel: CancelToken, side: int = 200
+    study: Study, layout: pd.DataFrame, *, cancel: CancelToken
 ) -> tuple[list[Tile], list[tuple[str, str]], list[str]]:
-    """Read the first frame of every session and return tiles of at most `side` pixels, the channels and notes.
+    """Read the first frame of every session and return small tiles, the channels and notes.
 
     Bright field is shown only where there is no fluorescence. Each channel has one contrast in all tiles, so that weeks
     and organoids can be compared by eye.
@@ -61,7 +61,6 @@ def collect_tiles(
     layout : DataFrame
         Positions with organoid and condition.
     cancel : CancelToken
-    side : int, pixels
 
     Returns
     -------
@@ -74,6 +73,9 @@ def collect_tiles(
         notes.append(f"The first {MOST_ROWS} of {len(positions)} fields are shown.")
     known = layout.drop_duplicates("position").set_index("position")
     found: list[_Planes] = []
+    # Tiles of a large study are drawn smaller anyway, and would make a heavy page.
+    many = sum(min(MOST_SESSIONS, len(study.sessions(p))) for p in positions[:MOST_ROWS]) > 48
+    side = 128 if many else 200
     for position in positions[:MOST_ROWS]:
         sessions = study.sessions(position)
         kept = _evenly(sessions, MOST_SESSIONS)
@@ -165,8 +167,8 @@ def _composite(
         low, high = limits[name]
         value = np.clip((planes[name] - low) / (high - low), 0.0, 1.0) ** 0.8
         color = _color(name, i).lstrip("#")
-        # The scaffold is context: it must not outshine cells.
-        value *= 0.6 if name == "scaffold" else 1.0
+        # Scaffold and nuclei are context: they must not outshine or tint the markers.
+        value *= {"scaffold": 0.6, "nuclei": 0.6 if len(names) > 2 else 1.0}.get(name, 1.0)
         total += value[..., None] * np.array([int(color[k : k + 2], 16) for k in (0, 2, 4)], dtype=np.float32)
     # Steps of 8 are not seen, and noise in the lowest bits would treble the size of the page.
     return (np.clip(total, 0, 248) / 8).round().astype(np.uint8) * 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_marrow.segmentation.colonies import cluster_colonies
 from napari_marrow.segmentation.measurement import measure_cells
+from napari_marrow.segmentation.outline import outline_area
 from napari_marrow.segmentation.registry import ModelCard, models
 from napari_marrow.segmentation.scoring import LabelScore, pool_scores, score_labels
 from napari_marrow.segmentation.segmenter import Segmentation, Segmenter, load_segmenter
@@ -19,6 +20,7 @@ __all__ = [
     "measure_cells",
     "models",
     "organoid_mask",
+    "outline_area",
     "pool_scores",
     "scaffold_mask",
     "score_labels",

@@ -21,6 +21,18 @@ Float = npt.NDArray[np.float64]
 METRIC_COLUMNS = ["position", "session", "t", "metric", "subject", "argument", "value", "unit"]
 """Columns of the metrics table; `argument` is a time in h since the session's start, NaN where there is none."""
 
+EDGE_COLUMNS = [
+    "position", "session_parent", "t_parent", "colony_parent", "session_child", "t_child", "colony_child", "n_cells",
+    "kind",
+]  # fmt: skip
+"""Columns of the table of colony edges."""
+
+COLONY_COLUMNS = [
+    "position", "session", "t", "time_h", "colony", "n_cells", "y", "x", "y_reg", "x_reg", "radius", "founders",
+    "n_founders", "merged", *(f"fraction_{name}" for name in LINEAGES),
+]  # fmt: skip
+"""Columns of the table of colonies."""
+
 
 def colony_tables(cells: pd.DataFrame, pedigree: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Colonies at the first frame of every session (dense ones at the last too), and edges between successive ones.
@@ -54,18 +66,7 @@ def colony_tables(cells: pd.DataFrame, pedigree: pd.DataFrame) -> tuple[pd.DataF
                 links.insert(5, "t_child", t)
                 edges.append(links)
             before = (session, t, ids, colony)
-    columns = [
-        "position",
-        "session_parent",
-        "t_parent",
-        "colony_parent",
-        "session_child",
-        "t_child",
-        "colony_child",
-        "n_cells",
-        "kind",
-    ]
-    edge_table = pd.concat(edges, ignore_index=True)[columns] if edges else pd.DataFrame(columns=columns)
+    edge_table = pd.concat(edges, ignore_index=True)[EDGE_COLUMNS] if edges else pd.DataFrame(columns=EDGE_COLUMNS)
     filled = [part for part in rows if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLONY_COLUMNS), edge_table
 
@@ -124,6 +125,9 @@ def cumulative_incidence(cells: Population, start_h: float, times_h: Float) -> d
     onset_here = np.isfinite(cells.onset) & (cells.onset >= cells.birth)
     negative_until = np.where(np.isfinite(cells.onset), np.minimum(cells.onset, leave), leave)
     entry = np.maximum(cells.birth, start_h)
+    # a daughter whose marker comes on at her very birth was at risk, for no time at all
+    at_birth = onset_here & (cells.onset == cells.birth) & (cells.birth >= start_h)
+    entry = np.where(at_birth, np.nextafter(entry, -np.inf), entry)
     observed = (negative_until > entry) & (entry < end_of_time)
     cause = np.full(len(cells), -1)
     cause[onset_here & (cells.onset <= leave)] = cells.lineage[onset_here & (cells.onset <= leave)]

@@ -131,7 +131,12 @@ def poisson(mean: Float32, rng: np.random.Generator) -> Float32:
     """
     flat = np.maximum(mean, np.float32(0.0)).astype(np.float32, copy=False).ravel()
     z = rng.standard_normal(flat.shape, dtype=np.float32)
-    result: Float32 = flat + np.sqrt(flat) * z + (z * z - np.float32(1.0)) * np.float32(1.0 / 6.0)
+    result: Float32 = z * z
+    result -= np.float32(1.0)
+    result *= np.float32(1.0 / 6.0)
+    result += flat
+    z *= np.sqrt(flat)
+    result += z
     few = np.flatnonzero(flat < 4.0)
     if len(few):
         result[few] = rng.poisson(flat[few])

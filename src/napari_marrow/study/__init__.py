@@ -5,8 +5,9 @@
 
 from napari_marrow.study.channel import ROLES, Channel
 from napari_marrow.study.labels import SessionLabels
+from napari_marrow.study.record import SCHEMA_VERSION
 from napari_marrow.study.session_image import SessionImage
 from napari_marrow.study.session_writer import SessionWriter
-from napari_marrow.study.study import SCHEMA_VERSION, Study
+from napari_marrow.study.study import Study
 
 __all__ = ["ROLES", "SCHEMA_VERSION", "Channel", "SessionImage", "SessionLabels", "SessionWriter", "Study"]

@@ -75,7 +75,7 @@ def write_bytes(path: Path, data: Any) -> None:
         If the disk is full or not writable; nothing is left behind.
     """
     with storing(path):
-        make_folder(path.parent)
+        changed = _make_folder(path.parent)
         partial = path.with_name(
             f"{path.name}.{HOST}~{os.getpid()}~{ThisProcess.started()}~{secrets.token_hex(4)}.partial"
         )
@@ -89,16 +89,18 @@ def write_bytes(path: Path, data: Any) -> None:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        # The file's own fsync has mostly settled the new folders as well, so these are quick.
+        for folder in (path.parent, *changed):
+            sync_folder(folder)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and its missing parents, each recorded in its own parent before the next."""
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and its missing parents, and return the folders that got a new entry, innermost first."""
     if folder.is_dir():
-        return
-    make_folder(folder.parent)
+        return []
+    changed = _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    return [folder.parent, *changed]
 
 
 def sync_folder(folder: Path) -> None:

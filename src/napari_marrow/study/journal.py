@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_marrow.errors import CorruptDataError
-from napari_marrow.study import sessions, tables
+from napari_marrow.study import labels, sessions, tables
 from napari_marrow.study.durable import read_document, write_document
-from napari_marrow.study.naming import check_key, check_word
+from napari_marrow.study.naming import check_key, check_word, image_path
 
 if TYPE_CHECKING:
     from napari_marrow.study.study import Study
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 def complete_table(root: Path, table: str, key: str) -> None:
     """Write the manifest of a table that is about to become active; a table without any part is a result, too."""
     tables.write_manifest(root, table, key)
+
+
+def complete_labels(root: Path, keys: Iterable[str]) -> None:
+    """Write down the frames of the label images of steps that are about to become active."""
+    images = [root / "images.ome.zarr" / image_path(*place) for place in sessions.listed(root)]
+    labels.record_frames(images, set(keys))
 
 
 def record_run(root: Path, step: str, key: str, info: Mapping[str, Any]) -> Path:

@@ -145,6 +145,24 @@ def _create(image: SessionImage, folder: Path) -> None:
     list_labels(folder.parent)
 
 
+def record_frames(images: list[Path], keys: set[str]) -> None:
+    """Write down which frames the label images of finished steps have, so that a lost one is missed.
+
+    Parameters
+    ----------
+    images : list of Path
+        Folders of images.
+    keys : set of str
+        Keys of the finished steps. Not every step labels every frame, so the list cannot be guessed later.
+    """
+    for image in images:
+        for folder in (image / "labels").iterdir() if (image / "labels").is_dir() else ():
+            if folder.name.rpartition("_")[2] in keys and (folder / "zarr.json").is_file():
+                document = read_document(folder / "zarr.json", where=ZARR)
+                document["attributes"]["marrow"]["frames"] = SessionLabels(folder).times
+                write_document(folder / "zarr.json", document, where=ZARR)
+
+
 def step_hours(time_s: npt.NDArray[np.float64]) -> float:
     """Return the mean frame interval in hours, 1 for a single frame: OME-Zarr asks for a positive scale."""
     if len(time_s) < 2 or time_s[-1] <= time_s[0]:

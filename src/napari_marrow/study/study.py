@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,10 +16,10 @@ from napari_marrow.errors import PathExistsError, PathMissingError, SettingsErro
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import journal, labels, sessions, tables
 from napari_marrow.study.channel import Channel
-from napari_marrow.study.durable import read_document, storing, sweep_partials, write_document
+from napari_marrow.study.durable import storing, sweep_partials, sync_folder, write_document
 from napari_marrow.study.labels import SessionLabels
-from napari_marrow.study.lock import WriteLock
-from napari_marrow.study.naming import check_key, check_session, check_word, image_path, part_path, printable
+from napari_marrow.study.naming import check_session, image_path, part_path, printable
+from napari_marrow.study.record import DOCUMENT, SCHEMA_VERSION, StudyRecord, as_utc
 from napari_marrow.study.session_image import SessionImage
 from napari_marrow.study.session_writer import SessionWriter
 
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
 
     from napari_marrow.study.verify import Problem
 
-SCHEMA_VERSION = 1
-DOCUMENT = "study.json"
 IMAGES = "images.ome.zarr"
 
 
-class Study:
+class Study(StudyRecord):
     """A study on disk; made by `Study.create` or `Study.open`.
 
     Reading needs nothing else. Whoever adds sessions, or runs steps, holds `write_lock` (adding a session takes it by
@@ -47,12 +44,6 @@ class Study:
         The study's folder.
     mode : {"r", "a"}
     """
-
-    def __init__(self, path: Path, mode: Literal["r", "a"]) -> None:
-        self.path = path
-        self.mode = mode
-        self._lock = WriteLock(path)
-        self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     # --- making and opening
 
@@ -88,7 +79,7 @@ class Study:
             "schema_version": SCHEMA_VERSION,
             "id": str(uuid.uuid4()),
             "name": printable(name or path.stem) or "study",
-            "t0": None if t0 is None else _utc(t0),
+            "t0": None if t0 is None else as_utc(t0),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "layout": [] if layout is None else sessions.layout_records(layout),
             "active": {},
@@ -100,6 +91,7 @@ class Study:
             try:
                 write_document(draft / DOCUMENT, document)
                 draft.rename(path)
+                sync_folder(path.parent)
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
@@ -137,62 +129,11 @@ class Study:
             sweep_partials(path, alone=False)
         return study
 
-    def _check_version(self) -> None:
-        document = self._document()
-        version = document.get("schema_version")
-        if document.get("format") != "napari-marrow study" or not isinstance(version, int):
-            raise StudyError(f"'{self.path}' is no study: its {DOCUMENT} does not say so.")
-        if version > SCHEMA_VERSION:
-            raise StudyError(
-                f"'{self.path}' has study schema {version}, this version of napari-marrow knows up to "
-                f"{SCHEMA_VERSION}: update napari-marrow."
-            )
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, self.mode)
 
     def __repr__(self) -> str:
         return f"Study({str(self.path)!r}, mode={self.mode!r})"
-
-    # --- the study's document
-
-    def _document(self) -> dict[str, Any]:
-        """Return study.json, read again only when it changed."""
-        file = self.path / DOCUMENT
-        try:
-            found = file.stat()
-        except OSError:
-            return read_document(file)
-        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-        if self._cached is None or self._cached[0] != stamp:
-            self._cached = (stamp, read_document(file))
-        return self._cached[1]
-
-    def _update(self, **changes: Any) -> None:
-        self._check_writable()
-        with self.write_lock():
-            write_document(self.path / DOCUMENT, {**self._document(), **changes})
-            self._cached = None
-
-    def _check_writable(self) -> None:
-        if self.mode != "a":
-            raise StudyError(f"The study '{self.path}' was opened for reading: open it with mode='a' to write.")
-
-    @property
-    def name(self) -> str:
-        """Name of the study."""
-        return str(self._document()["name"])
-
-    @property
-    def id(self) -> str:
-        """Unique id of the study."""
-        return str(self._document()["id"])
-
-    @property
-    def t0(self) -> str | None:
-        """Time zero, ISO 8601 in UTC; None where no date is known and the first session defines it."""
-        t0 = self._document()["t0"]
-        return None if t0 is None else str(t0)
 
     def set_t0(self, t0: str | None) -> None:
         """Set time zero of a study that has no sessions yet.
@@ -205,7 +146,7 @@ class Study:
         self._check_writable()
         if self.positions:
             raise StudyError(f"The study '{self.path}' has sessions whose times count from its t0: it cannot change.")
-        self._update(t0=None if t0 is None else _utc(t0))
+        self._update(t0=None if t0 is None else as_utc(t0))
 
     @property
     def layout(self) -> pd.DataFrame:
@@ -456,62 +397,7 @@ class Study:
         key = self.active_tables.get(table) if key is None else key
         return key is not None and bool(tables.parts(self.path, table, key))
 
-    # --- what is active, what was run
-
-    @property
-    def active(self) -> dict[str, str]:
-        """Key of the result that is shown and built upon, per step."""
-        return dict(self._document()["active"])
-
-    @property
-    def active_tables(self) -> dict[str, str]:
-        """Key that `table` reads, per table."""
-        return dict(self._document()["active_tables"])
-
-    def set_active(self, steps: Mapping[str, str], tables: Mapping[str, str] | None = None) -> None:
-        """Make finished results the active ones, in one atomic step.
-
-        Parameters
-        ----------
-        steps : mapping of step to key
-        tables : mapping of table to key, optional
-        """
-        self._check_writable()
-        changes = dict(tables or {})
-        for step, key in steps.items():
-            check_word(step, "name of a step"), check_key(key)
-        for table, key in changes.items():
-            journal.complete_table(self.path, table, key)
-        document = self._document()
-        self._update(active={**document["active"], **steps}, active_tables={**document["active_tables"], **changes})
-
-    def record_run(self, step: str, key: str, info: Mapping[str, Any]) -> Path:
-        """Write down how a step was run (recipe, versions, seeds, counts, wall time), and return the file."""
-        self._check_writable()
-        return journal.record_run(self.path, step, key, info)
-
-    def runs(self) -> list[dict[str, Any]]:
-        """Return what `record_run` wrote, oldest first."""
-        return journal.runs(self.path)
-
     # --- keeping it safe
-
-    @contextmanager
-    def write_lock(self) -> Iterator[None]:
-        """Hold the right to write while the block runs; may be nested.
-
-        Raises
-        ------
-        StudyLockedError
-            If another process has it; the sentence names host, process and since when.
-        """
-        self._check_writable()
-        if self._lock.acquire():
-            sweep_partials(self.path, alone=True)
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     def verify(self, progress: Progress = no_progress, cancel: CancelToken | None = None) -> list[Problem]:
         """Read every file again and return what is damaged, missing or does not belong; see `verify.verify`."""
@@ -526,12 +412,3 @@ class Study:
 
 def _reopen(path: Path, mode: Literal["r", "a"]) -> Study:
     return Study.open(path, mode=mode)
-
-
-def _utc(text: str) -> str:
-    """Return a time as ISO 8601 in UTC."""
-    try:
-        time = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise SettingsError(f"'{text}' is no time: give ISO 8601, such as 2026-01-31T09:00:00+00:00.") from None
-    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)).isoformat()

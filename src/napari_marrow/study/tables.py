@@ -191,9 +191,7 @@ def read(root: Path, table: str, key: str, unit: Mapping[str, Any] | None = None
 
     from napari_marrow import schemas
 
-    wanted = [
-        path for path, found in parts(root, table, key) if all(found.get(k) == v for k, v in (unit or {}).items())
-    ]
+    wanted = _matching(root, table, key, dict(unit or {}))
     if not wanted and table in schemas.ALL and (table_folder(root, table, key) / MANIFEST).is_file():
         return schemas.ALL[table].empty()  # the step ran to its end and found nothing
     if not wanted:
@@ -206,6 +204,14 @@ def read(root: Path, table: str, key: str, unit: Mapping[str, Any] | None = None
     rows = arrow.to_pandas()
     schema = schemas.ALL.get(table)
     return rows if schema is None else schema.conform(rows)
+
+
+def _matching(root: Path, table: str, key: str, unit: dict[str, Any]) -> list[Path]:
+    """Return the part files that agree with a unit; that of a whole frame is found without listing the others."""
+    exact = table_folder(root, table, key) / part_path(unit)
+    if len(unit) == 3 and exact.is_file():
+        return [exact]
+    return [path for path, found in parts(root, table, key) if all(found.get(k) == v for k, v in unit.items())]
 
 
 def write_manifest(root: Path, table: str, key: str) -> None:

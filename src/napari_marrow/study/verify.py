@@ -78,8 +78,8 @@ class _Check:
             self.report(path, "damaged", "it fails its checksum", _AGAIN[area])
             return None
 
-    def array(self, folder: Path, area: str, *, complete: bool) -> None:
-        """Plan the reading of every shard of an array."""
+    def array(self, folder: Path, area: str, *, expected: set[int] | None = None) -> None:
+        """Plan the reading of every shard of an array; `expected` are the frames it must have, all by default."""
         from napari_marrow.study.arrays import TimeShards
 
         if self.document(folder / "zarr.json", ZARR, area) is None:
@@ -101,7 +101,7 @@ class _Check:
             if file.is_file():
                 self.known.add(file)
                 self.jobs.append(lambda t=t: read(t))  # type: ignore[misc]
-            elif complete:
+            elif expected is None or t in expected:
                 self.report(file, "missing", f"frame {t} is not there", _AGAIN[area])
 
     def part(self, path: Path, table: str, key: str) -> None:
@@ -172,21 +172,21 @@ class _Check:
             self.known.update(p for p in folder.rglob("*") if not is_partial(p.name))
             return
         for level in range(_n_levels(document)):
-            self.array(folder / str(level), "images", complete=True)
+            self.array(folder / str(level), "images")
         if (folder / "labels").is_dir():
             self.plan_labels(folder / "labels", _n_levels(document))
 
     def plan_labels(self, parent: Path, n_levels: int) -> None:
-        active = set(self.active["active"].values())
         document = self.document(parent / "zarr.json", ZARR, "labels")
         listed = set(document["attributes"]["ome"]["labels"]) if document else set()
         present = {entry.name for entry in parent.iterdir() if entry.is_dir()}
         for name in sorted(listed - present):
             self.report(parent / name, "missing", "these labels are not there", "run the recipe again")
         for name in sorted(present):
-            self.document(parent / name / "zarr.json", ZARR, "labels")
+            about = self.document(parent / name / "zarr.json", ZARR, "labels")
+            expected = set(about["attributes"]["marrow"].get("frames", [])) if about else set()
             for level in range(n_levels):
-                self.array(parent / name / str(level), "labels", complete=name.rpartition("_")[2] in active)
+                self.array(parent / name / str(level), "labels", expected=expected)
 
     def plan_tables(self) -> None:
         folder = self.root / "tables"

@@ -20,8 +20,8 @@ class AppearanceModel:
     Attributes
     ----------
     shift, width : (4, k) float64
-        Centre and width of the change along a link; the case says whether the source's past (1) and the target's future (2)
-        are smoothed over three or more detections.
+        Centre and width of the change along a link; the case says whether the source's past (1) and the target's future
+        (2) are smoothed over three or more detections.
     tail_width, tail_weight : (k,) float64
         A wider normal distribution for segmentation errors.
     grid, log_background : (k, 64) float64

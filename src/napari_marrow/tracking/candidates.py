@@ -14,7 +14,8 @@ Flags = npt.NDArray[np.bool_]
 class FrameTree:
     """Nearest detections in a frame so many frames later, for all detections in one query.
 
-    The frame number becomes a further coordinate, spaced wider than any search radius, so that one tree serves all frames.
+    The frame number becomes a further coordinate, spaced wider than any search radius, so that one tree serves all
+    frames.
 
     Parameters
     ----------

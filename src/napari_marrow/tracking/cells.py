@@ -32,7 +32,8 @@ class Tracking:
     link_probability : (n,) float64
         Probability of the link from the previous row of the track; NaN for its first.
     edges : DataFrame
-        ``parent_row, child_row`` (rows of the input), ``kind`` (link, gap, division), ``probability``; sorted by child row.
+        ``parent_row, child_row`` (rows of the input), ``kind`` (link, gap, division), ``probability``; sorted by child
+        row.
     model : dict
         What was learned: displacement, appearance, rates, divisions; and the settings.
     """
@@ -58,15 +59,17 @@ def track_points(
 ) -> Tracking:
     """Link detections into tracks and pedigrees, with costs learned from the detections themselves.
 
-    Displacement (by local crowding, with the cell's own velocity and speed), appearance and the rates of loss, entry and division
-    are learned by expectation-maximisation in a few rounds; each round decides links and divisions together by exact assignment,
-    frame after frame, while a lost cell stays a candidate. No length enters: scaling the coordinates changes nothing.
+    Displacement (by local crowding, with the cell's own velocity and speed), appearance and the rates of loss, entry
+    and division are learned by expectation-maximisation in a few rounds; each round decides links and divisions
+    together by exact assignment, frame after frame, while a lost cell stays a candidate. No length enters: scaling the
+    coordinates changes nothing.
 
     Parameters
     ----------
     points : DataFrame
-        One row per detection: ``t`` (whole frame numbers, in any order), ``y``, ``x``, optionally ``z`` (all in one unit, µm or
-        pixels), ``time_h`` (hours; frame times may be irregular), ``area`` or ``volume``, and any measurements.
+        One row per detection: ``t`` (whole frame numbers, in any order), ``y``, ``x``, optionally ``z`` (all in one
+        unit, µm or pixels), ``time_h`` (hours; frame times may be irregular), ``area`` or ``volume``, and any
+        measurements.
     settings : TrackingSettings, optional
     progress : callable, optional
     cancel : CancelToken, optional
@@ -135,7 +138,8 @@ def track_labels(
     -------
     Tracking
     points : DataFrame
-        ``t, label, (z,) y, x, area`` (µm², in 3D µm³), ``intensity`` with images, ``time_h`` with times; a row per object.
+        ``t, label, (z,) y, x, area`` (µm², in 3D µm³), ``intensity`` with images, ``time_h`` with times; a row per
+        object.
 
     Raises
     ------
@@ -190,9 +194,11 @@ def _edges(
     detections: Detections, previous: Ints, chance: Floats, mother: Ints, daughter_chance: Floats
 ) -> pd.DataFrame:
     linked, born = np.flatnonzero(previous >= 0), np.flatnonzero(mother >= 0)
-    gap = detections.frame[linked] - detections.frame[previous[linked]]
-    skipped = detections.t[linked] - detections.t[previous[linked]]
-    kinds = np.where((gap > 1) | ((skipped > 1) & (gap > 1)), "gap", "link").astype(object)
+    frames = np.unique(detections.t)
+    usual = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
+    skipped = detections.t[linked] - detections.t[previous[linked]] > usual
+    over = skipped | (detections.frame[linked] - detections.frame[previous[linked]] > 1)
+    kinds = np.where(over, "gap", "link").astype(object)
     table = pd.DataFrame(
         {
             "parent_row": detections.order[np.concatenate([previous[linked], mother[born]])],

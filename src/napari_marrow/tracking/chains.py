@@ -15,8 +15,8 @@ _WINDOW = 5
 class Chains:
     """Per detection, from the chain of links it stands in (a division ends a chain).
 
-    The past of a source and the future of a target never contain the link between them, so that a wrong link of the last
-    round does not vouch for itself in the next.
+    The past of a source and the future of a target never contain the link between them, so that a wrong link of the
+    last round does not vouch for itself in the next.
 
     Attributes
     ----------
@@ -105,8 +105,8 @@ def _sums(values: Floats, window: Ints) -> Floats:
 def smooth(values: Floats, window: Ints) -> Floats:
     """Mean over a window without its extremes; NaN where nothing is known.
 
-    One frame in which two cells were segmented as one must not shift the mean: of three values the middle counts, of four and
-    five those between the extremes.
+    One frame in which two cells were segmented as one must not shift the mean: of three values the middle counts, of
+    four and five those between the extremes.
 
     Parameters
     ----------

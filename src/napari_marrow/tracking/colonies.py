@@ -19,7 +19,8 @@ from napari_marrow.tracking.points import Floats, Ints
 
 _MERGE_RATE, _SPLIT_RATE = 0.08, 0.01
 _UNMATCHED = 0.10
-_FEW = 4  # colonies that place each other
+_FEW = 8  # colonies that can place each other
+_EVIDENCE = 20.0  # nats; sessions that have nothing to do with each other reach 15
 _NEAR = 3.2  # of a residual's sigma, and beyond the own radius
 
 
@@ -39,6 +40,8 @@ class SessionLink:
         Residual per coordinate, µm.
     ceiling : float
         Chance that the nearest colony is the right one.
+    evidence : float
+        How much likelier the registered distances are than those of random places, nats: low where wells were swapped.
     accepted : bool
         Whether identity was carried over.
     """
@@ -50,6 +53,7 @@ class SessionLink:
     shift: Floats
     sigma: float
     ceiling: float
+    evidence: float
     accepted: bool
 
 
@@ -60,8 +64,8 @@ class ColonyLinks:
     Attributes
     ----------
     identity : DataFrame
-        ``session, colony, colony_id, founders``; a row per colony in the order of the input tables. Of a merged colony the
-        largest parent's id goes on; `founders` keeps all.
+        ``session, colony, colony_id, founders``; a row per colony in the order of the input tables. Of a merged colony
+        the largest parent's id goes on; `founders` keeps all.
     edges : DataFrame
         ``session_parent, colony_parent, session_child, colony_child, kind, probability``.
     sessions : list of SessionLink
@@ -112,21 +116,22 @@ def link_colonies(
     """Carry the identity of colonies from session to session.
 
     Neighbouring sessions are registered on the constellation of their colonies (identity, shift, affine or smooth, by
-    evidence); then links and merges are decided together by exact assignment on likelihood ratios of distance, growth and
-    marker composition, and splits after them. Where the chance of the nearest colony being the right one stays below
-    `min_ceiling`, or an edge's own probability below `min_probability`, nothing is carried over: the edge is of kind ``refused``
-    and the colony begins anew.
+    evidence); then links and merges are decided together by exact assignment on likelihood ratios of distance, growth
+    and marker composition, and splits after them. Where the chance of the nearest colony being the right one stays
+    below `min_ceiling`, where the constellation is no likelier than chance, or an edge's own probability below
+    `min_probability`, nothing is carried over: the edge is of kind ``refused`` and the colony begins anew.
 
     Parameters
     ----------
     tables : sequence of DataFrame
         Per session: ``colony``, ``y_reg, x_reg`` or ``y, x`` (µm), and ``radius`` (µm) or ``area`` (µm²); optionally
-        ``fraction_<lineage>``; ``session`` names the session (0, 1, ... without). A session may give several tables (its first and
-        its last frame) if its colony numbers go on.
+        ``fraction_<lineage>``; ``session`` names the session (0, 1, ... without). A session may give several tables
+        (its first and its last frame) if its colony numbers go on.
     times_h : sequence of float, optional
         Time of every table, hours, rising.
     placed : sequence of bool, optional
-        Whether the coordinates of each table are in the frame of the one before; where not, few colonies are not enough.
+        Whether the coordinates of each table are in the frame of the one before; where not, few colonies are not
+        enough.
     min_probability, min_ceiling : float
         Between 0 and 1.
     seed : int
@@ -222,7 +227,7 @@ def _link_pair(
     a, size_a = _arrays(before)
     b, size_b = _arrays(after)
     if len(a) < 1 or len(b) < 1:
-        return SessionLink(*names, "none", np.eye(2), np.zeros(2), np.nan, 0.0, False), _no_edges()
+        return SessionLink(*names, "none", np.eye(2), np.zeros(2), np.nan, 0.0, 0.0, False), _no_edges()
     density = _density(b)
     if len(b) < 2:
         # a lone organoid cannot be taken for another; what is near is judged by its own size
@@ -230,10 +235,12 @@ def _link_pair(
     fit = register_constellation(a, size_a, b, size_b, density=density, seed=seed)
     pair, i, j, kind, gain = _decide(fit, a, size_a, b, size_b, _fractions(before, after), density)
     ceiling = identity_ceiling(density, pair.sigma, 2)
-    accepted = ceiling >= bars[1] and (trusted or fit.kind != "identity" or len(a) >= _FEW)
+    # few colonies cannot place each other: then only the stage can, and places that it kept
+    placed = fit.mixture.evidence >= _EVIDENCE or (trusted and fit.kind == "identity" and min(len(a), len(b)) < _FEW)
+    accepted = ceiling >= bars[1] and placed
     chance = _edge_chance(i, j, gain, pair)
     kinds = [k if accepted and p >= bars[0] else "refused" for k, p in zip(kind, chance, strict=True)]
-    link = SessionLink(*names, fit.kind, fit.matrix, fit.shift, pair.sigma, ceiling, accepted)
+    link = SessionLink(*names, fit.kind, fit.matrix, fit.shift, pair.sigma, ceiling, fit.mixture.evidence, accepted)
     return link, _edge_table(names, before, after, i, j, kinds, chance)
 
 
@@ -357,7 +364,7 @@ def _merge_odds(n: int, candidates: int) -> float:
 
 
 def _stragglers(pair: _Pair, i: Ints, j: Ints, kind: list[str], gain: Floats) -> tuple[Ints, Ints, list[str], Floats]:
-    """Third parents of a merge, parents swallowed by a colony that is linked already, and fragments of a split colony."""
+    """Third parents of a merge, parents swallowed by a colony that is linked already, fragments of a split one."""
     n, m = len(pair.x), len(pair.y)
     grown = pair.r * np.exp(0.5 * max(pair.growth, 0.0))
     distance = np.sqrt(((pair.x[:, None] - pair.y[None]) ** 2).sum(2))
@@ -477,6 +484,7 @@ def _identities(tables: Sequence[pd.DataFrame], names: list[int], edges: Sequenc
 def _parents(edges: pd.DataFrame) -> dict[int, list[int]]:
     """Parents of every child over edges that were not refused."""
     out: dict[int, list[int]] = {}
-    for edge in edges[edges["kind"] != "refused"].itertuples(index=False):
-        out.setdefault(int(edge.colony_child), []).append(int(edge.colony_parent))
+    firm = edges[edges["kind"] != "refused"]
+    for child, parent in zip(firm["colony_child"].tolist(), firm["colony_parent"].tolist(), strict=True):
+        out.setdefault(child, []).append(parent)
     return out

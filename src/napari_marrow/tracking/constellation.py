@@ -47,8 +47,8 @@ def register_constellation(
 ) -> ConstellationFit:
     """Choose among identity, shift, affine map and smooth field by their evidence.
 
-    The evidence is the likelihood of the nearest-neighbour distances under the mixture of `fit_distances`, less half the
-    logarithm of the number of colonies per free parameter (Schwarz 1978).
+    The evidence is the likelihood of the nearest-neighbour distances under the mixture of `fit_distances`, less half
+    the logarithm of the number of colonies per free parameter (Schwarz 1978).
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def _mean_offset(moved: Floats, target: _Target) -> Floats:
 def _pairs_of_pairs(
     a: Floats, size_a: Floats, b: Floats, size_b: Floats, density: float, rng: np.random.Generator
 ) -> list[tuple[Floats, Floats]]:
-    """Similarities that bring most colonies together, from pairs of large colonies of like distance in both sessions."""
+    """Similarities that bring most colonies together, from pairs of large ones at like distance in both sessions."""
     big_a, big_b = (
         np.argsort(-size_a, kind="stable")[:_LARGEST],
         np.argsort(-size_b, kind="stable")[: int(1.3 * _LARGEST)],
@@ -170,8 +170,7 @@ def _pairs_of_pairs(
 
 
 def _two(rows: Ints, x: Floats, far: float) -> tuple[Ints, Ints]:
-    i, j = np.meshgrid(rows, rows, indexing="ij")
-    i, j = i.ravel(), j.ravel()
+    i, j = np.repeat(rows, len(rows)), np.tile(rows, len(rows))
     keep = np.hypot(*(x[j] - x[i]).T) > far
     return i[keep], j[keep]
 

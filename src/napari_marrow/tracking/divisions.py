@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_marrow.tracking.appearance import AppearanceModel, log_normal
 from napari_marrow.tracking.candidates import FrameTree
 from napari_marrow.tracking.chains import Chains
 from napari_marrow.tracking.points import Detections, Floats, Ints
 
-# Chance that the shorter-lived of two daughters is followed for 0, 1-2 or 3 and more further frames: after a division, for any
-# two starts, and for the two pieces of one over-segmented cell.
+# Chance that the shorter-lived of two daughters is followed for 0, 1-2 or 3 and more further frames: after a division,
+# for any two starts, and for the two pieces of one over-segmented cell.
 _LIFE_DIVISION = np.log([0.12, 0.10, 0.78])
 _LIFE_START = np.log([0.60, 0.15, 0.25])
 _LIFE_PIECES = np.log([0.92, 0.04, 0.04])
@@ -74,7 +75,7 @@ class Triples:
     first: Ints
     second: Ints
 
-    def take(self, rows: np.ndarray) -> Triples:
+    def take(self, rows: npt.NDArray[np.bool_]) -> Triples:
         """Return a selection."""
         return Triples(self.mother[rows], self.first[rows], self.second[rows])
 
@@ -172,7 +173,8 @@ def onset_change(detections: Detections, chains: Chains) -> Floats:
     NaN where fewer than two earlier detections are known.
     """
     at = np.arange(detections.n)
-    recent, earlier = [], []
+    recent: list[Floats] = []
+    earlier: list[Floats] = []
     for q in range(8):
         value = np.where((at >= 0)[:, None], detections.features[at], np.nan)
         (recent if q < 3 else earlier).append(value)

@@ -22,7 +22,7 @@ def label_points(
     times_h: Sequence[float] | None = None,
     cancel: CancelToken | None = None,
 ) -> pd.DataFrame:
-    """Return a row per object and frame: ``t, label, (z,) y, x, area``, with images ``intensity``, with times ``time_h``.
+    """Return a row per object and frame: ``t, label, (z,) y, x, area``, and ``intensity``, ``time_h`` where known.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from napari_marrow.tracking.points import Floats
 def identity_ceiling(density: float, sigma: float, ndim: int) -> float:
     """Chance that the nearest neighbour after a gap is the same object: no method without further evidence does better.
 
-    Objects lie at random (Poisson) with the given density; each is displaced by a normal distribution with standard deviation
-    `sigma` per coordinate. The nearest is the right one if no other lies nearer:
+    Objects lie at random (Poisson) with the given density; each is displaced by a normal distribution with standard
+    deviation `sigma` per coordinate. The nearest is the right one if no other lies nearer:
 
     * in the plane ``E[exp(-π λ |d|²)] = 1 / (1 + 2 π λ σ²)``,
     * in space ``E[exp(-4/3 π λ |d|³)]``, a closed integral over the Maxwell distribution of ``|d|``.
@@ -78,12 +78,15 @@ class DistanceMixture:
         Density of the other objects.
     log_likelihood : float
         Of all distances.
+    evidence : float
+        How much likelier (nats) the mixture makes them than random places do: chance reaches about 10.
     """
 
     sigma: float
     same: float
     density: float
     log_likelihood: float
+    evidence: float = 0.0
 
     def posterior(self, distance: Floats) -> Floats:
         """P(same) from the distance alone."""
@@ -150,7 +153,7 @@ def _climb(
             middle = float((p * growth).sum() / max(p.sum(), 1e-9))
             width = float(np.clip(np.sqrt((p * (growth - middle) ** 2).sum() / max(p.sum(), 1e-9)), 0.08, 0.5))
     total = float(np.logaddexp(same_likelihood, np.log(1 - same) + other).sum())
-    return DistanceMixture(sigma, same, density, total)
+    return DistanceMixture(sigma, same, density, total, total - float(other.sum()))
 
 
 def _log_normal(x: Floats, mean: float, sd: float) -> Floats:

@@ -1,9 +1,9 @@
 """Exact assignment on sparse candidates, with divisions competing with links (compiled).
 
 Gains are in nats over leaving both ends open; an end that nothing pays for stays open. The assignment is the shortest
-augmenting path method with duals (Jonker and Volgenant 1987) on the sparse graph, every row having an outlet of gain 0. A
-division takes one row and two columns. Where no division has a positive reduced gain none can better the assignment (linear
-programming duality); the few connected components where one has are decided by depth-first search.
+augmenting path method with duals (Jonker and Volgenant 1987) on the sparse graph, every row having an outlet of gain 0.
+A division takes one row and two columns. Where no division has a positive reduced gain none can better the assignment
+(linear programming duality); the few connected components where one has are decided by depth-first search.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def _match(
 ) -> float:  # fmt: skip
     """Assign `rows` at the largest gain and return it.
 
-    Row r has the edges span[0, r]:span[1, r]. `shut` (2, n) closes rows and columns. Fills pick[r] (edge or -1) and, per
-    column, wi[_OWNER] (row or -1) and wf[_PRICE] (dual, never positive).
+    Row r has the edges span[0, r]:span[1, r]. `shut` (2, n) closes rows and columns. Fills pick[r] (edge or -1) and,
+    per column, wi[_OWNER] (row or -1) and wf[_PRICE] (dual, never positive).
     """
     for r in rows:
         pick[r] = -1
@@ -213,7 +213,7 @@ def _divide(
 def _solve_blocks(
     n: int, ei: Ints, ej: Ints, eg: Floats, e_block: Ints, ti: Ints, tj: Ints, tk: Ints, tg: Floats, t_block: Ints
 ) -> tuple[Flags, Flags]:
-    """Blocks (target frames) one after the other; a source that was linked is gone, one that was not keeps competing."""
+    """Solve block after block (target frame): a source that was linked is gone, another keeps competing."""
     chosen_e = np.zeros(len(ei), np.bool_)
     chosen_t = np.zeros(len(ti), np.bool_)
     used = np.zeros(n, np.bool_)

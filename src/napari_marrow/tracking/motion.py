@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_marrow.tracking.chains import Chains
 from napari_marrow.tracking.points import Detections, Floats, Ints
 
 _COMPONENTS = 3
-_SAMPLE = 40_000
+_SAMPLE = 12_000
 _LOW_SPEED, _HIGH_SPEED = 0.4, 2.5
 _JUMP_WIDTH = 0.3  # of the distance to the third neighbour
 _JUMP_LIMIT = 0.8
@@ -69,14 +70,14 @@ class MotionModel:
         return (chains.previous[i] >= 0) + 2 * (chains.following[j] >= 0).astype(np.int64)
 
     def expected(self, chains: Chains, i: Ints, j: Ints, duration: Floats) -> Floats:
-        """Expected displacement of the pairs, (e, d)."""
+        """Return the expected displacement of the pairs, (e, d)."""
         c, q = self.crowding[i], self.case(chains, i, j)
         drift = self.a[c, q][:, None] * chains.velocity_in[i] + self.b[c, q][:, None] * chains.velocity_out[j]
         # persistence fades: over a longer gap the expectation grows more slowly than time
         return np.asarray(drift * (duration**0.7)[:, None])
 
     def ahead(self, chains: Chains, duration: Floats) -> Floats:
-        """Expected displacement of every detection when only its past is known, (n, d)."""
+        """Return the expected displacement of every detection when only its past is known, (n, d)."""
         known = (chains.previous >= 0).astype(np.int64)
         drift = self.a[self.crowding, known][:, None] * chains.velocity_in
         return np.asarray(drift * (duration**0.7)[:, None])
@@ -124,8 +125,8 @@ def fit_mixture(r2: Floats, d: int) -> tuple[Floats, Floats]:
     Returns
     -------
     sigma, weight : (3,) float64
-        The widest is kept at least twice as wide as the middle one with a weight of at least 0.2 %, because rare long jumps may
-        be missing from the links that the fit rests on.
+        The widest is kept at least twice as wide as the middle one with a weight of at least 0.2 %, because rare long
+        jumps may be missing from the links that the fit rests on.
     """
     if len(r2) > _SAMPLE:
         r2 = r2[np.linspace(0, len(r2) - 1, _SAMPLE).astype(np.int64)]
@@ -134,11 +135,11 @@ def fit_mixture(r2: Floats, d: int) -> tuple[Floats, Floats]:
     v = np.maximum.accumulate(v * np.array([1.0, 1.0001, 1.0002]))
     w = np.array([0.6, 0.35, 0.05])
     for _ in range(40):
-        log_p = np.log(w) - r2[:, None] / (2 * v) - 0.5 * d * np.log(v)
-        p = np.exp(log_p - log_p.max(1, keepdims=True))
-        p /= p.sum(1, keepdims=True)
-        mass = p.sum(0)
-        v = np.maximum((p * r2[:, None]).sum(0) / (d * np.maximum(mass, 1e-9)) + floor, floor)
+        log_p = (np.log(w) - 0.5 * d * np.log(v))[:, None] - r2[None] / (2 * v)[:, None]
+        p = np.exp(log_p - log_p.max(0))
+        p /= p.sum(0)
+        mass = p.sum(1)
+        v = np.maximum((p * r2).sum(1) / (d * np.maximum(mass, 1e-9)) + floor, floor)
         w = np.clip(mass / mass.sum(), 1e-3, None)
         w /= w.sum()
     order = np.argsort(v)
@@ -219,9 +220,9 @@ def _jumps(model: MotionModel, residual: Floats, i: Ints, spread: Floats) -> flo
 
 
 def _regress(
-    chains: Chains, i: Ints, j: Ints, step: Floats, duration: Floats, rows: np.ndarray, case: int
+    chains: Chains, i: Ints, j: Ints, step: Floats, duration: Floats, rows: npt.NDArray[np.bool_], case: int
 ) -> tuple[float, float]:
-    """Least squares of the step on the velocity before and the velocity after, steps beyond the 98th percentile left out."""
+    """Least squares of the step on the velocities before and after; the longest 2 % of the steps are left out."""
     if rows.sum() < 50:
         return 0.0, 0.0
     i, j, step, factor = i[rows], j[rows], step[rows], (duration[rows] ** 0.7)[:, None]
@@ -229,7 +230,8 @@ def _regress(
     size = (step**2).sum(1) + (u**2).sum(1) + (w**2).sum(1)
     keep = size <= np.quantile(size, 0.98)
     u, w, step = u[keep].ravel(), w[keep].ravel(), step[keep].ravel()
-    uu, ww, uw, us, ws = u @ u, w @ w, u @ w, u @ step, w @ step
+    # sums, not BLAS: the result must not hang on the number of its threads
+    uu, ww, uw, us, ws = ((p * q).sum() for p, q in ((u, u), (w, w), (u, w), (u, step), (w, step)))
     if case == 1:
         return float(np.clip(us / max(uu, 1e-300), -0.6, 1.0)), 0.0
     if case == 2:

@@ -85,17 +85,18 @@ def summarise_tracks(
     Parameters
     ----------
     nodes : DataFrame
-        `TRACK_NODES`, of one or several sessions; with ``y, x`` and ``extent``, or with ``touches_border``, entry and exit are told
-        from appearance and loss.
+        `TRACK_NODES`, of one or several sessions; with ``y, x`` and ``extent``, or with ``touches_border``, entry and
+        exit are told from appearance and loss.
     edges : DataFrame
         `TRACK_EDGES`; those of kind ``division`` give the mothers.
     extent : (height, width) or ((low, high), (low, high)), optional
         Field of view in y and x, µm.
     times_h : sequence of float, optional
-        Time of every frame of the session: its length tells which frame is the last. Without, the last frame with a node is.
+        Time of every frame of the session: its length tells which frame is the last. Without, the last frame with a
+        node is.
     border_um : float, optional
-        How near the edge of the field a cell enters or leaves. Learned by default: the 95th percentile of the displacement from node
-        to node.
+        How near the edge of the field a cell enters or leaves. Learned by default: the 95th percentile of the
+        displacement from node to node.
 
     Returns
     -------

@@ -83,8 +83,9 @@ class Detections:
 def feature_columns(points: pd.DataFrame) -> tuple[str, ...]:
     """Return the measurement columns that tracking uses when none are named.
 
-    Every floating-point column that is no coordinate, time or identity counts; of the whole-number columns only those whose
-    name says that they measure (``area``, ``volume``, ``intensity_...``, ``mean_...``), because others are ids or counters.
+    Every floating-point column that is no coordinate, time or identity counts; of the whole-number columns only those
+    whose name says that they measure (``area``, ``volume``, ``intensity_...``, ``mean_...``), because others are ids or
+    counters.
 
     Parameters
     ----------
@@ -111,7 +112,8 @@ def read_points(points: pd.DataFrame, settings: TrackingSettings) -> Detections:
     Parameters
     ----------
     points : DataFrame
-        Columns ``t`` (whole numbers), ``y``, ``x``, optionally ``z``, ``time_h`` (hours, one value per frame) and measurements.
+        Columns ``t`` (whole numbers), ``y``, ``x``, optionally ``z``, ``time_h`` (hours, one value per frame) and
+        measurements.
     settings : TrackingSettings
 
     Returns
@@ -158,8 +160,8 @@ def _numbers(points: pd.DataFrame, column: str) -> Floats:
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise TableError(
-            f"Column '{column}' of the point table holds NaN or infinity in {len(bad)} row(s), the first is row {bad[0]}: "
-            "remove these rows."
+            f"Column '{column}' of the point table holds NaN or infinity in {len(bad)} row(s), the first is row "
+            f"{bad[0]}: remove these rows."
         )
     return values
 
@@ -187,7 +189,9 @@ def _frame_times(points: pd.DataFrame, t: Ints, frames: Ints) -> Floats:
 
 
 def _features(points: pd.DataFrame, names: tuple[str, ...]) -> tuple[Floats, tuple[str, ...], int]:
-    columns, used, size = [], [], -1
+    columns: list[Floats] = []
+    used: list[str] = []
+    size = -1
     for name in names:
         if name not in points.columns:
             raise TableError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_marrow.tracking.points import Floats, Ints
 from napari_marrow.tracking.solver import Solution
@@ -12,9 +13,6 @@ from napari_marrow.tracking.solver import Solution
 _LEAST_GAIN = -5.0  # a rival below this takes less than 1 % from any other
 _MOST_GAIN = 25.0
 _ITERATIONS = 12
-# Recalibration of the log odds, fitted on simulated truth (benchmarks/tracking.py --calibration): the learned likelihoods
-# treat measurements as independent and are too sure of themselves.
-_SLOPE, _OFFSET = 1.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,10 @@ class Posterior:
 def posterior(n: int, solution: Solution) -> Posterior:
     """Marginal probabilities of the chosen links and divisions.
 
-    Every hypothesis (a link, a division) takes the outgoing end of its source and the incoming ends of its targets; an end can
-    be taken once. The marginals of this packing problem are found by belief propagation on it, as for data association by
-    Williams and Lau (2014, IEEE Trans. Aerosp. Electron. Syst. 50:2942); a hypothesis' weight is exp(gain).
+    Every hypothesis (a link, a division) takes the outgoing end of its source and the incoming ends of its targets; an
+    end can be taken once. The marginals of this packing problem are found by belief propagation on it, as for data
+    association by Williams and Lau (2014, IEEE Trans. Aerosp. Electron. Syst. 50:2942); a hypothesis' weight is
+    exp(gain).
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def posterior(n: int, solution: Solution) -> Posterior:
     )
     gain = np.concatenate([links.gain[keep], solution.triple_gain[keep_t], solution.late_gain])
     odds = _propagate(ends, np.exp(np.clip(gain, -30, _MOST_GAIN)), 3 * n)
-    probability = 1 / (1 + np.exp(-np.clip(_SLOPE * odds + _OFFSET, -30, 30)))
+    probability = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
     m, k = len(i), len(t)
     link_rows, division_rows = np.full(len(chosen), -1), np.full(len(divided), -1)
     link_rows[keep], division_rows[keep_t] = np.arange(m), m + np.arange(k)
@@ -74,12 +73,14 @@ def posterior(n: int, solution: Solution) -> Posterior:
     )  # fmt: skip
 
 
-def set_of(i: Ints, j: Ints, chosen_i: Ints, chosen_j: Ints, n: int) -> np.ndarray:
+def set_of(i: Ints, j: Ints, chosen_i: Ints, chosen_j: Ints, n: int) -> npt.NDArray[np.bool_]:
     """Which candidate pairs are among the chosen ones."""
     return np.isin(i * n + j, chosen_i * n + chosen_j)
 
 
-def _in_order(i: Ints, j: Ints, value: Floats, chosen: np.ndarray, want_i: Ints, want_j: Ints, n: int) -> Floats:
+def _in_order(
+    i: Ints, j: Ints, value: Floats, chosen: npt.NDArray[np.bool_], want_i: Ints, want_j: Ints, n: int
+) -> Floats:
     """Values of the chosen candidates in the order of the solution."""
     key = i[chosen] * n + j[chosen]
     order = np.argsort(key)

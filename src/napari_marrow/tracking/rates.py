@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_marrow.tracking.divisions import Triples
 from napari_marrow.tracking.motion import MotionModel
@@ -35,7 +36,7 @@ class Rates:
         return np.asarray(odds - np.log(self.new[j]))
 
     def division_gain(self, triples: Triples, rate: float) -> Floats:
-        """The same for divisions, which happen at `rate` per cell and frame."""
+        """Return the same for divisions, which happen at `rate` per cell and frame."""
         new = np.log(self.new[triples.first]) + np.log(self.new[triples.second])
         return np.asarray(np.log(rate / self.lost[triples.mother]) - new)
 
@@ -65,8 +66,8 @@ def fit_rates(detections: Detections, i: Ints, j: Ints, divisions: Triples, moti
     return Rates(lost, new, float(back))
 
 
-def _near_border(detections: Detections, motion: MotionModel) -> np.ndarray:
-    """Detections within two usual steps of the field's edge in y or x (the box of all detections)."""
+def _near_border(detections: Detections, motion: MotionModel) -> npt.NDArray[np.bool_]:
+    """Find detections within two usual steps of the field's edge in y or x (the box of all)."""
     plane = detections.xyz[:, -2:]
     low, high = plane.min(0), plane.max(0)
     near = 2.0 * float(np.median(motion.sigma[:, 1]))

@@ -76,14 +76,16 @@ def links_of(t: Ints, track: Ints, parent: Ints) -> tuple[Ints, Ints]:
     return within, np.column_stack([mothers[later], born[ok][later]])
 
 
-def score_tracks(truth: pd.DataFrame, predicted: pd.DataFrame) -> TrackScore:
+def score_tracks(truth: pd.DataFrame, predicted: pd.DataFrame, *, max_gap: int | None = None) -> TrackScore:
     """Score predicted tracks on the same detections.
 
     Parameters
     ----------
     truth, predicted : DataFrame
-        Row by row the same detections: ``t, track_id, parent_track_id`` (0 for none). Rows of truth with ``track_id`` 0 are false
-        detections.
+        Row by row the same detections: ``t, track_id, parent_track_id`` (0 for none). Rows of truth with ``track_id`` 0
+        are false detections.
+    max_gap : int, optional
+        Links of truth over more frames do not count: no tracker is asked for them.
 
     Returns
     -------
@@ -101,6 +103,8 @@ def score_tracks(truth: pd.DataFrame, predicted: pd.DataFrame) -> TrackScore:
         )
     n = len(a[0])
     true_links, true_born = links_of(*a)
+    if max_gap is not None:
+        true_links, true_born = (x[a[0][x[:, 1]] - a[0][x[:, 0]] <= max_gap] for x in (true_links, true_born))
     links, born = links_of(*b)
     true_keys = _keys(np.concatenate([true_links, true_born]), n)
     keys = _keys(np.concatenate([links, born]), n)

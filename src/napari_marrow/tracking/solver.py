@@ -66,8 +66,8 @@ class Solution:
 class Learner:
     """State of the learning; every round replaces the parts it learns anew.
 
-    `chains` is what links are scored with, `full` what divisions are scored with: in rounds that look at the past only they
-    differ.
+    `chains` is what links are scored with, `full` what divisions are scored with: in rounds that look at the past only
+    they differ.
     """
 
     detections: Detections
@@ -245,7 +245,8 @@ def solve(
     for done in range(settings.rounds):
         cancel.raise_if_cancelled()
         progress(done + 1, total, "linking")
-        # Rounds that know the past only come first: two swaps in a row vouch for each other once the future counts as well.
+        # Rounds that know the past only come first: two swaps in a row vouch for each other once the future counts as
+        # well.
         solution = _round(learner, causal=done + 1 < settings.rounds // 2)
     assert solution is not None
     cancel.raise_if_cancelled()
@@ -256,7 +257,7 @@ def solve(
 
 
 def _round(learner: Learner, *, causal: bool) -> Solution:
-    """One forward pass over all frames, then everything learned anew (`causal`: for a round that looks at the past only)."""
+    """Solve all frames in one forward pass, then learn anew (`causal`: for a round that looks at the past only)."""
     detections, settings = learner.detections, learner.settings
     links = learner.candidate_links(settings.max_gap)
     triples, gain = no_triples(), np.zeros(0)

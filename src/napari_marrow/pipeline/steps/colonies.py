@@ -59,7 +59,8 @@ class ColoniesStep(Step):
             session_parent=session_of[linked.edges["session_parent"].to_numpy(np.int64)],
             session_child=session_of[linked.edges["session_child"].to_numpy(np.int64)],
         )
-        colonies = pd.concat(tables, ignore_index=True)
+        filled = [table for table in tables if len(table)]
+        colonies = pd.concat(filled, ignore_index=True) if filled else tables[0]
         colonies = colonies.assign(
             colony_id=linked.identity["colony_id"].to_numpy(), founders=linked.identity["founders"].to_numpy()
         )

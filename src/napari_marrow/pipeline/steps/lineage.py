@@ -46,10 +46,16 @@ class LineageStep(Step):
         colonies = _table(study, "colonies", context.keys["colonies"])
         onsets, emergence = ONSETS.empty(), EMERGENCE.empty()
         if tracks is not None and present_markers(cells, context.recipe):
-            onsets = self._onsets(study, tracks, cells, context)
+            thresholds = study.table("marker_thresholds", context.keys["classify"])
+            onsets = self._onsets(study, tracks, cells, thresholds, context)
             cancel.raise_if_cancelled()
             emergence = lineage.emergence(
-                onsets, layout, lineages=list(section.markers), bootstrap=section.n_bootstrap, seed=context.recipe.seed
+                onsets,
+                layout,
+                lineages=list(section.markers),
+                thresholds=thresholds,
+                bootstrap=section.n_bootstrap,
+                seed=context.recipe.seed,
             )
         growth = lineage.colony_growth(colonies, layout) if colonies is not None else COLONY_GROWTH.empty()
         cancel.raise_if_cancelled()
@@ -71,24 +77,25 @@ class LineageStep(Step):
         study.commit(self.tables[0], key, {}, ORGANOID_SUMMARY.conform(summary), extra={"notes": notes})
         return {"onsets": int((onsets["event"] == "onset").sum()), "comparisons": len(comparisons)}
 
-    def _onsets(self, study: Study, tracks: pd.DataFrame, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
+    def _onsets(
+        self, study: Study, tracks: pd.DataFrame, cells: pd.DataFrame, thresholds: pd.DataFrame, context: Context
+    ) -> pd.DataFrame:
         from napari_marrow.lineage import OnsetSettings, marker_onsets
 
         section = context.recipe.lineage
         markers = present_markers(cells, context.recipe)
-        known = study.table("marker_thresholds", context.keys["classify"])
-        known = known[known["method"] != "none"]
+        known = thresholds[thresholds["method"] != "none"]
         nodes = study.table("track_nodes", context.keys["track"])
         long_enough = tracks.loc[_trusted(tracks, section.min_track_frames), "track_id"]
         tracks = tracks[tracks["track_id"].isin(long_enough)]
         nodes = nodes[nodes["track_id"].isin(long_enough)]
         columns = ["position", "session", "t", "label", *(f"intensity_{c}" for c in markers.values())]
         nodes = nodes.merge(cells[columns], on=columns[:4], how="left", validate="one_to_one")
-        thresholds = dict(zip(known["channel"], known["threshold"], strict=True))
-        if not thresholds:
+        cuts = dict(zip(known["channel"], known["threshold"], strict=True))
+        if not cuts:
             return ONSETS.empty()
-        settings = OnsetSettings(consecutive=section.consecutive, thresholds=thresholds)
-        wanted = {lineage: channel for lineage, channel in markers.items() if channel in thresholds}
+        settings = OnsetSettings(consecutive=section.consecutive, thresholds=cuts)
+        wanted = {lineage: channel for lineage, channel in markers.items() if channel in cuts}
         onsets, _ = marker_onsets(tracks, nodes, markers=wanted, settings=settings)
         return onsets
 

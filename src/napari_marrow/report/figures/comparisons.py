@@ -56,16 +56,24 @@ def estimation_plots(comparisons: pd.DataFrame, summary: pd.DataFrame) -> Figure
     rows = comparisons.head(MOST_ENDPOINTS)
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
-    figure = new_figure(0.2 + 2.75 * lines, width=min(9.4, 3.2 * columns + 0.3))
+    wide, tall = 3.12, 2.8
+    figure = new_figure(tall * lines, width=wide * columns)
+    # Every panel is alike, so its places are known: a layout solver would take seconds for two dozen axes.
+    figure.set_layout_engine("none")
     colors = condition_colors(condition_order([*comparisons["condition_a"], *comparisons["condition_b"]]))
-    boxes = np.atleast_1d(figure.subfigures(lines, columns, squeeze=False).ravel())
-    for box, (_, row) in zip(boxes, rows.iterrows(), strict=False):
-        points, difference = box.subplots(1, 2, width_ratios=[2.0, 1.1])
-        values = summary[summary["endpoint"] == row["endpoint"]]
-        _points(points, row, values, colors)
+    for k, (_, row) in enumerate(rows.iterrows()):
+        left, bottom = wide * (k % columns), tall * (lines - 1 - k // columns)
+
+        def place(x: float, width: float, left: float = left, bottom: float = bottom) -> Axes:
+            box = ((left + x) / (wide * columns), (bottom + 0.5) / (tall * lines))
+            return figure.add_axes((*box, width / (wide * columns), 1.6 / (tall * lines)))
+
+        points, difference = place(0.66, 1.22), place(1.98, 0.62)
+        _points(points, row, summary[summary["endpoint"] == row["endpoint"]], colors)
         _difference(difference, row)
         _align(points, difference, row)
-        box.suptitle(_title(row), x=0.02, ha="left", fontsize=9, fontweight="bold")
+        at = ((left + 0.08) / (wide * columns), (bottom + tall - 0.1) / (tall * lines))
+        figure.text(*at, _title(row), ha="left", va="top", fontsize=9, fontweight="bold")
     return figure
 
 
@@ -91,6 +99,8 @@ def _points(axis: Axes, row: pd.Series, values: pd.DataFrame, colors: dict[str, 
     axis.set_xticks([0, 1], names, fontsize=7.5)
     axis.set_xlim(-0.6, 1.6)
     axis.set_ylabel(_label(row))
+    # Ticks are kept narrow, as the panel's margins are fixed.
+    axis.locator_params(axis="y", nbins=6)
 
 
 def spread(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -134,4 +144,5 @@ def _difference(axis: Axes, row: pd.Series) -> None:
     note = p_words(float(row["p_value"]))
     if np.isfinite(smallest):
         note += f"\nleast possible {p_digits(smallest)}"
-    axis.set_title(note, fontsize=7.5, fontweight="normal", loc="center", linespacing=1.3)
+    axis.set_title(note, fontsize=7.5, fontweight="normal", loc="center", linespacing=1.3, pad=4)
+    axis.locator_params(axis="y", nbins=6)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from napari_marrow.report.figures.comparisons import p_words
 from napari_marrow.report.style import INK, LINEAGE_COLORS, new_figure
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def distance_distributions(curves: pd.DataFrame, metrics: pd.DataFrame, names: d
             axis.set_xlim(0, float(curves["r"].max()))
             p = _p_value(metrics, subject, part)
             if np.isfinite(p):
-                axis.text(0.97, 0.05, f"p = {p:.3g}", transform=axis.transAxes, ha="right", va="bottom", fontsize=8)
+                axis.text(0.97, 0.05, p_words(p), transform=axis.transAxes, ha="right", va="bottom", fontsize=8)
     figure.supxlabel("Distance to the nearest vessel (µm)", fontsize=9)
     handles = _handles()
     figure.legend(handles=handles, loc="outside upper center", ncols=3)

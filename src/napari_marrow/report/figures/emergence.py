@@ -69,7 +69,8 @@ def emergence_curves(emergence: pd.DataFrame) -> Figure:
         row, column = divmod(k, columns)
         grid[2 * row, column].remove()
         grid[2 * row + 1, column].remove()
-    grid[0, 0].legend(loc="upper left", handlelength=1.6)
+    handles, words = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, words, loc="outside upper center", ncols=max(1, len(words)), handlelength=1.6)
     return figure
 
 

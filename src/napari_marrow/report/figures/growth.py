@@ -78,7 +78,7 @@ def _condition_panel(axis: Axes, table: pd.DataFrame, color: str, symbols: dict[
     from matplotlib.collections import LineCollection
 
     lines = [g[["day", "n_cells"]].to_numpy(float) for _, g in table.groupby(["position", "colony_id"])]
-    axis.add_collection(LineCollection(lines, colors=color, linewidths=0.6, alpha=0.35))
+    axis.add_collection(LineCollection(lines, colors=color, linewidths=0.8, alpha=0.45))
     alone = np.array([line[0] for line in lines if len(line) == 1]).reshape(-1, 2)
     axis.scatter(alone[:, 0], alone[:, 1], s=4, color=color, alpha=0.4, linewidths=0)
     for organoid, group in table.groupby("organoid"):

@@ -81,8 +81,7 @@ def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataF
     axes = figure.subplots(1, len(forests), squeeze=False, sharex=True)[0]
     for axis, (name, forest) in zip(axes, forests.items(), strict=True):
         _draw(axis, forest)
-        total = by_condition[name].groupby(["position", "founder_track_id"]).ngroups
-        axis.set_title(f"{name}\n{forest.trees} of {total} clones".strip())
+        axis.set_title(f"{name}\n{_counts(by_condition[name], forest.trees)}".strip())
         axis.set_ylim(tallest, -1)
         axis.set_xlabel("Time (h)")
         axis.set_yticks([])
@@ -91,6 +90,14 @@ def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataF
         handles=_handles(colors, forests), loc="outside lower center", ncols=8, columnspacing=1.1, handlelength=1.5
     )
     return figure
+
+
+def _counts(tracks: pd.DataFrame, shown: int) -> str:
+    """Return how many clones there are, divided and are shown."""
+    clones = tracks.groupby(["position", "founder_track_id"])["generation"].max()
+    divided = int((clones > 0).sum())
+    some = f"{shown} largest of {divided}" if shown < divided else f"{divided}"
+    return f"{some} that divided, of {len(clones)} clones"
 
 
 def _forest(
@@ -120,7 +127,12 @@ def _onset_marks(onsets: pd.DataFrame) -> dict[tuple[str, int], tuple[str, float
     """Return lineage, last negative and first positive time of each track in which a marker came on."""
     if onsets.empty:
         return {}
-    real = onsets[(onsets["event"] == "onset") & (onsets["lineage"] != "")].sort_values("right_h")
+    # Cells that were positive when first seen have no last negative frame: their line is coloured from the start.
+    known = onsets[onsets["event"].isin(["onset", "prevalent"]) & (onsets["lineage"] != "")]
+    real = known.assign(
+        left_h=known["left_h"].where(known["event"] == "onset", -np.inf),
+        right_h=known["right_h"].where(known["event"] == "onset", -np.inf),
+    ).sort_values("right_h", kind="stable")
     marks: dict[tuple[str, int], tuple[str, float, float]] = {}
     for row in real.to_dict("records"):
         key = (str(row["position"]), int(row["track_id"]))

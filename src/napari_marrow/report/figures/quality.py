@@ -113,9 +113,11 @@ def _residuals(axis: Axes, transforms: pd.DataFrame) -> None:
     axis.set_xticks(sorted(transforms["session"].unique()))
     axis.set_ylim(bottom=0)
     axis.set(xlabel="Session", ylabel="Median residual (µm)", title="Registration to the first session")
-    if len(finite):
-        axis.legend(loc="best")
-    else:
+    if finite["accepted"].any() and not finite["accepted"].all():
+        axis.legend(loc="upper left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+        axis.margins(y=0.25)
+        axis.set_ylim(bottom=0)
+    if finite.empty:
         axis.text(0.5, 0.5, "no residual was measured", transform=axis.transAxes, ha="center", color=FAINT)
 
 

@@ -1,0 +1,1 @@
+"""Results in other programs' formats, and simulated images as a microscope would leave them."""

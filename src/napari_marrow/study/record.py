@@ -1,0 +1,148 @@
+"""The study's own document, its lock and its records: what a study says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_marrow.errors import SettingsError, StudyError
+from napari_marrow.study import journal
+from napari_marrow.study.durable import read_document, sweep_partials, write_document
+from napari_marrow.study.lock import WriteLock
+from napari_marrow.study.naming import check_key, check_word
+
+SCHEMA_VERSION = 1
+DOCUMENT = "study.json"
+
+
+class StudyRecord:
+    """What a study says of itself; the base of `Study`, which adds images, labels and tables.
+
+    Attributes
+    ----------
+    path : Path
+        The study's folder.
+    mode : {"r", "a"}
+    """
+
+    def __init__(self, path: Path, mode: Literal["r", "a"]) -> None:
+        self.path = path
+        self.mode = mode
+        self._lock = WriteLock(path)
+        self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+
+    def _check_version(self) -> None:
+        document = self._document()
+        version = document.get("schema_version")
+        if document.get("format") != "napari-marrow study" or not isinstance(version, int):
+            raise StudyError(f"'{self.path}' is no study: its {DOCUMENT} does not say so.")
+        if version > SCHEMA_VERSION:
+            raise StudyError(
+                f"'{self.path}' has study schema {version}, this version of napari-marrow knows up to "
+                f"{SCHEMA_VERSION}: update napari-marrow."
+            )
+
+    def _document(self) -> dict[str, Any]:
+        """Return study.json, read again only when it changed."""
+        file = self.path / DOCUMENT
+        try:
+            found = file.stat()
+        except OSError:
+            return read_document(file)
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if self._cached is None or self._cached[0] != stamp:
+            self._cached = (stamp, read_document(file))
+        return self._cached[1]
+
+    def _update(self, **changes: Any) -> None:
+        self._check_writable()
+        with self.write_lock():
+            write_document(self.path / DOCUMENT, {**self._document(), **changes})
+            self._cached = None
+
+    def _check_writable(self) -> None:
+        if self.mode != "a":
+            raise StudyError(f"The study '{self.path}' was opened for reading: open it with mode='a' to write.")
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return str(self._document()["name"])
+
+    @property
+    def id(self) -> str:
+        """Unique id of the study."""
+        return str(self._document()["id"])
+
+    @property
+    def t0(self) -> str | None:
+        """Time zero, ISO 8601 in UTC; None where no date is known and the first session defines it."""
+        t0 = self._document()["t0"]
+        return None if t0 is None else str(t0)
+
+    @property
+    def active(self) -> dict[str, str]:
+        """Key of the result that is shown and built upon, per step."""
+        return dict(self._document()["active"])
+
+    @property
+    def active_tables(self) -> dict[str, str]:
+        """Key that `table` reads, per table."""
+        return dict(self._document()["active_tables"])
+
+    def set_active(self, steps: Mapping[str, str], tables: Mapping[str, str] | None = None) -> None:
+        """Make finished results the active ones, in one atomic step.
+
+        Parameters
+        ----------
+        steps : mapping of step to key
+        tables : mapping of table to key, optional
+        """
+        self._check_writable()
+        changes = dict(tables or {})
+        for step, key in steps.items():
+            check_word(step, "name of a step")
+            check_key(key)
+        with self.write_lock():
+            journal.complete_labels(self.path, steps.values())
+            for table, key in changes.items():
+                journal.complete_table(self.path, table, key)
+            self._update(active={**self.active, **steps}, active_tables={**self.active_tables, **changes})
+
+    def record_run(self, step: str, key: str, info: Mapping[str, Any]) -> Path:
+        """Write down how a step was run (recipe, versions, seeds, counts, wall time), and return the file."""
+        self._check_writable()
+        return journal.record_run(self.path, step, key, info)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return what `record_run` wrote, oldest first."""
+        return journal.runs(self.path)
+
+    @contextmanager
+    def write_lock(self) -> Iterator[None]:
+        """Hold the right to write while the block runs; may be nested.
+
+        Raises
+        ------
+        StudyLockedError
+            If another process has it; the sentence names host, process and since when.
+        """
+        self._check_writable()
+        if self._lock.acquire():
+            sweep_partials(self.path, alone=True)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+def as_utc(text: str) -> str:
+    """Return a time as ISO 8601 in UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise SettingsError(f"'{text}' is no time: give ISO 8601, such as 2026-01-31T09:00:00+00:00.") from None
+    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)).isoformat()
