@@ -55,6 +55,7 @@ def test_run_shows_its_results(window_run: Any) -> None:
     tracks = study.table("tracks").query("position == @POSITION and session == @DENSE and parent_track_id > 0")
     assert window_run.graph == {int(r.track_id): [int(r.parent_track_id)] for r in tracks.itertuples()}
     shown = study.table("emergence").query("organoid == 'all' and condition != 'all' and lineage != 'death'")
+    shown = shown.dropna(subset="cumulative_incidence")
     assert window_run.curves == len(shown.groupby(["condition", "lineage"])) > 0
     assert window_run.branches > 0
     assert window_run.report is not None
@@ -67,7 +68,9 @@ def test_run_leaves_what_the_user_set(window_run: Any) -> None:
 
 
 def test_run_never_blocks_the_window(window_run: Any) -> None:
-    window_run.watchdog.check("run and results")
+    window_run.during.check("run")
+    # a kind of layer that napari makes for the first time costs it more than half a second of its own on a busy machine
+    window_run.showing.check("results", bar_s=1.0)
 
 
 def test_cancelled_run_is_kept_and_goes_on(

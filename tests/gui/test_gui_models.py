@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from napari_marrow.errors import RecipeError
-from napari_marrow.gui.emergence import as_steps, conditions, emergence_curves
+from napari_marrow.gui.emergence import as_steps, conditions, emergence_curves, of_session
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.lazy_labels import TrackLookup
 from napari_marrow.gui.pace import Pace
@@ -84,6 +84,19 @@ def test_emergence_has_a_curve_per_condition_and_lineage_and_none_of_single_orga
     assert curves[0].colour == LINEAGE_COLOURS["erythroid"] != curves[1].colour
     assert curves[0].dash != curves[2].dash
     assert {c.condition for c in emergence_curves(emergence, "all")} == {"all"}
+
+
+def test_a_condition_without_an_estimate_has_no_curve(emergence: pd.DataFrame) -> None:
+    emergence.loc[emergence["condition"] == "TPO", ["cumulative_incidence", "low", "high"]] = np.nan
+    assert {c.condition for c in emergence_curves(emergence)} == {"control"}
+    assert emergence_curves(emergence.iloc[:0]) == []
+
+
+def test_emergence_is_that_of_the_session_on_display(emergence: pd.DataFrame) -> None:
+    assert of_session(emergence, 4) is emergence
+    both = pd.concat([emergence.assign(session=2), emergence.assign(session=5)])
+    assert set(of_session(both, 5)["session"]) == {5}
+    assert set(of_session(both, 1)["session"]) == {2}
 
 
 def test_steps_hold_their_value_until_the_next_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from napari_marrow.gui.contributions import get_reader, read_study
 from napari_marrow.gui.napari_names import text_overlay
 from napari_marrow.gui.session_layers import session_layers
+from napari_marrow.gui.study_reader import read_results
+from napari_marrow.pipeline import parse_recipe, run
+from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.study import Study
 
 POSITION, DENSE = "B02_f00", 2
@@ -80,6 +84,22 @@ def test_graph_is_the_parents_of_the_tracks_table(finished_study: Path) -> None:
 
 
 @pytest.mark.gui
+def test_tracks_of_other_labels_are_not_shown(finished_study: Path, quick_recipe: Recipe, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(finished_study, tmp_path / "half.marrow"))
+    other = parse_recipe({**quick_recipe.model_dump(), "segment": {"flow_threshold": 0.6}})
+    run(path, other, until="segment")  # as a run that was cancelled behind this step
+    layers = by_name(session_layers(Study.open(path), POSITION, DENSE).layers)
+    assert "Cells" in layers
+    assert not {"Tracks", "Colonies", "Vessels"} & set(layers)
+    assert layers["Cells"][1]["features"].empty
+    assert read_results(path).emergence is None
+    assert read_results(path).tracks is None
+    run(path, quick_recipe, until="lineage")  # back to the first recipe: everything fits again
+    assert {"Cells", "Tracks"} <= set(by_name(session_layers(Study.open(path), POSITION, DENSE).layers))
+    assert read_results(path).emergence is not None
+
+
+@pytest.mark.gui
 def test_window_shows_the_study_and_its_clock(viewer: Any, finished_study: Path) -> None:
     study = Study.open(finished_study)
     viewer.open(str(finished_study), plugin="napari-marrow")
@@ -110,4 +130,6 @@ def test_hovering_tells_the_cell_of_this_frame(viewer: Any, finished_study: Path
         mask = np.argwhere(np.asarray(layer.data[row.t]) == track)
         y, x = mask[len(mask) // 2] * layer.scale[1:]
         status = layer.get_status((row.t, y, x), view_direction=None, dims_displayed=[1, 2], world=True)
-        assert f"area: {row.area:.2f}"[:9] in status["coordinates"] or f"{row.area:.4g}"[:4] in str(status)
+        told = dict(part.split(": ", 1) for part in status["coordinates"].split(", ") if ": " in part)
+        assert float(told["area"]) == pytest.approx(row.area, rel=0.01)
+        assert float(told["eccentricity"]) == pytest.approx(row.eccentricity, abs=0.01)

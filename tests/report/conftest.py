@@ -31,7 +31,7 @@ RECIPE = {
     "segment": {"model": "marrow-nuclei", "channel": "nuclei", "diameter_um": None, "flow_threshold": 0.4},
     "track": {"max_gap": 3, "use_intensities": True},
     "colonies": {"distance_um": 18.0, "min_cells": 4, "min_probability": 0.5},
-    "niche": {"vessel_channel": "CD31", "vessel_radius_um": [3.0, 12.0], "n_simulations": 199},
+    "niche": {"vessel_channel": "CD31", "vessel_radii_um": [4.0, 8.0, 16.0], "n_simulations": 199},
     "lineage": {
         "markers": {"erythroid": "CD235a", "megakaryocytic": "CD41"},
         "consecutive": 2,

@@ -15,6 +15,7 @@ from napari_marrow.report.style import (
     condition_colors,
     condition_order,
     drawing,
+    evenly,
     lineage_colors,
     nice_length,
     to_svg,
@@ -50,6 +51,11 @@ def test_controls_come_first():
 @pytest.mark.parametrize(("extent", "length"), [(400, 100), (95, 20), (1000, 200), (3.1, 1), (0.7, 0.2)])
 def test_scale_bars_have_round_lengths_below_a_third(extent, length):
     assert nice_length(extent) == pytest.approx(length)
+
+
+def test_a_choice_of_fields_spans_all_of_them():
+    assert evenly(list("abcdefghij"), 4) == ["a", "d", "g", "j"]
+    assert evenly(list("abc"), 4) == ["a", "b", "c"]
 
 
 def clone():

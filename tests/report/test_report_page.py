@@ -150,7 +150,7 @@ def test_methods_name_parameters_versions_and_cited_works(text, report):
     assert "napari-marrow 0.1.0 on Python 3.11.4 (numpy 2.4.0)" in said
     assert "flow-error threshold 0.4" in said
     assert "over shifts of up to 200 µm and rotations of up to 6°" in said
-    assert "for radii of 3.0 to 12.0 µm" in said
+    assert "at radii of 4.0, 8.0 and 16.0 µm, thinned" in said
     assert "CD235a (erythroid)" in said
     assert "marrow run tutorial.marrow --recipe recipe.yaml" in said
     assert "[@" not in said

@@ -58,6 +58,22 @@ def conditions(table: pd.DataFrame) -> list[str]:
     return [name for name in names if name != "all"] + (["all"] if "all" in names else [])
 
 
+def of_session(table: pd.DataFrame, session: int) -> pd.DataFrame:
+    """Return the rows of a session, where curves are told per session; of another one where this one has none.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Table `emergence`.
+    session : int
+        The session on display; one without tracks (a single frame) has no curves, and the first that has some is taken.
+    """
+    if "session" not in table.columns or table.empty:
+        return table
+    known = set(table["session"])
+    return table[table["session"] == (session if session in known else min(known))]
+
+
 def emergence_curves(table: pd.DataFrame, condition: str | None = None) -> list[Curve]:
     """Return a curve per condition and lineage.
 
@@ -85,6 +101,7 @@ def emergence_curves(table: pd.DataFrame, condition: str | None = None) -> list[
     for name in shown:
         for lineage in lineages:
             rows = means[(means["condition"] == name) & (means["lineage"] == lineage)].sort_values("time_h")
+            rows = rows[np.isfinite(rows["cumulative_incidence"])]
             if len(rows):
                 curves.append(_curve(rows, name, lineage, colours[lineage], dashes[name]))
     return curves

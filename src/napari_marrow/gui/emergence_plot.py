@@ -88,7 +88,7 @@ class EmergencePlot(QWidget):
         for curve in self.curves:
             self._add(curve)
         if self.curves:
-            top = max(float(np.nanmax(np.concatenate([c.value, c.high]))) for c in self.curves)
+            top = max(float(np.nanmax([*c.value, *c.high])) for c in self.curves)
             self._plot.setYRange(0, min(1.0, max(top * 1.05, 0.05)), padding=0)
 
     def _make_plot(self) -> None:

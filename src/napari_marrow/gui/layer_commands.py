@@ -13,6 +13,7 @@ from napari_marrow.gui.activity import job_with_activity
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.layer_frames import LayerFrames, layer_frames
 from napari_marrow.gui.sentences import sentence
+from napari_marrow.gui.warm_up import warm_up_labels
 from napari_marrow.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def segment_frames(image: LayerFrames, progress: Progress, cancel: CancelToken) 
         cancel.raise_if_cancelled()
         frames.append(segmenter.segment(frame, diameter=None, spacing=image.spacing, cancel=cancel).labels)
         progress(t + 1, len(image), f"Segmenting {image.name}")
+    warm_up_labels()
     return np.stack(frames) if image.timed else frames[0]
 
 

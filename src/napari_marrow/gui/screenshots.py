@@ -80,7 +80,7 @@ def _arrange(viewer: Any, dock: Any) -> None:
     if cells is not None:
         cells.contour = 1
         viewer.layers.selection.active = cells
-    viewer.dims.set_current_step(0, max(0, int(viewer.dims.nsteps[0]) - 3))
+    viewer.dims.set_current_step(0, max(0, int(viewer.dims.nsteps[0]) - 1))
     dock.tabs.setCurrentWidget(dock.emergence)
 
 

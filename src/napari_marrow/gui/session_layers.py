@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_marrow.gui.currency import current_steps
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.lazy_labels import TrackLookup, lazy_labels
 from napari_marrow.gui.palette import CHANNEL_COLOURS, ORANGE, channel_colour
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LayerData = tuple[Any, dict[str, Any], str]
 """What napari takes: data, keyword arguments of the layer, kind of layer."""
 
+_STEP_OF = {"cells": "measure", "track_nodes": "track", "tracks": "track", "colonies": "colonies"}
 _HIDDEN = frozenset({"brightfield", "scaffold", "CD45", "CD34"})
 _NO_BACKGROUND = frozenset({"brightfield", "scaffold"})
 
@@ -124,8 +126,8 @@ def session_layers(study: Study, position: str, session: int) -> SessionLayers:
 
 
 def _rows(study: Study, table: str, where: dict[str, Any]) -> pd.DataFrame | None:
-    """Return a session's rows of an active table, None where the step has not run."""
-    if not study.has_table(table):
+    """Return a session's rows of an active table, None where the step has not run on what is active now."""
+    if _STEP_OF[table] not in current_steps(study) or not study.has_table(table):
         return None
     rows = study.table(table)
     chosen = rows[(rows["position"] == where["position"]) & (rows["session"] == where["session"])]
@@ -188,11 +190,10 @@ def cell_layer(
     arguments = {
         "name": "Cells",
         "opacity": 0.6,
+        "features": pd.DataFrame() if features is None else features.at(0),
         "metadata": {"role": "cells", "features": features, "tracked": lookup is not None},
         **geometry.pixels(),
     }
-    if features is not None:
-        arguments["features"] = features.at(0)
     data = lazy_labels(labels, flat=geometry.flat, lookup=lookup)
     return data, arguments, "labels"
 
@@ -255,8 +256,8 @@ def colony_layer(image: SessionImage, geometry: Geometry, colonies: pd.DataFrame
 
 def vessel_layer(study: Study, image: SessionImage, geometry: Geometry) -> LayerData | None:
     """Return the vessels as a mask; they are measured now and then and shown until the next measurement."""
-    key = study.active.get("niche")
-    if key is None or not study.has_labels("vessels", key, image.position, image.session):
+    key = study.active.get("niche", "")
+    if "niche" not in current_steps(study) or not study.has_labels("vessels", key, image.position, image.session):
         return None
     from napari.utils.colormaps import CyclicLabelColormap
 

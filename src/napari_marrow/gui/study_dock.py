@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 import napari
-import numpy as np
 from qtpy.QtCore import QSize, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_marrow.errors import MarrowError
+from napari_marrow.gui.emergence import of_session
 from napari_marrow.gui.emergence_plot import EmergencePlot
 from napari_marrow.gui.job import Job, Work
 from napari_marrow.gui.napari_names import camera
@@ -26,6 +26,7 @@ from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.session_view import SessionView, study_of
 from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
 from napari_marrow.gui.turns import Turns
+from napari_marrow.gui.warm_up import warm_up_labels, warm_up_plots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +166,8 @@ class StudyDock(QWidget):
         self.runner.allow_run(True)
         self.report_button.setEnabled(loaded.contents.report is not None)
         yield from self.view.show(shown)
-        self.emergence.set_table(loaded.results.emergence)
+        emergence = loaded.results.emergence
+        self.emergence.set_table(None if emergence is None else of_session(emergence, shown.session))
         yield
         place = (shown.position, shown.session)
         self.pedigree.set_tables(_of_session(loaded.results.tracks, *place), _of_session(loaded.results.onsets, *place))
@@ -281,14 +283,12 @@ class StudyDock(QWidget):
 
 
 def _read(path: Path, place: tuple[str, int] | None) -> Loaded:
-    """Read what is shown, and import and compile what draws it, all of it beside the window."""
+    """Read what is shown and prepare what draws it, beside the window."""
     loaded = read_all(path, place)
     if any(kind == "labels" for _, _, kind in loaded.layers.layers):
-        from napari.layers import Labels
-
-        Labels(np.zeros((2, 2), np.int32))  # napari compiles its colour map at the first labels
+        warm_up_labels()
     if loaded.results.emergence is not None or loaded.results.tracks is not None:
-        import pyqtgraph  # noqa: F401
+        warm_up_plots()
     return loaded
 
 

@@ -163,11 +163,14 @@ def read_all(path: Path | str, place: tuple[str, int] | None = None) -> Loaded:
 
 
 def read_results(path: Path | str) -> Results:
-    """Return the tables that are plotted."""
+    """Return the tables that are plotted, where they belong to the active results that they were computed from."""
+    from napari_marrow.gui.currency import current_steps
     from napari_marrow.study import Study
 
     study = Study.open(path)
+    steps = current_steps(study)
     emergence, tracks, onsets = (
-        study.table(name) if study.has_table(name) else None for name in ("emergence", "tracks", "onsets")
+        study.table(name) if step in steps and study.has_table(name) else None
+        for name, step in (("emergence", "lineage"), ("tracks", "track"), ("onsets", "lineage"))
     )
     return Results(emergence, tracks, onsets)

@@ -6,6 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -111,9 +112,10 @@ def run(
     steps = _steps_until(STEPS, until)
     started = time.perf_counter()
     study = Study.open(study_path, mode="a")
-    with study.write_lock():
+    executor = executor or SerialExecutor()
+    with study.write_lock(), closing(executor):
         context = Context(recipe, step_keys(steps, recipe, study))
-        summaries = [_run_step(study, step, context, executor or SerialExecutor(), progress, cancel) for step in steps]
+        summaries = [_run_step(study, step, context, executor, progress, cancel) for step in steps]
     return RunSummary(Path(study_path), recipe.digest, tuple(summaries), time.perf_counter() - started)
 
 
@@ -228,7 +230,6 @@ def software_versions() -> dict[str, str]:
         "zarr",
         "pandas",
         "pyarrow",
-        "skan",
         "cellpose",
     ):
         try:

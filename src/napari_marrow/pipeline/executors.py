@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
-from napari_marrow.errors import MarrowError, MissingExtraError, SettingsError
+from napari_marrow.errors import MarrowError, SettingsError
 from napari_marrow.progress import CancelToken
 
 Work = Callable[[Any], Any]
@@ -24,6 +24,10 @@ class Executor(Protocol):
 
     def run(self, work: Work, chains: Sequence[Sequence[Any]], cancel: CancelToken) -> Iterator[Any]:
         """Yield ``work(task)`` for every task of every chain, in any order of chains."""
+        ...
+
+    def close(self) -> None:
+        """Let go of workers; a later `run` starts new ones."""
         ...
 
 
@@ -44,6 +48,9 @@ class SerialExecutor:
                 cancel.raise_if_cancelled()
                 yield work(task)
 
+    def close(self) -> None:
+        """Do nothing: there are no workers."""
+
 
 def _run_chain(work: Work, chain: Sequence[Any]) -> list[Any]:
     return [work(task) for task in chain]
@@ -60,6 +67,7 @@ class ProcessExecutor:
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or usable_cores()
+        self._pool: ProcessPoolExecutor | None = None
 
     def run(self, work: Work, chains: Sequence[Sequence[Any]], cancel: CancelToken) -> Iterator[Any]:
         """Yield results as processes finish them.
@@ -69,30 +77,50 @@ class ProcessExecutor:
         MarrowError
             If a process dies (for instance because the machine ran out of memory).
         """
-        # spawn: a forked child would inherit locks of the threads that OpenVINO and numba keep in the parent
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, mp_context=context, initializer=_one_thread) as pool:
-            pending: set[Future[list[Any]]] = {pool.submit(_run_chain, work, chain) for chain in chains}
-            try:
-                while pending:
-                    cancel.raise_if_cancelled()
-                    done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield from future.result()
-            except BrokenProcessPool as error:
-                raise MarrowError(
-                    "A worker process died, most often for want of memory: run again with fewer --workers; finished "
-                    "units are kept."
-                ) from error
-            finally:
-                for future in pending:
-                    future.cancel()
+        pool = self._open()
+        pending: set[Future[list[Any]]] = {pool.submit(_run_chain, work, chain) for chain in chains}
+        try:
+            while pending:
+                cancel.raise_if_cancelled()
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from future.result()
+        except BrokenProcessPool as error:
+            self.close()
+            raise MarrowError(
+                "A worker process died, most often for want of memory: run again with fewer --workers; finished "
+                "units are kept."
+            ) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _open(self) -> ProcessPoolExecutor:
+        """Return the workers: they stay from step to step, since each takes seconds to load the libraries."""
+        if self._pool is None:
+            # spawn: a forked child would inherit locks of the threads that OpenVINO and numba keep in the parent
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_one_thread)
+        return self._pool
+
+    def close(self) -> None:
+        """End the workers after the tasks at hand."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+
+_THREADS = "NAPARI_MARROW_THREADS"
 
 
 def _one_thread() -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", _THREADS):
         os.environ[name] = "1"
-    os.environ["NAPARI_MARROW_THREADS"] = "1"
+
+
+def worker_threads() -> int | None:
+    """Return how many threads a unit may use: 1 in a worker process of many, None for as many as it likes."""
+    return int(os.environ[_THREADS]) if os.environ.get(_THREADS, "").isdigit() else None
 
 
 class DaskExecutor:
@@ -109,31 +137,44 @@ class DaskExecutor:
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         self.address = address
         self.workers = workers
+        self._client: Any = None
+        self._cluster: Any = None
 
     def run(self, work: Work, chains: Sequence[Sequence[Any]], cancel: CancelToken) -> Iterator[Any]:
         """Yield results as workers finish them; units of a worker that dies are computed elsewhere."""
-        try:
-            from distributed import Client, LocalCluster, as_completed
-        except ImportError as error:  # pragma: no cover - distributed is a base dependency
-            raise MissingExtraError("Dask is not installed: pip install distributed.") from error
-        cluster = None
-        if self.address is None:
-            cluster = LocalCluster(
-                n_workers=self.workers or usable_cores(), threads_per_worker=1, dashboard_address=None, processes=True
-            )
-        client = Client(cluster or self.address)
-        try:
-            client.run(_one_thread)
-            futures = [client.submit(_run_chain, work, list(chain), pure=False) for chain in chains]
-            for future in as_completed(futures):
-                if cancel.cancelled:
-                    client.cancel(futures)
-                    cancel.raise_if_cancelled()
-                yield from future.result()
-        finally:
-            client.close()
-            if cluster is not None:
-                cluster.close()
+        from distributed import as_completed
+
+        client = self._open()
+        futures = [client.submit(_run_chain, work, list(chain), pure=False) for chain in chains]
+        for future in as_completed(futures):
+            if cancel.cancelled:
+                client.cancel(futures)
+                cancel.raise_if_cancelled()
+            yield from future.result()
+
+    def _open(self) -> Any:
+        if self._client is None:
+            from distributed import Client, LocalCluster
+
+            if self.address is None:
+                self._cluster = LocalCluster(
+                    n_workers=self.workers or usable_cores(),
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    processes=True,
+                )
+            self._client = Client(self._cluster or self.address)
+            self._client.run(_one_thread)
+        return self._client
+
+    def close(self) -> None:
+        """Leave the cluster, and end it if it was started here."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
 
 
 def executor_for(name: str, *, workers: int | None = None, scheduler: str | None = None) -> Executor:

@@ -35,12 +35,13 @@ class Work:
     @property
     def bibtex(self) -> str:
         """BibTeX entry."""
-        volume, _, pages = self.where.partition(":")
+        volume, _, pages = self.where.rpartition(":")
+        numbered = f"  volume = {{{volume}}},\n" if volume else ""
         doi = f",\n  doi = {{{self.doi}}}" if self.doi else ""
         return (
             f"@article{{{self.key},\n  author = {{{self.authors}}},\n  title = {{{{{self.title}}}}},\n"
-            f"  journal = {{{self.journal}}},\n  year = {{{self.year}}},\n  volume = {{{volume}}},\n"
-            f"  pages = {{{pages}}}{doi}\n}}\n"
+            f"  journal = {{{self.journal}}},\n  year = {{{self.year}}},\n"
+            f"{numbered}  pages = {{{pages}}}{doi}\n}}\n"
         )
 
 
@@ -86,9 +87,8 @@ WORKS = {
             "10.1111/rssb.12172",
         ),
         Work(
-            "skan", "Nunez-Iglesias, J and Blanch, AJ and Looker, O and Dixon, MW and Tilley, L", 2018,
-            "A new Python library to analyse skeleton images confirms malaria parasite remodelling of the red blood "
-            "cell membrane skeleton", "PeerJ", "6:e4312", "10.7717/peerj.4312",
+            "malandain", "Malandain, G and Bertrand, G", 1992, "Fast characterization of 3D simple points",
+            "11th IAPR International Conference on Pattern Recognition", "232--235",
         ),
         Work(
             "aalen", "Aalen, OO and Johansen, S", 1978,

@@ -172,8 +172,8 @@ def _niche(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:
         return "Niche", ""
     text = (
         _given(section, "vessel_channel", "Vessels were segmented in the channel {}")
-        + _given(section, "vessel_radius_um", " for radii of {} to {} µm")
-        + ", skeletonised and measured as graphs [@skan]. "
+        + _given(section, "vessel_radii_um", " at radii of {} µm")
+        + ", thinned with their topology kept [@malandain] and measured as graphs. "
         "Distances of cells to vessels were read from Euclidean distance transforms and their distribution corrected "
         "for "
         "the edge of the tissue [@baddeley]; pairs of cell types were compared by the cross-type K function with "

@@ -171,6 +171,10 @@ def colonies(data: StudyTables) -> Section:
     return Section("colonies", "Colonies", [" ".join(summaries.colonies(data))], [drawn], tables, missing)
 
 
+def _shown(fields: int, most: int) -> str:
+    return f"{most} of {fields} fields are shown." if fields > most else ""
+
+
 def niche(data: StudyTables) -> Section:
     """Return vessels and the distances of cells to them."""
     figures, missing = [], []
@@ -184,7 +188,7 @@ def niche(data: StudyTables) -> Section:
                 "Vessels, coloured by radius",
                 "Centre lines at each field's last measured frame; dashed circles are colonies of that session, "
                 "drawn with "
-                f"their area. {'The first 8 fields are shown.' if fields > vessels.MOST_PANELS else ''}",
+                f"their area. {_shown(fields, vessels.MOST_PANELS)}",
                 f"Maps of the vessel centre lines of {plural(fields, 'field')}; median radius "
                 f"{shown['radius'].median():.1f} µm.",
                 shown,
@@ -203,7 +207,8 @@ def niche(data: StudyTables) -> Section:
                 "says that "
                 "these cells lie nearer to vessels (above) or further away (below) than cells placed by the null "
                 "model; p is "
-                "that of the proximity effect.",
+                "that of the proximity effect. "
+                + _shown(data["niche_curves"]["position"].nunique(), distances.MOST_FIELDS),
                 " ".join(summaries.niche(data)) or "Cumulative distributions of distances over null bands.",
                 curves,
                 lambda: distances.distance_distributions(curves, data["niche_metrics"], data.names),

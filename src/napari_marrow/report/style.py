@@ -108,6 +108,13 @@ def panels(figure: Figure, count: int, most: int, *, share: Literal["none", "all
     return axes[:count]
 
 
+def evenly(values: Sequence[str], most: int) -> list[str]:
+    """Return at most so many values, spread over all of them, so that no condition is left out for its place."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+
+
 def nice_length(extent: float) -> float:
     """Return the 1, 2 or 5 times a power of ten that is nearest below a third of `extent`, for a scale bar."""
     target = extent / 3.0

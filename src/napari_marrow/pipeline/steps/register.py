@@ -54,38 +54,56 @@ class RegisterStep(Step):
         return {"frames": len(table), "accepted": int(table["accepted"].sum())}
 
     def _between(self, study: Study, session: CorrectedSession, unit: Unit, context: Context) -> Transform:
+        """Place a session's first frame on the last frame of an earlier one that is itself placed."""
         section = context.recipe.registration
         earlier = [s for s in study.sessions(unit.position) if s < unit.session]
         if not earlier or section.between_sessions == "none":
             return Transform()
-        before = CorrectedSession(study, unit.position, earlier[-1], context)
-        table = study.table(
-            self.tables[0], context.keys[self.name], unit={"position": unit.position, "session": earlier[-1]}
-        )
-        last = table.sort_values("t").iloc[-1]
-        channel = _common_channel(section.channels, before.channels, session.channels)
-        if channel is None or before.image.spacing != session.image.spacing:
-            return Transform(accepted=False)
-        found = register_sessions(
-            _plane(before, int(last["t"]), channel),
-            _plane(session, 0, channel),
-            spacing=session.image.spacing[1:],
-            kind=section.between_sessions,
-            max_shift_um=section.max_shift_um,
-            max_angle_deg=section.max_angle_deg,
-        )
-        onto_first = Transform.from_row(last)
-        if not found.accepted:
-            # nothing is known about the remounting: keep the earlier frame and refuse identity over the gap
-            return Transform(onto_first.matrix, onto_first.shift, onto_first.kind, accepted=False)
-        return onto_first.compose(found)
+        last_known = Transform()
+        for before, channel in self._references(study, session, unit, context, earlier):
+            row = self._last_row(study, unit.position, before.image.session, context)
+            onto_first = Transform.from_row(row)
+            if before.image.session == earlier[-1]:
+                last_known = onto_first
+            if not onto_first.accepted:
+                continue
+            found = register_sessions(
+                _plane(before, int(row["t"]), channel),
+                _plane(session, 0, channel),
+                spacing=session.image.spacing[1:],
+                kind=section.between_sessions,
+                max_shift_um=section.max_shift_um,
+                max_angle_deg=section.max_angle_deg,
+            )
+            if found.accepted:
+                return onto_first.compose(found)
+        # nothing is known about the remounting: keep the earlier frame and refuse identity over the gap
+        return Transform(last_known.matrix, last_known.shift, last_known.kind, accepted=False)
+
+    def _references(
+        self, study: Study, session: CorrectedSession, unit: Unit, context: Context, earlier: Sequence[int]
+    ) -> list[tuple[CorrectedSession, str]]:
+        """Return earlier sessions with the channel to compare in: the recipe's best channel first, then the latest."""
+        wanted = context.recipe.registration.channels
+        found = []
+        for number in reversed(earlier):
+            before = CorrectedSession(study, unit.position, number, context)
+            channel = _common_channel(wanted, before.channels, session.channels)
+            if channel is not None and before.image.spacing == session.image.spacing:
+                found.append((before, channel))
+        return sorted(found, key=lambda pair: wanted.index(pair[1]) if pair[1] in wanted else len(wanted))
+
+    def _last_row(self, study: Study, position: str, session: int, context: Context) -> pd.Series:
+        unit = {"position": position, "session": session}
+        table = study.table(self.tables[0], context.keys[self.name], unit=unit)
+        return table.sort_values("t").iloc[-1]
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
         """Name the sessions that could not be placed."""
         table = study.table(self.tables[0], context.keys[self.name])
         refused = table[(table["t"] == 0) & ~table["accepted"] & (table["session"] > 0)]
         return [
-            f"Session {session} could not be placed on the one before at {', '.join(group['position'])}: identity of "
+            f"Session {session} could not be placed on an earlier one at {', '.join(group['position'])}: identity of "
             "colonies is not carried over that gap."
             for session, group in refused.groupby("session")
         ]

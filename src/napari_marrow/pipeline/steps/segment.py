@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_marrow.errors import SettingsError
+from napari_marrow.pipeline.executors import worker_threads
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, frame_units
 from napari_marrow.pipeline.steps.correct import CorrectedSession
@@ -101,7 +102,7 @@ def _channel(image: SessionImage, recipe: Recipe) -> str | None:
 def _segmenter(model: str, precision: str) -> Segmenter:
     from napari_marrow.segmentation import load_segmenter
 
-    return load_segmenter(model, precision=precision)
+    return load_segmenter(model, precision=precision, threads=worker_threads())
 
 
 _sessions: dict[tuple[str, str, int, str], CorrectedSession] = {}
@@ -130,5 +131,5 @@ def _session_diameter(study: Study, position: str, session: int, context: Contex
         volume = corrected.read(int(corrected.image.shape[0]) // 2, channel)
         section = context.recipe.segment
         segmenter = _segmenter(section.model, section.precision)
-        _diameters[name] = segmenter.segment(volume.max(axis=0), spacing=corrected.image.spacing[1:]).diameter
+        _diameters[name] = segmenter.estimate_diameter(volume.max(axis=0))
     return _diameters[name]

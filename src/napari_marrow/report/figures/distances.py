@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_marrow.report.figures.comparisons import p_words
-from napari_marrow.report.style import INK, LINEAGE_COLORS, new_figure
+from napari_marrow.report.style import INK, LINEAGE_COLORS, evenly, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def pick_curves(curves: pd.DataFrame, kind: str = "distance_cdf_vessel") -> pd.D
     time = chosen.groupby("position")["time_h"].transform("max")
     chosen = chosen[chosen["time_h"] == time]
     subjects = list(dict.fromkeys(chosen["subject"].astype(str)))[:MOST_SUBJECTS]
-    fields = list(dict.fromkeys(chosen["position"].astype(str)))[:MOST_FIELDS]
+    fields = evenly(list(dict.fromkeys(chosen["position"].astype(str))), MOST_FIELDS)
     return chosen[chosen["subject"].isin(subjects) & chosen["position"].isin(fields)]
 
 

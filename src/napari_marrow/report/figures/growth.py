@@ -44,7 +44,8 @@ def colony_growth(colonies: pd.DataFrame, growth: pd.DataFrame, layout: pd.DataF
         _condition_panel(axis, table[table["condition"] == condition], colors[condition], symbols)
         organoids = table.loc[table["condition"] == condition, "organoid"].nunique()
         colony_count = len(table.loc[table["condition"] == condition, ["position", "colony_id"]].drop_duplicates())
-        axis.set_title(f"{condition}\n{organoids} organoid{'s' * (organoids != 1)}, {colony_count} colonies")
+        gap = "," + ("\n" if len(conditions) > 2 else " ")
+        axis.set_title(f"{condition}\n{organoids} organoid{'s' * (organoids != 1)}{gap}{colony_count} colonies")
         axis.set_xlabel("Time (days)")
         axis.set_ylim(0.9 * float(table["n_cells"].clip(lower=1).min()), top)
         axis.set_xlim(table["day"].min() - 0.3, table["day"].max() + 0.3)
@@ -127,6 +128,10 @@ def _rate_panel(
             place += 1
         place += 0.6 if organoids else 0
     axis.axhline(0, color="#4D4D4D", lw=0.7, ls=(0, (3, 3)))
+    if len(ticks) > 10:
+        # Names of so many organoids would overlap; the colours say the condition.
+        ticks = []
+        axis.set_xlabel("Organoids, by condition")
     axis.set_xticks([t for t, _ in ticks], [n for _, n in ticks], rotation=45, ha="right", rotation_mode="anchor")
     axis.set_ylabel("Growth rate of a colony (1/day)")
-    axis.set_title("Growth rate\nlarge: organoid mean")
+    axis.set_title("Growth rate\nlarge: means")

@@ -97,7 +97,7 @@ def _counts(tracks: pd.DataFrame, shown: int) -> str:
     clones = tracks.groupby(["position", "founder_track_id"])["generation"].max()
     divided = int((clones > 0).sum())
     some = f"{shown} largest of {divided}" if shown < divided else f"{divided}"
-    return f"{some} that divided, of {len(clones)} clones"
+    return f"{some} that divided,\nof {len(clones)} clones"
 
 
 def _forest(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_marrow.report.style import FAINT, WIDTH, new_figure, panels
+from napari_marrow.report.style import FAINT, WIDTH, evenly, new_figure, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,12 +34,12 @@ def vessel_map(vessels: pd.DataFrame, colonies: pd.DataFrame, names: dict[str, s
     Returns
     -------
     Figure
-        The first eight fields.
+        Eight fields at most, spread over all.
     """
     from matplotlib.colors import Normalize
 
     last = last_frames(vessels)
-    positions = list(dict.fromkeys(last["position"]))[:MOST_PANELS]
+    positions = evenly(list(dict.fromkeys(last["position"])), MOST_PANELS)
     radius = last["radius"].to_numpy(float)
     radius = radius[np.isfinite(radius)]
     low, high = np.percentile(radius, (2, 98)) if radius.size else (0.0, 1.0)

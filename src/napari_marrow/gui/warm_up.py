@@ -1,0 +1,17 @@
+"""What napari would otherwise import and compile in the window's own thread when it is first needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def warm_up_labels() -> None:
+    """Let napari compile its label colours; to be called in a thread beside the window, before labels are added."""
+    from napari.layers import Labels
+
+    Labels(np.zeros((2, 2), np.int32))
+
+
+def warm_up_plots() -> None:
+    """Import what draws plots; to be called in a thread beside the window, before a plot is made."""
+    import pyqtgraph  # noqa: F401
