@@ -64,7 +64,7 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
     tutorial = Scenario(
         name="tutorial",
         seed=seed,
-        sessions=_schedule(60, 4),
+        sessions=_schedule(42, 4),
         kinetics=Kinetics(capacity_per_mm2=7500.0),
         # Confined: a root mean squared displacement of about 4 µm between hourly frames.
         motion=Motion(speed_um_per_h=10.0, cohesion_per_h=0.12),

@@ -136,4 +136,6 @@ def _colonies(cells: pd.DataFrame, context: Context) -> tuple[pd.DataFrame, npt.
         row |= {f"fraction_{name}": float((inside["lineage"] == name).mean()) for name in lineages}
         rows.append(row)
     columns = ["colony", "area", "radius", "n_cells", "y", "x", "y_reg", "x_reg", *(f"fraction_{n}" for n in lineages)]
-    return pd.DataFrame(rows, columns=columns).astype({"colony": "int64"}), colony
+    # without a colony the columns would have no type of their own
+    whole = {"colony": "int64", "n_cells": "int64"}
+    return pd.DataFrame(rows, columns=columns).astype({c: whole.get(c, "float64") for c in columns}), colony
