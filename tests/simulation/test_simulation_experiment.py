@@ -31,14 +31,14 @@ def test_tutorial_has_the_promised_cells_motion_and_schedule(tutorial):
     sessions = experiment.sessions("B03_f00")
     assert [s.kind for s in sessions] == ["sparse", "dense", "sparse", "sparse", "sparse"]
     assert [s.start_h / 24 for s in sessions] == [1, 4, 10, 14, 18]
-    assert sessions[1].shape == (60, 5, 1, 256, 256)
+    assert sessions[1].shape == (42, 5, 1, 256, 256)
     snapshots = experiment.history("B03_f00").snapshots
     assert 20 <= len(snapshots[96.0].cells) <= 80
-    assert 60 <= len(snapshots[155.0].cells) <= 180
+    assert 45 <= len(snapshots[137.0].cells) <= 150
     assert max(len(s.cells) for s in snapshots.values()) <= 600
-    assert len(snapshots[432.0].cells) > len(snapshots[155.0].cells)
+    assert len(snapshots[432.0].cells) > len(snapshots[137.0].cells)
     squares = []
-    for hour in range(96, 155):
+    for hour in range(96, 137):
         a, b = snapshots[float(hour)], snapshots[float(hour + 1)]
         _, i, j = np.intersect1d(a.cells, b.cells, return_indices=True)
         squares.append(((b.positions[j] - a.positions[i]) ** 2).sum(axis=1))
@@ -49,7 +49,7 @@ def test_cells_do_not_pass_through_each_other(tutorial):
     history = tutorial.history("B03_f00")
     from scipy.spatial import cKDTree
 
-    for hour in (120.0, 155.0):
+    for hour in (120.0, 137.0):
         distance, _ = cKDTree(history.snapshots[hour].positions).query(history.snapshots[hour].positions, k=2)
         assert np.percentile(distance[:, 1], 1) > 5.0
         assert np.median(distance[:, 1]) > 8.0
@@ -77,7 +77,7 @@ def test_coupling_brings_cells_to_vessels():
         experiment = simulation.simulate(scenario)
         for position in experiment.positions:
             history = experiment.history(position)
-            snapshot = history.snapshots[155.0]
+            snapshot = history.snapshots[137.0]
             values.append(np.median(history.tissue.sample(history.vessel_distance, snapshot.positions)))
     assert np.mean(near) < np.mean(far) - 3.0
 

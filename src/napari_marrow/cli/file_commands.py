@@ -28,8 +28,13 @@ def segment(
         float | None, typer.Option(help="Diameter of a cell in pixels; estimated when left out.")
     ] = None,
     channel: Annotated[
-        int | None, typer.Option(help="Channel to segment, from 0, where an image has several.", min=0)
+        str | None, typer.Option(help="Channel to segment where an image has several: number from 0, name, or 'grey'.")
     ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="Order of the axes where the file does not say, such as TYX.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="Arithmetic on the CPU: auto, f32 or bf16.")] = "auto",
     flow_threshold: Annotated[float, typer.Option(help="Largest flow error of a mask; larger keeps more masks.")] = 0.4,
     cellprob_threshold: Annotated[float, typer.Option(help="Least cell probability (logit).")] = 0.0,
     min_size: Annotated[int, typer.Option(help="Smallest mask in pixels.", min=0)] = 15,
@@ -43,7 +48,10 @@ def segment(
             out,
             model=model,
             diameter=diameter,
-            channel=channel,
+            channel=int(channel) if channel is not None and channel.isdigit() else channel,
+            axes=axes,
+            device=device,
+            precision=precision,
             flow_threshold=flow_threshold,
             cellprob_threshold=cellprob_threshold,
             min_size=min_size,
@@ -100,9 +108,11 @@ def models() -> None:
 
     from napari_marrow.segmentation import models as known
 
-    table = Table("name", "kind", "diameter (px)", "runs on", "licence", "source", "sha256")
+    table = Table("name", "kind", "diameter (px)", "runs on", "sha256", "source", "licence", box=None)
     for card in known():
         table.add_row(
-            card.name, card.kind, f"{card.diameter_px:g}", card.runs_on, card.licence, card.source, card.sha256[:12]
+            card.name, card.kind, f"{card.diameter_px:g}", card.runs_on, card.sha256[:12], card.source, card.licence
         )
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 160)
+    console.print(table)

@@ -35,7 +35,8 @@ def evaluate_labels(truth: Path | Sequence[Path], result: Path | Sequence[Path])
     Returns
     -------
     dict
-        ``AP@0.50, AP@0.75, AP@0.90`` (mean over images), ``SEG``, ``images``, ``objects_true``, ``objects_predicted``.
+        ``AP@0.50, AP@0.75, AP@0.90`` (TP / (TP + FP + FN), objects of all images together), ``mean_AP@...`` (mean over
+        images), ``SEG``, ``images``, ``objects_true``, ``objects_predicted``.
 
     Raises
     ------
@@ -44,6 +45,9 @@ def evaluate_labels(truth: Path | Sequence[Path], result: Path | Sequence[Path])
     """
     from napari_marrow.segmentation.scoring import pool_scores, score_labels
 
+    for path in (p for given in (truth, result) for p in ([given] if isinstance(given, str | Path) else given)):
+        if not Path(path).exists():
+            raise PathMissingError(f"There is nothing at '{path}': give a label image or a folder of them.")
     scores = []
     for true, found, name in _label_pairs(truth, result):
         if true.shape != found.shape:
@@ -52,11 +56,11 @@ def evaluate_labels(truth: Path | Sequence[Path], result: Path | Sequence[Path])
             )
         scores.append(score_labels(true, found))
     total = pool_scores(scores)
-    out: Scores = {}
+    out: Scores = {f"AP@{t:.2f}": total.average_precision[t] for t in total.thresholds}
     for threshold in total.thresholds:
         each = [s.average_precision[threshold] for s in scores]
         known = [value for value in each if not np.isnan(value)]
-        out[f"AP@{threshold:.2f}"] = float(np.mean(known)) if known else float("nan")
+        out[f"mean_AP@{threshold:.2f}"] = float(np.mean(known)) if known else float("nan")
     return out | {
         "SEG": total.seg,
         "images": len(scores),
