@@ -7,6 +7,9 @@ is a builtin error as well, so that code which does not know this package still 
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 
 class MarrowError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -76,7 +79,46 @@ class StorageError(MarrowError, OSError):
     """The disk is full or does not take the data."""
 
 
+class UnusablePathError(UserError, StorageError):
+    """Nothing can be made at the path: a part of it is a file, or its name is too long."""
+
+
 class Cancelled(MarrowError, RuntimeError):  # noqa: N818 - a request that was obeyed, not a fault
     """The work was cancelled by the user; what was committed stands."""
 
     exit_code = 130
+
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_UNUSABLE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP}
+
+
+def write_refused(path: Path, error: OSError) -> StorageError:
+    """Return the error that says why the system did not take a file or folder.
+
+    Parameters
+    ----------
+    path : Path
+        What was to be written, as the user knows it.
+    error : OSError
+        What the system said.
+
+    Returns
+    -------
+    StorageError
+        An `UnusablePathError` where another path is the remedy.
+    """
+    if error.errno in _FULL:
+        return StorageError(
+            f"The disk is full: '{path}' could not be written. Free some space and run the same command again."
+        )
+    if error.errno in _FORBIDDEN:
+        return StorageError(
+            f"'{path}' cannot be written ({error.strerror}): check the permissions, or choose another place."
+        )
+    if error.errno in _UNUSABLE:
+        in_the_way = next((part for part in (path, *path.parents) if part.is_file()), None)
+        reason = error.strerror if in_the_way is None else f"'{in_the_way}' is a file"
+        return UnusablePathError(f"'{path}' cannot be written ({reason}): choose another place.")
+    return StorageError(f"'{path}' could not be written: {error.strerror or error}.")

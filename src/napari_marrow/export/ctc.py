@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from napari_marrow.errors import PathExistsError, SettingsError, StorageError
+from napari_marrow.errors import PathExistsError, SettingsError, StorageError, write_refused
 
 _MOST = np.iinfo(np.uint16).max
 
@@ -179,7 +179,7 @@ def new_folder(out_dir: Path) -> Iterator[Path]:
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", suffix=".partial", dir=out_dir.parent))
     except OSError as error:
-        raise StorageError(f"No folder can be made in {out_dir.parent}: {error.strerror}.") from error
+        raise write_refused(out_dir, error) from error
     try:
         yield scratch
         mask = os.umask(0)
@@ -191,6 +191,6 @@ def new_folder(out_dir: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, PathExistsError | StorageError) or error.errno is None:
             raise
-        raise StorageError(f"Writing to {out_dir} failed: {error.strerror}. Nothing was left behind.") from error
+        raise write_refused(out_dir, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

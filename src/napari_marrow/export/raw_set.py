@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import tifffile
 
-from napari_marrow.errors import PathExistsError, StorageError
+from napari_marrow.errors import PathExistsError, write_refused
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.simulation.experiment import Experiment, SimulatedSession
 from napari_marrow.simulation.scenario import Scenario
@@ -79,9 +79,7 @@ def write_raw_set(
         partial.rename(out_dir)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise StorageError(
-            f"Cannot write the raw set {out_dir}: {error}. Free space or choose another folder."
-        ) from error
+        raise write_refused(out_dir, error) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

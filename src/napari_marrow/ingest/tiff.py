@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from napari_marrow.errors import InputFileError
 from napari_marrow.ingest import ome_xml
 from napari_marrow.ingest.source import STORED_AXES, UNKNOWN_AXIS, ImageFacts, check_size, to_czyx
+from napari_marrow.ingest.tifffile_log import warnings_of_tifffile
 
 _DAMAGED = "'{}' is truncated or damaged ({}): copy it again from the microscope."
 
@@ -259,29 +259,12 @@ def _positive(value: Any, convert: Any) -> float | None:
     return convert(number) if math.isfinite(number) and number > 0 else None
 
 
-class _Listener(logging.Handler):
-    """Keeps what tifffile only logs: a broken chain of pages ends a series early without an error."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
-
-
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """Raise `InputFileError` for damage that tifffile reports to its log only."""
-    logger, listener = logging.getLogger("tifffile"), _Listener()
-    logger.addHandler(listener)
-    propagate, logger.propagate = logger.propagate, False
-    try:
+    with warnings_of_tifffile() as said:
         yield
-    finally:
-        logger.removeHandler(listener)
-        logger.propagate = propagate
-    for message in listener.said:
+    for message in said:
         if any(
             word in message for word in ("invalid page offset", "corrupted", "truncated", "missing", "failed to read")
         ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import tifffile
 
 from napari_marrow.errors import InputFileError, PathMissingError, SettingsError
+from napari_marrow.ingest.tifffile_log import warnings_of_tifffile
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 GREY = ("grey", "gray", "luminance")
@@ -142,17 +142,6 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         yield tif
 
 
-class _Complaints(logging.Handler):
-    """Collects what tifffile logs instead of raising."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
-
-
 def describe(path: Path, *, channel: int | str | None = None, axes: str | None = None) -> ImageFile:
     """Return what is in a TIFF file and which channel of it is meant.
 
@@ -171,12 +160,8 @@ def describe(path: Path, *, channel: int | str | None = None, axes: str | None =
     InputFileError, PathMissingError, SettingsError
         One sentence on what is wrong with the file or the choice of channel.
     """
-    complaints = _Complaints()
-    logger = logging.getLogger("tifffile")
-    handlers, propagate = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [complaints], False
     try:
-        with open_tiff(path) as tif:
+        with warnings_of_tifffile() as complaints, open_tiff(path) as tif:
             if not tif.series:
                 raise InputFileError(f"{path} holds no image.")
             series = tif.series[0]
@@ -186,9 +171,7 @@ def describe(path: Path, *, channel: int | str | None = None, axes: str | None =
         if isinstance(error, InputFileError):
             raise
         raise InputFileError(f"{path} is a damaged TIFF image: {error}.") from error
-    finally:
-        logger.handlers, logger.propagate = handlers, propagate
-    if any("invalid" in text and ("offset" in text or "page" in text) for text in complaints.texts):
+    if any("invalid" in text and ("offset" in text or "page" in text) for text in complaints):
         raise InputFileError(f"{path} is truncated or damaged: its chain of pages is broken. Copy it again.")
     stored, shape = _name_axes(path, stored, shape, axes)
     sizes = dict(zip(stored, shape, strict=True))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_marrow.errors import InputFileError, PathExistsError, PathMissingError, StorageError, TableError
+from napari_marrow.errors import InputFileError, PathExistsError, PathMissingError, TableError, write_refused
 from napari_marrow.export.ctc import ctc_tracks, write_ctc
 from napari_marrow.pipeline.label_files import open_labels
 from napari_marrow.progress import CancelToken, Progress, no_progress
@@ -199,7 +199,7 @@ def _write_new(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     except OSError as error:
-        raise StorageError(f"No file can be made in {path.parent}: {error.strerror}.") from error
+        raise write_refused(path, error) from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -210,6 +210,6 @@ def _write_new(path: Path, text: str) -> None:
         Path(scratch).chmod(0o666 & ~mask)
         Path(scratch).rename(path)
     except OSError as error:
-        raise StorageError(f"Writing {path} failed: {error.strerror}. Nothing was left behind.") from error
+        raise write_refused(path, error) from error
     finally:
         Path(scratch).unlink(missing_ok=True)

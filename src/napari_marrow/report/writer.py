@@ -86,8 +86,7 @@ def write_report(
         cancel.raise_if_cancelled()
         _swap(partial, out)
     except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        raise StorageError(f"The report could not be written to '{out}': {what}.") from error
+        raise write_refused(out, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out / PAGE

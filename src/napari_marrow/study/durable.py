@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_marrow.errors import CorruptDataError, MarrowError, StorageError
+from napari_marrow.errors import CorruptDataError, MarrowError, write_refused
 from napari_marrow.study.process import HOST, ThisProcess, is_alive
 
 PLAIN: tuple[str, ...] = ()
@@ -25,8 +25,6 @@ ZARR: tuple[str, ...] = ("attributes", "marrow")
 """Where a ``zarr.json`` keeps it: readers of OME-Zarr ignore attributes that they do not know."""
 
 _PARTIAL = re.compile(r"\.(?P<host>[A-Za-z0-9-]+)~(?P<pid>\d+)~(?P<started>[0-9a-z-]*)~[0-9a-f]+\.partial$")
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def checksum(data: bytes) -> str:
@@ -50,14 +48,7 @@ def storing(path: Path) -> Iterator[None]:
     except MarrowError:
         raise
     except OSError as error:
-        if error.errno in _FULL:
-            raise StorageError(
-                f"The disk is full: '{path}' could not be written. Free some space and run the same command again; "
-                "what was finished is kept."
-            ) from error
-        if error.errno in _REFUSED:
-            raise StorageError(f"'{path}' cannot be written ({error.strerror}): check the permissions.") from error
-        raise StorageError(f"'{path}' could not be written: {error}.") from error
+        raise write_refused(path, error) from error
 
 
 def write_bytes(path: Path, data: Any) -> None:
