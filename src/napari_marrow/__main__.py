@@ -9,6 +9,8 @@ from typing import Any
 
 from napari_marrow.errors import MarrowError
 
+_WRONG_PATH = {errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
@@ -42,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         _say(f"Error: {_os_sentence(error)}")
-        return 1
+        return 2 if error.errno in _WRONG_PATH and error.filename else 1
     except Exception as error:
         _say(
             f"Error: napari-marrow met something it does not handle ({type(error).__name__}: {error}). Run the command "
@@ -82,6 +84,8 @@ def _os_sentence(error: OSError) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission to use '{error.filename}': check its owner and mode, or choose another folder."
+    if error.errno in _WRONG_PATH and error.filename:
+        return f"'{error.filename}' cannot be used ({error.strerror}): give another path."
     return f"the system refused: {error}."
 
 

@@ -235,7 +235,7 @@ def test_cancelling_leaves_an_earlier_report_and_nothing_else(make_study):
 def test_a_place_that_cannot_be_written_is_named(make_study, tmp_path):
     study = make_study({1: 1}, {})
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(StorageError, match="is a file"):
         write_report(study, tmp_path / "file" / "report")
 
 

@@ -106,5 +106,5 @@ def test_cancelling_leaves_nothing(tmp_path):
 
 def test_a_disk_that_refuses_is_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match="Cannot write the raw set"):
+    with pytest.raises(StorageError, match="is a file"):
         write_raw_set(simulation.simulate(tiny()), tmp_path / "file" / "set")

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import tifffile
 
-from napari_marrow.errors import PathExistsError, write_refused
+from napari_marrow.errors import MarrowError, PathExistsError, write_refused
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.simulation.experiment import Experiment, SimulatedSession
 from napari_marrow.simulation.scenario import Scenario
@@ -69,6 +70,7 @@ def write_raw_set(
         raise PathExistsError(f"{out_dir} exists and is not empty: choose another folder or remove it.")
     partial = out_dir.with_name(f".{out_dir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    made = [folder for folder in partial.parents if not folder.exists()]
     try:
         (partial / "raw").mkdir(parents=True)
         (partial / "truth" / "labels").mkdir(parents=True)
@@ -77,11 +79,13 @@ def write_raw_set(
         if out_dir.exists():
             out_dir.rmdir()
         partial.rename(out_dir)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise write_refused(out_dir, error) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, MarrowError):
+            raise write_refused(out_dir, error) from error
         raise
     return out_dir
 

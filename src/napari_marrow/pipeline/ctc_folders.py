@@ -32,10 +32,15 @@ class CtcFolder:
     tracks: Ints
 
     @property
+    def n_links(self) -> int:
+        """Number of links from frame to frame, and from mother to daughter."""
+        return int((self.tracks[:, 2] - self.tracks[:, 1]).sum() + (self.tracks[:, 3] > 0).sum())
+
+    @property
     def n_divisions(self) -> int:
         """Number of tracks with two daughters or more."""
-        parents, daughters = np.unique(self.tracks[self.tracks[:, 3] > 0, 3], return_counts=True)
-        return int((daughters[parents > 0] > 1).sum())
+        _, daughters = np.unique(self.tracks[self.tracks[:, 3] > 0, 3], return_counts=True)
+        return int((daughters > 1).sum())
 
 
 def read_ctc_folder(folder: Path, table: str) -> CtcFolder:

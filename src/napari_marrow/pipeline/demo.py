@@ -95,6 +95,8 @@ def _prepare(out: Path, raw: Path, preset: str, seed: int, progress: Progress, c
                 f"'{out}' holds the scenario '{mark.get('preset')}', seed {mark.get('seed')}: choose another --out."
             )
         return
+    if out.exists() and not out.is_dir():
+        raise PathExistsError(f"'{out}' is a file: choose another --out.")
     if out.exists() and any(out.iterdir()):
         raise PathExistsError(
             f"'{out}' is not empty and holds no finished simulation: choose another --out or remove it."

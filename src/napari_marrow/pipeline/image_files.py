@@ -16,6 +16,7 @@ from napari_marrow.errors import InputFileError, PathMissingError, SettingsError
 from napari_marrow.ingest.tifffile_log import warnings_of_tifffile
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_DAMAGE = ("invalid page offset", "invalid offset", "invalid page", "corrupted", "truncated", "failed to re")
 GREY = ("grey", "gray", "luminance")
 
 
@@ -164,6 +165,7 @@ def describe(path: Path, *, channel: int | str | None = None, axes: str | None =
         with warnings_of_tifffile() as complaints, open_tiff(path) as tif:
             if not tif.series:
                 raise InputFileError(f"{path} holds no image.")
+            shapes = [tuple(s.shape) for s in tif.series]
             series = tif.series[0]
             stored, shape = str(series.axes), tuple(int(n) for n in series.shape)
             names = _channel_names(tif)
@@ -171,8 +173,13 @@ def describe(path: Path, *, channel: int | str | None = None, axes: str | None =
         if isinstance(error, InputFileError):
             raise
         raise InputFileError(f"{path} is a damaged TIFF image: {error}.") from error
-    if any("invalid" in text and ("offset" in text or "page" in text) for text in complaints):
+    if any(word in text for text in complaints for word in _DAMAGE):
         raise InputFileError(f"{path} is truncated or damaged: its chain of pages is broken. Copy it again.")
+    if len(shapes) > 1:
+        raise InputFileError(
+            f"{path} holds {len(shapes)} images of different kinds ({', '.join(map(str, shapes[:4]))}): save the one "
+            "that is meant as a file of its own."
+        )
     stored, shape = _name_axes(path, stored, shape, axes)
     sizes = dict(zip(stored, shape, strict=True))
     chosen = _choose_channel(path, sizes, names, channel)

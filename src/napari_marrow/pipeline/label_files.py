@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError, PathMissingError
+from napari_marrow.ingest.tifffile_log import warnings_of_tifffile
 from napari_marrow.pipeline.image_files import ImageFile, describe, open_tiff
 
 _SUFFIXES = (".tif", ".tiff")
@@ -110,7 +111,7 @@ def _describe(path: Path, *, alone: bool) -> ImageFile:
 
     Stacks of three or four frames are often stored as if these were colours.
     """
-    with open_tiff(path) as tif:
+    with warnings_of_tifffile(), open_tiff(path) as tif:  # `describe` says what is wrong
         axes = str(tif.series[0].axes) if tif.series else ""
     if len(axes) == 3 and axes.endswith("YX") and axes[0] not in "TZC":
         return describe(path, axes="TYX" if alone else "ZYX")

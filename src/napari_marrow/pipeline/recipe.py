@@ -186,6 +186,22 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that a mapping has twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse repeated keys, then do as every loader."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                reason = f"the key '{key.value}' is there twice"
+                raise yaml.constructor.ConstructorError(None, None, reason, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
 def load_recipe(path: Path | str) -> Recipe:
     """Read a recipe from a YAML file (safe loader: no tags, no code).
 
@@ -202,7 +218,7 @@ def load_recipe(path: Path | str) -> Recipe:
             f"There is no recipe at '{path}': `marrow recipe --out {path}` writes one with every default."
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)  # a safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"The recipe '{path}' is no plain YAML file: {reason}.") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ import numpy.typing as npt
 import pandas as pd
 import tifffile
 
-from napari_marrow.errors import InputFileError, PathExistsError, SettingsError, StorageError
+from napari_marrow.errors import InputFileError, SettingsError, StorageError
+from napari_marrow.ingest.placing import fingerprint
 from napari_marrow.pipeline.image_files import ImageFile, describe
+from napari_marrow.pipeline.label_folder import COLUMNS, LabelFolder, check_names, write_atomically
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation import Segmenter, load_segmenter
 
-COUNTS = "counts.csv"
-SETTINGS = "segment.json"
 MOST_16_BIT = 65_535
-COLUMNS = ("file", "frames", "cells", "diameter", "seconds", "axes", "shape")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def segment_files(
     -------
     DataFrame
         One row per image: `file`, `frames`, `cells` (over all frames), `diameter` (px), `seconds`, `axes` and `shape`
-        of the labels.
+        of the labels, and `source`, by which a later run knows the image again.
 
     Raises
     ------
@@ -106,9 +105,9 @@ def segment_files(
         Found before any work where the file's head tells, else at the frame. Finished files stay, an unfinished one
         leaves nothing.
     PathExistsError
-        If the folder holds labels of other settings, or a label file would overwrite its image.
+        If the folder holds labels of other settings or images, or a label file would overwrite something.
     StorageError
-        If the disk is full.
+        If the disk is full. A folder in which nothing was finished is taken away again.
     Cancelled
         If the token was cancelled.
     """
@@ -116,8 +115,9 @@ def segment_files(
         raise SettingsError("There is no image to segment: give at least one TIFF file.")
     if diameter is not None and not (np.isfinite(diameter) and diameter >= 1):
         raise SettingsError(f"A cell diameter of {diameter:g} px cannot be: give 1 px or more, or leave it out.")
-    out = Path(out_dir)
-    paths = _check_paths([Path(p) for p in images], out)
+    _check_thresholds(flow_threshold, cellprob_threshold, min_size)
+    out, paths = Path(out_dir), [Path(p) for p in images]
+    check_names(paths, out)
     files = [describe(path, channel=channel, axes=axes) for path in paths]
     workers = threads or _processors()
     if sum(f.n_frames for f in files) == 1:
@@ -130,55 +130,22 @@ def segment_files(
         segmenter.card.name, segmenter.card.sha256, diameter, channel, axes, precision, flow_threshold,
         cellprob_threshold, min_size
     )  # fmt: skip
-    done = _prepare_folder(out, settings)
-    run = _Run(segmenter, settings, workers, progress, _Stop(cancel))
+    folder = LabelFolder(out)
+    done = folder.open(paths, asdict(settings))
     try:
-        return run.segment(files, out, done)
-    except OSError as error:
-        if isinstance(error, (InputFileError, StorageError)) or error.errno is None:
-            raise
-        raise StorageError(f"Writing to {out} failed: {error.strerror}.") from error
+        return _Run(segmenter, settings, workers, progress, _Stop(cancel)).segment(files, folder, done)
+    except BaseException:
+        folder.leave()
+        raise
 
 
-def _check_paths(paths: list[Path], out: Path) -> list[Path]:
-    names: dict[str, Path] = {}
-    for path in paths:
-        if path.name in names:
-            raise SettingsError(
-                f"{names[path.name]} and {path} have the same name: their labels would overwrite each other."
-            )
-        names[path.name] = path
-        if path.resolve().parent == out.resolve():
-            raise PathExistsError(f"The labels of {path} would overwrite it: give another output folder than {out}.")
-        if path.name in (COUNTS, SETTINGS):
-            raise InputFileError(f"{path} is no TIFF image.")
-    return paths
-
-
-def _prepare_folder(out: Path, settings: SegmentFilesSettings) -> dict[str, dict[str, Any]]:
-    """Make the folder; return the rows of files that are finished.
-
-    Raises
-    ------
-    PathExistsError
-        If it holds labels of other settings.
-    """
-    if out.exists() and not out.is_dir():
-        raise PathExistsError(f"{out} is a file: give a folder for the labels.")
-    out.mkdir(parents=True, exist_ok=True)
-    for left in out.glob("*.partial"):
-        left.unlink()
-    kept = out / SETTINGS
-    text = json.dumps(asdict(settings), indent=1, sort_keys=True)
-    if kept.exists() and kept.read_text(encoding="utf-8") != text:
-        raise PathExistsError(f"{out} holds labels of other settings (see {SETTINGS} there): give another folder.")
-    if not kept.exists():
-        _write_atomically(kept, lambda partial: partial.write_text(text, encoding="utf-8"))
-    counts = out / COUNTS
-    if not counts.exists():
-        return {}
-    table = pd.read_csv(counts, dtype={"file": str, "axes": str, "shape": str})
-    return {str(row["file"]): {str(k): v for k, v in row.items()} for row in table.to_dict("records")}
+def _check_thresholds(flow_threshold: float, cellprob_threshold: float, min_size: int) -> None:
+    if not (np.isfinite(flow_threshold) and flow_threshold >= 0):
+        raise SettingsError(f"A flow threshold of {flow_threshold:g} cannot be: give 0 (no test) or more, such as 0.4.")
+    if not np.isfinite(cellprob_threshold):
+        raise SettingsError(f"A cell probability threshold of {cellprob_threshold:g} cannot be: give a number like 0.")
+    if min_size < 0:
+        raise SettingsError(f"A smallest mask of {min_size} px cannot be: give 0 or more.")
 
 
 def _processors() -> int:
@@ -186,16 +153,6 @@ def _processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
-
-
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside the path and rename it there; nothing is left if it fails."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class _TooManyLabelsError(Exception):
@@ -227,15 +184,13 @@ class _Run:
     progress: Progress
     cancel: CancelToken
 
-    def segment(self, files: list[ImageFile], out: Path, done: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    def segment(self, files: list[ImageFile], folder: LabelFolder, done: set[str]) -> pd.DataFrame:
         """Segment what is not done yet and return the rows of all files."""
         total = sum(f.n_frames for f in files)
-        rows = dict(done)
         finished = 0
         todo = []
         for image in files:
-            target = out / image.path.name
-            if image.path.name in done and _is_newer(target, image.path):
+            if image.path.name in done:
                 finished += image.n_frames
             else:
                 todo.append(_Job(image))
@@ -244,18 +199,20 @@ class _Run:
             frames = self._frames(pool, todo)
             try:
                 for job in todo:
-                    finished = self._write(job, out / job.image.path.name, frames, finished, total)
-                    rows[job.image.path.name] = _row(job)
+                    finished = self._write(job, folder.path / job.image.path.name, frames, finished, total)
+                    folder.rows[job.image.path.name] = _row(job)
                     if time.monotonic() - written > 2:
-                        _write_counts(rows, out)
+                        folder.write_counts()
                         written = time.monotonic()
             except BaseException:
                 self.cancel.cancel()  # also on Ctrl-C: the other frames stop at their next tile
                 frames.close()
-                _write_counts(rows, out)
+                if folder.rows:
+                    with suppress(StorageError):  # the first error says more
+                        folder.write_counts()
                 raise
-        _write_counts(rows, out)
-        return pd.DataFrame([rows[image.path.name] for image in files], columns=list(COLUMNS))
+        folder.write_counts()
+        return pd.DataFrame([folder.rows[image.path.name] for image in files], columns=list(COLUMNS))
 
     def _frames(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Generator[npt.NDArray[np.int32], None, None]:
         """Yield the labels of all frames of all files in order, a few frames ahead of the writer."""
@@ -373,17 +330,13 @@ def _write_labels(
                 photometric="minisblack", metadata={"axes": axes},
             )  # fmt: skip
 
-    _write_atomically(target, write)
+    write_atomically(target, write)
 
 
 def _label_axes(image: ImageFile) -> tuple[str, tuple[int, ...]]:
     axes = ("T" if image.n_frames > 1 else "") + ("ZYX" if len(image.frame_shape) == 3 else "YX")
     shape = ((image.n_frames,) if image.n_frames > 1 else ()) + image.frame_shape
     return axes, shape
-
-
-def _is_newer(target: Path, source: Path) -> bool:
-    return target.exists() and target.stat().st_mtime >= source.stat().st_mtime
 
 
 def _row(job: _Job) -> dict[str, Any]:
@@ -396,9 +349,5 @@ def _row(job: _Job) -> dict[str, Any]:
         "seconds": round(job.seconds, 3),
         "axes": axes,
         "shape": "x".join(map(str, shape)),
+        "source": fingerprint(job.image.path),
     }
-
-
-def _write_counts(rows: dict[str, dict[str, Any]], out: Path) -> None:
-    table = pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
-    _write_atomically(out / COUNTS, lambda partial: table.to_csv(partial, index=False))

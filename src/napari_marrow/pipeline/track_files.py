@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_marrow.errors import InputFileError, PathExistsError, PathMissingError, TableError, write_refused
+from napari_marrow.errors import (
+    InputFileError,
+    PathExistsError,
+    PathMissingError,
+    SettingsError,
+    TableError,
+    UnusablePathError,
+    write_refused,
+)
 from napari_marrow.export.ctc import ctc_tracks, write_ctc
 from napari_marrow.pipeline.label_files import open_labels
 from napari_marrow.progress import CancelToken, Progress, no_progress
@@ -59,6 +67,9 @@ def track_labels_files(
     out_dir = Path(out_dir)
     if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
         raise PathExistsError(f"{out_dir} exists: give the name of a new folder, nothing is overwritten.")
+    if out_dir.suffix.lower() == ".csv":
+        raise SettingsError(f"'{out_dir}' is the name of a CSV, but label images give a folder: name a folder.")
+    _check_place(out_dir)
     frames = open_labels(paths)
     cancel = cancel or CancelToken()
     progress(0, len(frames), "reading labels")
@@ -111,6 +122,7 @@ def track_points_file(
     csv_path, out_csv = Path(csv_path), Path(out_csv)
     if out_csv.exists():
         raise PathExistsError(f"{out_csv} exists: give the name of a new file, nothing is overwritten.")
+    _check_place(out_csv)
     header, rows, separator = read_rows(csv_path)
     there = [name for name in ADDED if name in header]
     if there:
@@ -128,6 +140,19 @@ def track_points_file(
         writer.writerow([*row, int(track), int(parent), "" if np.isnan(chance) else f"{chance:.4f}"])
     _write_new(out_csv, text.getvalue())
     return tracking
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a path that nothing can be made at before hours are spent on what was to go there.
+
+    Raises
+    ------
+    UnusablePathError
+        If a part of the path is a file.
+    """
+    for part in out.parents:
+        if part.is_file():
+            raise UnusablePathError(f"'{out}' cannot be written ('{part}' is a file): choose another place.")
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]], str]:
@@ -185,12 +210,19 @@ def numeric_table(path: Path, header: list[str], rows: list[list[str]]) -> pd.Da
             if name in ("t", "y", "x", "z", "time_h", "area", "volume"):
                 line = int(np.flatnonzero(spoiled.to_numpy())[0])
                 raise TableError(
-                    f"{path} has '{text.iloc[line]}' in column '{name}', line {line + 2}: a number is needed."
+                    f"{path} has '{_shown(text.iloc[line])}' in column '{name}', line {line + 2}: a number is needed."
                 )
             continue
-        whole = len(values) > 0 and values.notna().all() and bool((~text.str.contains(r"[.eE]")).all())
+        known = len(values) > 0 and bool(np.isfinite(values).all() and (values.abs() < 2**53).all())
+        whole = known and bool((~text.str.contains(r"[.eE]")).all())
         table[name] = values.astype(np.int64 if whole else np.float64)
     return pd.DataFrame(table, index=range(len(rows)))
+
+
+def _shown(text: str) -> str:
+    """Return a value as one short line: an unclosed quote takes the rest of its file."""
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else line[:40] + "..."
 
 
 def _write_new(path: Path, text: str) -> None:

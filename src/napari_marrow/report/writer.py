@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_marrow import __version__
-from napari_marrow.errors import PathExistsError, StorageError
+from napari_marrow.errors import PathExistsError, write_refused
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.report import sections as parts
 from napari_marrow.report import summaries

@@ -72,6 +72,8 @@ class OpenVINONetwork:
                 settings: dict[str, Any] = {
                     "INFERENCE_PRECISION_HINT": self.precision,
                     "NUM_STREAMS": str(self.streams),
+                    # pinned, the threads of several processes would all take the first cores and share them
+                    "ENABLE_CPU_PINNING": False,
                 }
                 if self.threads is not None:
                     settings["INFERENCE_NUM_THREADS"] = self.threads

@@ -15,6 +15,8 @@ from napari_marrow.tracking.settings import TrackingSettings
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+_LARGEST = 1e15
+"""Beyond it, neighbouring whole numbers and pixels can no longer be told apart, and squares overflow."""
 _SIZES = ("area", "volume")
 _NOT_FEATURES = {
     "t", "z", "y", "x", "time_h", "time_s", "z_reg", "y_reg", "x_reg", "frame", "position", "session", "label", "id",
@@ -162,6 +164,11 @@ def _numbers(points: pd.DataFrame, column: str) -> Floats:
         raise TableError(
             f"Column '{column}' of the point table holds NaN or infinity in {len(bad)} row(s), the first is row "
             f"{bad[0]}: remove these rows."
+        )
+    if len(values) and float(np.abs(values).max()) > _LARGEST:
+        raise TableError(
+            f"Column '{column}' of the point table holds {values[np.abs(values).argmax()]:g}: numbers beyond "
+            f"{_LARGEST:g} cannot be places or times."
         )
     return values
 
