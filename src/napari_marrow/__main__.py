@@ -7,8 +7,10 @@ import os
 import sys
 from typing import Any
 
-from napari_marrow.errors import MarrowError
+from napari_marrow.errors import Cancelled, MarrowError
 
+_INTERRUPTED = 130
+_STOPPED = "Stopped. What was finished is kept; run the same command again to continue."
 _WRONG_PATH = {errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
 
@@ -26,26 +28,34 @@ def main(arguments: list[str] | None = None) -> int:
         0 on success, 2 for something that the user can mend, 1 for a fault of ours or of the machine, 130 when
         cancelled.
     """
-    from napari_marrow.cli import app
-
     if os.environ.get("MARROW_DEBUG"):
-        return _exit_code(app, arguments)
+        return _exit_code(arguments)
     try:
-        return _exit_code(app, arguments)
+        return _exit_code(arguments)
+    except Cancelled as error:
+        _say(str(error))
+        return error.exit_code
     except MarrowError as error:
         _say(f"Error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        _say("Stopped. What was finished is kept; run the same command again to continue.")
-        return 130
+        _say(_STOPPED)
+        return _INTERRUPTED
     except BrokenPipeError:
         # the reader of our output has gone (for instance `| head`); Python would complain once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        _say(f"Error: there is not enough memory{reason}: close other programs, or use fewer --workers.")
+        return 1
     except OSError as error:
         _say(f"Error: {_os_sentence(error)}")
         return 2 if error.errno in _WRONG_PATH and error.filename else 1
     except Exception as error:
+        if _is_interrupt(error):
+            _say(_STOPPED)
+            return _INTERRUPTED
         _say(
             f"Error: napari-marrow met something it does not handle ({type(error).__name__}: {error}). Run the command "
             "again with MARROW_DEBUG=1 in the environment and report what it prints."
@@ -53,21 +63,32 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _exit_code(app: object, arguments: list[str] | None) -> int:
-    """Call a typer app without letting it end the process, and return its exit code."""
+def _exit_code(arguments: list[str] | None) -> int:
+    """Call the typer app without letting it end the process, and return its exit code."""
     import typer
 
-    command = typer.main.get_command(app)  # type: ignore[arg-type]
+    from napari_marrow.cli import app
+
+    command = typer.main.get_command(app)
     try:
         result = command.main(args=arguments, prog_name="marrow", standalone_mode=False)
     except typer.Exit as stop:
-        return int(stop.exit_code)
+        result = stop.exit_code
     except typer.Abort:
-        return 130
+        result = _INTERRUPTED
     except _usage_error() as error:
         error.show()
-        return int(error.exit_code)
+        result = error.exit_code
+    if result == _INTERRUPTED:  # what click and typer make of Ctrl-C
+        raise KeyboardInterrupt
     return int(result) if isinstance(result, int) else 0
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of an error: some code, and Python's own, wraps whatever it meets."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _usage_error() -> Any:

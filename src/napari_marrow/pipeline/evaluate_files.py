@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from napari_marrow.errors import InputFileError, MissingExtraError, PathMissingError, TableError
+from napari_marrow.pipeline.ctc_folders import CtcFolder, read_ctc_folder
+from napari_marrow.pipeline.image_files import describe
 from napari_marrow.pipeline.label_files import open_labels
 from napari_marrow.pipeline.track_files import numeric_table, read_rows
 from napari_marrow.tracking.points import nearest_neighbour, read_points
@@ -137,41 +139,70 @@ def _score_folders(truth: Path, result: Path) -> Scores:
     try:
         from ctc_metrics.metrics import seg as seg_measure
         from ctc_metrics.scripts.evaluate import calculate_metrics, match_computed_to_reference_masks
-        from ctc_metrics.utils.filesystem import parse_masks, read_tracking_file
+        from ctc_metrics.utils.filesystem import parse_masks
     except ImportError as error:
         raise MissingExtraError(
             "Scores of tracks need py-ctcmetrics: pip install 'napari-marrow[evaluate]'."
         ) from error
     tra = truth / "TRA" if (truth / "TRA").is_dir() else truth
-    for needed in (tra / "man_track.txt", result / "res_track.txt"):
-        if not needed.is_file():
-            raise PathMissingError(f"There is no {needed}: give folders in Cell Tracking Challenge format.")
-    true_masks, masks = parse_masks(str(tra)), parse_masks(str(result))
-    if len(true_masks) != len(masks) or not masks:
-        raise InputFileError(f"{result} holds {len(masks)} masks, the truth {len(true_masks)}: they must be as many.")
-    true_tracks, tracks = (
-        read_tracking_file(str(tra / "man_track.txt")),
-        read_tracking_file(str(result / "res_track.txt")),
-    )
-    wanted = ["Valid", "DET", "TRA", "LNK", "BC"]
+    true, found = read_ctc_folder(tra, "man_track.txt"), read_ctc_folder(result, "res_track.txt")
+    if len(true.masks) != len(found.masks):
+        raise InputFileError(
+            f"{result} holds {len(found.masks)} masks, the truth {len(true.masks)}: they must be as many."
+        )
+    _same_shape(true.masks[0], found.masks[0])
+    if not len(true.tracks) or not len(found.tracks):
+        return _scores_of_nothing(true, found)
+    true_masks, masks = [str(p) for p in true.masks], [str(p) for p in found.masks]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         matched = match_computed_to_reference_masks(true_masks, masks, threads=1)
-        valid = _valid(masks, tracks, matched["labels_comp"])
+        valid = _valid(masks, found.tracks, matched["labels_comp"])
+        if len(masks) == 1:  # a frame without cells after it: the library cannot count links where there is one frame
+            matched = {name: [*frames, []] for name, frames in matched.items()}
         if not valid:
             reason = f" ({caught[-1].message})" if caught else ""
             raise InputFileError(f"{result} is no valid result in Cell Tracking Challenge format{reason}.")
-        found = calculate_metrics(tracks, true_tracks, matched, {}, wanted, valid)
+        measured = calculate_metrics(found.tracks, true.tracks, matched, {}, _wanted(true, found), valid)
         seg = truth / "SEG" if (truth / "SEG").is_dir() else tra.parent / "SEG"
         if seg.is_dir():
             pairs = [(m, masks[int("".join(c for c in Path(m).stem if c.isdigit()))]) for m in parse_masks(str(seg))]
             compared = match_computed_to_reference_masks([a for a, _ in pairs], [b for _, b in pairs], threads=1)
-            found["SEG"] = seg_measure(compared["labels_ref"], compared["ious"])
-    out: Scores = {name: float(found[name]) for name in ("SEG", "DET", "TRA", "LNK") if found.get(name) is not None}
-    right, wrong, missed = (int(found[f"{kind}_div(1)"]) for kind in ("tp", "fp", "fn"))
+            measured["SEG"] = seg_measure(compared["labels_ref"], compared["ious"])
+    out: Scores = {
+        name: float(measured[name]) for name in ("SEG", "DET", "TRA", "LNK") if measured.get(name) is not None
+    }
+    right, wrong, missed = (int(measured[f"{kind}_div(1)"]) for kind in ("tp", "fp", "fn"))
     total = 2 * right + wrong + missed
     out["division_F1"] = 2 * right / total if total else float("nan")
     return out | {"divisions_true": right + missed, "divisions_predicted": right + wrong}
+
+
+def _same_shape(true: Path, found: Path) -> None:
+    shapes = [describe(path, axes=None).frame_shape for path in (true, found)]
+    if shapes[0] != shapes[1]:
+        raise InputFileError(f"{true} has shape {shapes[0]}, {found} {shapes[1]}: they must be of one image.")
+
+
+def _wanted(true: CtcFolder, found: CtcFolder) -> list[str]:
+    """Name the measures that are defined: LNK divides by the links of the truth."""
+    wanted = ["Valid", "DET", "TRA", "LNK", "BC"]
+    return wanted if true.n_links else [name for name in wanted if name != "LNK"]
+
+
+def _scores_of_nothing(true: CtcFolder, found: CtcFolder) -> Scores:
+    """Scores where truth or result hold no cell: nothing is found of something, or there is nothing to be found."""
+    nan = float("nan")
+    none = 0.0 if len(true.tracks) else nan
+    divided = true.n_divisions + found.n_divisions
+    return {
+        "DET": none,
+        "TRA": none,
+        "LNK": 0.0 if true.n_links else nan,
+        "division_F1": 0.0 if divided else nan,
+        "divisions_true": true.n_divisions,
+        "divisions_predicted": found.n_divisions,
+    }
 
 
 def _valid(masks: list[str], tracks: Any, labels: list[Any]) -> bool:
@@ -238,8 +269,18 @@ def _tracks_table(path: Path) -> Any:
         raise TableError(f"{path} lacks the column(s) {', '.join(need)}: it has {header}.")
     parent = next((name for name in _PARENT_NAMES if name in table.columns), None)
     out = table[[c for c in ("t", "z", "y", "x") if c in table.columns]].copy()
-    out["track_id"] = table[track].fillna(0).astype(np.int64)
-    out["parent_track_id"] = table[parent].fillna(0).astype(np.int64) if parent else 0
-    if out[["t", "y", "x"]].isna().any().any():
-        raise TableError(f"{path} holds NaN in t, y or x: remove these rows.")
+    out["track_id"] = _whole_numbers(path, table, track)
+    out["parent_track_id"] = _whole_numbers(path, table, parent) if parent else 0
+    if not np.isfinite(out.to_numpy(np.float64)).all():
+        raise TableError(f"{path} holds NaN or infinity in t, y or x: remove these rows.")
+    out["t"] = _whole_numbers(path, table, "t")
     return out
+
+
+def _whole_numbers(path: Path, table: Any, name: str) -> Any:
+    """Return a column of frames or tracks; an empty cell is no track."""
+    values = table[name].fillna(0)
+    wrong = np.flatnonzero((values % 1 != 0) | (values.abs() >= 2**53))
+    if len(wrong):
+        raise TableError(f"{path} has {values.iloc[wrong[0]]:g} in column '{name}': a whole number is needed.")
+    return values.astype(np.int64)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any, Protocol
 
 from napari_marrow.errors import MarrowError, SettingsError
@@ -100,7 +102,7 @@ class ProcessExecutor:
         if self._pool is None:
             # spawn: a forked child would inherit locks of the threads that OpenVINO and numba keep in the parent
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_one_thread)
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_prepare_worker)
         return self._pool
 
     def close(self) -> None:
@@ -113,7 +115,10 @@ class ProcessExecutor:
 _THREADS = "NAPARI_MARROW_THREADS"
 
 
-def _one_thread() -> None:
+def _prepare_worker() -> None:
+    """Give a worker process one thread, and leave Ctrl-C, which reaches every process of a terminal, to the parent."""
+    with suppress(ValueError):  # not the main thread of a Dask worker: its nanny handles the signal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", _THREADS):
         os.environ[name] = "1"
 
@@ -164,7 +169,7 @@ class DaskExecutor:
                     processes=True,
                 )
             self._client = Client(self._cluster or self.address)
-            self._client.run(_one_thread)
+            self._client.run(_prepare_worker)
         return self._client
 
     def close(self) -> None:

@@ -74,7 +74,10 @@ def track_labels_files(
     cancel = cancel or CancelToken()
     progress(0, len(frames), "reading labels")
     steps = tuple(spacing) if spacing is not None else (1.0,) * frames.ndim
-    points = label_points(frames, spacing=steps, cancel=cancel)
+    try:
+        points = label_points(frames, spacing=steps, cancel=cancel)
+    except (SettingsError, TableError) as error:
+        raise type(error)(f"{frames.files[0].path}: {error}") from error
     tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
     t, label = points["t"].to_numpy(np.int64), points["label"].to_numpy(np.int64)
     tracks = ctc_tracks(t, tracking.track_id.astype(np.int64), tracking.parent_track_id.astype(np.int64))
