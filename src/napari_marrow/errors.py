@@ -109,6 +109,8 @@ def write_refused(path: Path, error: OSError) -> StorageError:
     StorageError
         An `UnusablePathError` where another path is the remedy.
     """
+    if isinstance(error, StorageError):  # it was said already
+        return error
     if error.errno in _FULL:
         return StorageError(
             f"The disk is full: '{path}' could not be written. Free some space and run the same command again."
