@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -197,18 +198,24 @@ def recipe(
     out: Annotated[Path | None, typer.Option(help="File to write; printed when left out.")] = None,
 ) -> None:
     """Print a recipe with every default, explained line by line."""
-    from napari_marrow.errors import PathExistsError
+    from napari_marrow.errors import PathExistsError, write_refused
     from napari_marrow.pipeline import Recipe, dump_recipe
 
     text = dump_recipe(Recipe())
     if out is None:
         typer.echo(text, nl=False)
         return
+    if out.exists():
+        raise PathExistsError(f"'{out}' exists: choose another name, or remove it first.")
+    partial = out.with_name(f".{out.name}.partial")
     try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise PathExistsError(f"'{out}' exists: choose another name, or remove it first.") from error
+        partial.write_text(text, encoding="utf-8")
+        partial.rename(out)
+    except OSError as error:
+        raise write_refused(out, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     typer.echo(f"Wrote {out}")
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from napari_marrow.errors import MarrowError, SettingsError
@@ -70,6 +72,7 @@ class ProcessExecutor:
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or usable_cores()
         self._pool: ProcessPoolExecutor | None = None
+        self._lifeline: Connection | None = None
 
     def run(self, work: Work, chains: Sequence[Sequence[Any]], cancel: CancelToken) -> Iterator[Any]:
         """Yield results as processes finish them.
@@ -93,6 +96,9 @@ class ProcessExecutor:
                 "A worker process died, most often for want of memory: run again with fewer --workers; finished "
                 "units are kept."
             ) from error
+        except KeyboardInterrupt:  # the second Ctrl-C: at once
+            self._cut()
+            raise
         finally:
             for future in pending:
                 future.cancel()
@@ -102,17 +108,47 @@ class ProcessExecutor:
         if self._pool is None:
             # spawn: a forked child would inherit locks of the threads that OpenVINO and numba keep in the parent
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_prepare_worker)
+            held, self._lifeline = context.Pipe(duplex=False)
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=_prepare_pooled_worker, initargs=(held,)
+            )
         return self._pool
 
     def close(self) -> None:
-        """End the workers after the tasks at hand."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        """End the workers after the tasks at hand; if the wait for these is interrupted, at once."""
+        pool, self._pool = self._pool, None
+        try:
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            self._cut()
+
+    def _cut(self) -> None:
+        """Let workers that still run end themselves."""
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
 
 
 _THREADS = "NAPARI_MARROW_THREADS"
+
+
+def _prepare_pooled_worker(lifeline: Connection) -> None:
+    """Prepare a worker process that ends with its parent, however that ends.
+
+    Parameters
+    ----------
+    lifeline : Connection
+        Nothing is ever sent through it; it breaks when the parent closes its end or dies.
+    """
+    _prepare_worker()
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+
+def _end_with(lifeline: Connection) -> None:
+    with suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os._exit(1)
 
 
 def _prepare_worker() -> None:
