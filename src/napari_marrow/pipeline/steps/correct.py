@@ -167,3 +167,15 @@ class CorrectedSession:
                 else None
             )
         return self._shadings[channel]
+
+
+_sessions: dict[tuple[str, str, int, str], CorrectedSession] = {}
+
+
+def corrected_session(study: Study, position: str, session: int, context: Context) -> CorrectedSession:
+    """Return the session, kept from frame to frame: its corrections are read once."""
+    name = (str(study.path), position, session, context.keys["correct"])
+    if name not in _sessions:
+        _sessions.clear()
+        _sessions[name] = CorrectedSession(study, position, session, context)
+    return _sessions[name]

@@ -10,7 +10,8 @@ import pandas as pd
 from napari_marrow.imaging import Transform
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
-from napari_marrow.pipeline.steps.segment import SegmentStep, _corrected
+from napari_marrow.pipeline.steps.correct import corrected_session
+from napari_marrow.pipeline.steps.segment import SegmentStep
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import CELLS
 
@@ -39,7 +40,7 @@ class MeasureStep(Step):
         """Measure one frame and place its cells in the frame of the position's first session."""
         from napari_marrow.segmentation import measure_cells
 
-        session = _corrected(study, unit.position, unit.session, context)
+        session = corrected_session(study, unit.position, unit.session, context)
         labels = study.labels("cells", context.keys["segment"], unit.position, unit.session).read(unit.t)
         cells = measure_cells(labels, session.read(unit.t), session.channels, spacing=session.image.spacing)
         for column, value in {**unit.as_dict(), "time_h": session.image.times_h[unit.t]}.items():

@@ -11,7 +11,7 @@ from napari_marrow.errors import SettingsError
 from napari_marrow.pipeline.executors import worker_threads
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, frame_units
-from napari_marrow.pipeline.steps.correct import CorrectedSession
+from napari_marrow.pipeline.steps.correct import corrected_session
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class SegmentStep(Step):
         """Segment one frame, write its labels, then commit its counts."""
         section, key = context.recipe.segment, context.keys[self.name]
         segmenter = _segmenter(section.model, section.precision)
-        session = _corrected(study, unit.position, unit.session, context)
+        session = corrected_session(study, unit.position, unit.session, context)
         channel = _channel(session.image, context.recipe)
         spacing = session.image.spacing
         diameter = (
@@ -105,18 +105,6 @@ def _segmenter(model: str, precision: str) -> Segmenter:
     return load_segmenter(model, precision=precision, threads=worker_threads())
 
 
-_sessions: dict[tuple[str, str, int, str], CorrectedSession] = {}
-
-
-def _corrected(study: Study, position: str, session: int, context: Context) -> CorrectedSession:
-    """Return the session, kept from frame to frame: its corrections are read once."""
-    name = (str(study.path), position, session, context.keys["correct"])
-    if name not in _sessions:
-        _sessions.clear()
-        _sessions[name] = CorrectedSession(study, position, session, context)
-    return _sessions[name]
-
-
 _diameters: dict[tuple[str, str, int, str], float] = {}
 
 
@@ -124,7 +112,7 @@ def _session_diameter(study: Study, position: str, session: int, context: Contex
     """Return the diameter of a cell in pixels, estimated from the session's middle frame."""
     name = (str(study.path), position, session, context.keys["segment"])
     if name not in _diameters:
-        corrected = _corrected(study, position, session, context)
+        corrected = corrected_session(study, position, session, context)
         channel = _channel(corrected.image, context.recipe)
         if channel is None:
             raise SettingsError(f"{position} session {session} has no channel '{context.recipe.segment.channel}'.")
