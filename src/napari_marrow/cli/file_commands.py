@@ -15,7 +15,6 @@ def register(app: typer.Typer) -> None:
     app.command("segment", rich_help_panel="Plain files")(segment)
     app.command("track", rich_help_panel="Plain files")(track)
     app.command("evaluate", rich_help_panel="Plain files")(evaluate)
-    app.command("models", rich_help_panel="Plain files")(models)
 
 
 def segment(
@@ -99,20 +98,3 @@ def evaluate(
     scores = evaluate_tracks(truth, result) if tracks else evaluate_labels(truth, result)
     for name, value in scores.items():
         typer.echo(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
-
-
-def models() -> None:
-    """List the networks that can segment, where they come from and where they run."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from napari_marrow.segmentation import models as known
-
-    table = Table("name", "kind", "diameter (px)", "runs on", "sha256", "source", "licence", box=None)
-    for card in known():
-        table.add_row(
-            card.name, card.kind, f"{card.diameter_px:g}", card.runs_on, card.sha256[:12], card.source, card.licence
-        )
-    console = Console()
-    console.width = max(console.width, 160)
-    console.print(table)
