@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from napari_marrow.segmentation.colonies import cluster_colonies
+from napari_marrow.segmentation.loading import load_segmenter
 from napari_marrow.segmentation.measurement import measure_cells
 from napari_marrow.segmentation.outline import outline_area
 from napari_marrow.segmentation.registry import ModelCard, models
 from napari_marrow.segmentation.scoring import LabelScore, pool_scores, score_labels
-from napari_marrow.segmentation.segmenter import Segmentation, Segmenter, load_segmenter
+from napari_marrow.segmentation.segmenter import Segmentation, Segmenter
 from napari_marrow.segmentation.structures import organoid_mask, scaffold_mask, vessel_mask
 
 __all__ = [

@@ -1,0 +1,63 @@
+"""What can be segmented, and with which diameter and pixel size: refused with a sentence before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_marrow.errors import InputFileError, SettingsError
+
+
+def check_image(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the image as an array of numbers (Y, X) or (Z, Y, X).
+
+    Raises
+    ------
+    InputFileError
+        If it is something else, or not finite everywhere.
+    """
+    pixels = np.asarray(image)
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8)
+    if pixels.dtype.kind not in "uif":
+        raise InputFileError(f"Pixels of type {pixels.dtype} cannot be segmented: give integers or real numbers.")
+    if pixels.ndim not in (2, 3):
+        raise InputFileError(
+            f"An image of shape {pixels.shape} cannot be segmented: give one channel of one frame, (Y, X) or (Z, Y, X)."
+        )
+    if 0 in pixels.shape:
+        raise InputFileError(f"An image of shape {pixels.shape} has no pixels.")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        bad = int(pixels.size - np.isfinite(pixels).sum())
+        raise InputFileError(f"{bad} of {pixels.size} pixels are NaN or infinite: replace them before segmenting.")
+    return pixels
+
+
+def check_diameter(diameter: float, shape: tuple[int, ...]) -> float:
+    """Return the diameter if it can be one.
+
+    Raises
+    ------
+    SettingsError
+        If it is not above 1 px, not finite, or far larger than the image.
+    """
+    longest = max(shape[-2:])
+    if not np.isfinite(diameter) or diameter < 1:
+        raise SettingsError(f"A cell diameter of {diameter:g} px cannot be: give 1 px or more, or leave it out.")
+    if diameter > 4 * max(longest, 8):
+        raise SettingsError(
+            f"A cell diameter of {diameter:g} px does not fit an image of {shape[-2]} x {shape[-1]} px."
+        )
+    return float(diameter)
+
+
+def pixel_aspect(spacing: Sequence[float] | None) -> float:
+    """Return pixel height / pixel width."""
+    if spacing is None:
+        return 1.0
+    if len(spacing) not in (2, 3) or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise SettingsError(f"Spacing {tuple(spacing)} cannot be: give two (y, x) or three (z, y, x) positive numbers.")
+    return float(spacing[-2] / spacing[-1])
