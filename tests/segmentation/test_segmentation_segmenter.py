@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from napari_marrow.errors import Cancelled, InputFileError, SettingsError
 from napari_marrow.progress import CancelToken
-from napari_marrow.segmentation import load_segmenter, score_labels
+from napari_marrow.segmentation import CPnetSegmenter, load_segmenter, score_labels
+from napari_marrow.segmentation.registry import find_model
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,31 @@ def test_given_diameter_is_used(segmenter):
     assert score_labels(truth, found.labels).average_precision[0.5] > 0.85
     assert found.probability[truth > 0].mean() > 0.8
     assert found.probability[truth == 0].mean() < 0.2
+
+
+def test_a_second_channel_is_normalised_on_its_own_and_reaches_the_network():
+    seen = []
+
+    def network(tiles):
+        seen.append(tiles.copy())
+        return np.zeros((1, 3, *tiles.shape[2:]), np.float32)
+
+    segmenter = CPnetSegmenter(find_model("marrow-nuclei"), network)
+    rng = np.random.default_rng(1)
+    image, second = rng.uniform(0, 10, (48, 64)), rng.uniform(500, 90_000, (48, 64))
+    segmenter.segment(image, second=second, diameter=17)
+    inside = seen[0][0, :, 8:56, 8:72]
+    for channel, values in zip(inside, (image, second), strict=True):
+        low, high = np.percentile(values, (1, 99))
+        np.testing.assert_allclose(channel, (values - low) / (high - low), atol=1e-4)
+    segmenter.segment(image, second=np.full_like(image, 7), diameter=17)
+    assert not seen[1][0, 1].any()
+    segmenter.segment(np.stack([image] * 2), second=np.stack([second] * 2), diameter=17)
+    assert len(seen) == 4
+    with pytest.raises(InputFileError, match=r"second channel has shape \(48, 63\), the first \(48, 64\)"):
+        segmenter.segment(image, second=second[:, :63])
+    with pytest.raises(SettingsError, match="single input channel"):
+        replace(segmenter, n_channels=1).segment(image, second=second)
 
 
 def test_intensity_unit_and_type_do_not_matter(segmenter):

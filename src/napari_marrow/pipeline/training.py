@@ -160,7 +160,7 @@ def evaluate(pairs: Sequence[tuple[Path, Path]], weights: Path, *, threads: int 
         "seg": round(pooled.seg, 4),
         "diameter_ratio": round(float(np.median(ratios)), 3),
         "ms_per_image": round(1000 * (time.perf_counter() - started) / len(pairs), 1),
-        "precision": getattr(segmenter.network, "precision", "f32"),
+        "precision": segmenter.precision,
     }
 
 

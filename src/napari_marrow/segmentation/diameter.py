@@ -52,8 +52,8 @@ def estimate_diameter(
     Parameters
     ----------
     output : callable
-        Takes a normalised plane and a scale, returns the network's output at that scale.
-    planes : sequence of float32 arrays (Y, X)
+        Takes a normalised plane (C, Y, X) and a scale, returns the network's output at that scale.
+    planes : sequence of float32 arrays (C, Y, X)
     diam_mean : float
         Diameter that cells should have in the network's input, px.
 

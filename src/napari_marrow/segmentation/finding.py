@@ -33,7 +33,10 @@ class FindingSettings:
 
 
 class CellFinder:
-    """The network at a scale, and labels from what it gives."""
+    """The network at a scale, and labels from what it gives.
+
+    Planes come as (C, Y, X) and volumes as (C, Z, Y, X), with one or two normalised channels.
+    """
 
     def __init__(
         self,
@@ -51,10 +54,10 @@ class CellFinder:
         self.progress = progress
         self.cancel = cancel
 
-    def output(self, plane: Floats, scale: float, message: str = "network") -> Floats:
+    def output(self, planes: Floats, scale: float, message: str = "network") -> Floats:
         """Return the network's output (3, y, x) for a normalised plane that is scaled first."""
-        height = max(1, int(plane.shape[0] * scale * self.settings.aspect))
-        width = max(1, int(plane.shape[1] * scale))
+        height = max(1, int(planes.shape[1] * scale * self.settings.aspect))
+        width = max(1, int(planes.shape[2] * scale))
         if max(height, width) > LARGEST_INPUT:
             raise SettingsError(
                 f"A cell diameter of {self.card.diameter_px / scale:.3g} px would enlarge the image to "
@@ -63,8 +66,8 @@ class CellFinder:
         if self.card.smooth_reduction and scale < 0.8:
             from scipy.ndimage import gaussian_filter
 
-            plane = gaussian_filter(plane, 0.35 / scale, mode="nearest")
-        small = resize(plane[None], (height, width))[0]
+            planes = gaussian_filter(planes, (0, 0.35 / scale, 0.35 / scale), mode="nearest")
+        small = resize(planes, (height, width))
 
         def on_tile(done: int, total: int) -> None:
             if self.cancel is not None:
@@ -74,11 +77,11 @@ class CellFinder:
         return run_network(self.network, small, n_channels=self.n_channels, on_tile=on_tile)
 
     def plane(
-        self, plane: Floats, diameter: float, *, min_size: int | None = None
+        self, planes: Floats, diameter: float, *, min_size: int | None = None
     ) -> tuple[npt.NDArray[np.int32], Floats]:
         """Return labels and logit of a normalised plane."""
         scale = self.card.diameter_px / diameter
-        return self.labels(self.output(plane, scale), plane.shape, scale, min_size=min_size)
+        return self.labels(self.output(planes, scale), planes.shape[1:], scale, min_size=min_size)
 
     def labels(
         self, output: Floats, shape: tuple[int, ...], scale: float, *, min_size: int | None = None
@@ -100,24 +103,25 @@ class CellFinder:
         self, volume: Floats, diameter: float, threshold: float, *, keep_logit: bool
     ) -> tuple[npt.NDArray[np.int32], Floats | None]:
         """Return labels (and logit) of a normalised volume, segmented plane by plane and stitched."""
-        planes = np.zeros(volume.shape, dtype=np.int32)
-        logit = np.zeros(volume.shape, dtype=np.float32) if keep_logit else None
-        for z in range(len(volume)):
+        shape = volume.shape[1:]
+        planes = np.zeros(shape, dtype=np.int32)
+        logit = np.zeros(shape, dtype=np.float32) if keep_logit else None
+        for z in range(len(planes)):
             # Planes keep their small sections (holes are filled): size counts in the volume.
-            planes[z], cellprob = self.plane(volume[z], diameter, min_size=1)
+            planes[z], cellprob = self.plane(volume[:, z], diameter, min_size=1)
             if logit is not None:
                 logit[z] = cellprob
         labels = stitch_planes(planes, threshold=threshold)
         large = np.bincount(labels.ravel()) >= max(1, self.settings.min_size)
         flat = renumber(labels.reshape(len(labels), -1), large)
-        return flat.reshape(volume.shape), logit
+        return flat.reshape(shape), logit
 
     def estimate(self, image: Floats) -> DiameterEstimate:
         """Return the median diameter, measured on up to three bright planes of a volume."""
         planes = [image]
-        if image.ndim == 3:
-            brightness = np.percentile(image.reshape(len(image), -1), 95, axis=1)
-            planes = [image[z] for z in np.sort(np.argsort(-brightness, kind="stable")[:3])]
+        if image.ndim == 4:
+            brightness = np.percentile(image[0].reshape(image.shape[1], -1), 95, axis=1)
+            planes = [image[:, z] for z in np.sort(np.argsort(-brightness, kind="stable")[:3])]
         return estimate_diameter(
             lambda plane, scale: self.output(plane, scale, "diameter"), planes, self.card.diameter_px
         )

@@ -36,6 +36,26 @@ def check_image(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return pixels
 
 
+def check_second(second: npt.NDArray[Any] | None, shape: tuple[int, ...], n_channels: int) -> npt.NDArray[Any] | None:
+    """Return the second channel of an image of this shape, if there is one and the network has an input for it.
+
+    Raises
+    ------
+    InputFileError
+        If it is no image, or of another shape than the first.
+    SettingsError
+        If the network has one input channel.
+    """
+    if second is None:
+        return None
+    if n_channels < 2:
+        raise SettingsError("This network has a single input channel: leave the second channel out.")
+    pixels = check_image(second)
+    if pixels.shape != shape:
+        raise InputFileError(f"The second channel has shape {pixels.shape}, the first {shape}: give both of one frame.")
+    return pixels
+
+
 def check_diameter(diameter: float, shape: tuple[int, ...]) -> float:
     """Return the diameter if it can be one.
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_marrow.errors import MissingExtraError, ModelError, SettingsError
+from napari_marrow.segmentation.protocol import Segmenter
 from napari_marrow.segmentation.registry import DEFAULT_MODEL, ModelCard, find_model
-from napari_marrow.segmentation.segmenter import Segmenter
+from napari_marrow.segmentation.segmenter import CPnetSegmenter
 from napari_marrow.segmentation.tiles import Network
 from napari_marrow.segmentation.weights import read_weights
 
@@ -71,7 +72,7 @@ def load_segmenter(
                 f"Device '{device}' needs torch: pip install 'napari-marrow[cellpose]', or use device='cpu'."
             ) from error
         network = TorchNetwork(weights, device=device)
-    return Segmenter(card, network, weights.n_channels, threads if streams == 1 else 1)
+    return CPnetSegmenter(card, network, weights.n_channels, threads if streams == 1 else 1)
 
 
 def _cellpose4_error(card: ModelCard) -> Exception:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation.finding import CellFinder, FindingSettings
-from napari_marrow.segmentation.image_checks import check_diameter, check_image, pixel_aspect
+from napari_marrow.segmentation.image_checks import check_diameter, check_image, check_second, pixel_aspect
 from napari_marrow.segmentation.registry import ModelCard
-from napari_marrow.segmentation.tiles import Network, normalise
+from napari_marrow.segmentation.tiles import Network, normalise_channels
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,8 +46,8 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
-class Segmenter:
-    """A loaded network with everything before and after it.
+class CPnetSegmenter:
+    """A loaded network of Cellpose 1-3 with everything before and after it.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Segmenter:
     network : callable
         Tiles (N, channels, S, S) to output (N, 3, S, S).
     n_channels : int
-        Input channels; the image goes into the first, the others are 0.
+        Input channels; the image goes into the first, the second channel (or 0) into the second.
     threads : int or None
         For the reconstruction of labels.
     """
@@ -65,10 +65,26 @@ class Segmenter:
     n_channels: int = 2
     threads: int | None = None
 
+    @property
+    def needs_diameter(self) -> bool:
+        """True: these networks know cells of one size."""
+        return True
+
+    @property
+    def device(self) -> str:
+        """What computes: "cpu", "cuda:0", "mps"."""
+        return str(getattr(self.network, "device", "cpu"))
+
+    @property
+    def precision(self) -> str:
+        """What is computed in: "f32" or "bf16"."""
+        return str(getattr(self.network, "precision", "f32"))
+
     def segment(
         self,
         image: npt.NDArray[Any],
         *,
+        second: npt.NDArray[Any] | None = None,
         diameter: float | None = None,
         spacing: Sequence[float] | None = None,
         flow_threshold: float = 0.4,
@@ -84,7 +100,10 @@ class Segmenter:
         Parameters
         ----------
         image : array, shape (Y, X) or (Z, Y, X)
-            Grey values of one channel. A volume is segmented plane by plane and stitched.
+            Grey values of the channel that shows the cells. A volume is segmented plane by plane and stitched.
+        second : array of the same shape, optional
+            A second channel for networks that were trained with one (cytoplasm with nuclei: the nuclei), what Cellpose
+            calls ``channels=[c, n]``. Each channel is normalised on its own.
         diameter : float or None
             Typical cell diameter in px; None estimates it from the image.
         spacing : sequence of float, optional
@@ -109,32 +128,34 @@ class Segmenter:
         Raises
         ------
         InputFileError
-            If the image has the wrong number of dimensions or values that are not finite.
+            If the image has the wrong number of dimensions or values that are not finite, or the second channel another
+            shape.
         SettingsError
-            If the diameter cannot be.
+            If the diameter cannot be, or the network has no input for a second channel.
         Cancelled
             If the token was cancelled.
         """
         pixels = check_image(image)
         settings = FindingSettings(flow_threshold, cellprob_threshold, min_size, pixel_aspect(spacing), self.threads)
         work = self._finder(settings, progress, cancel)
-        scaled = normalise(pixels)
+        scaled = normalise_channels(pixels, check_second(second, pixels.shape, self.n_channels))
         if scaled is None:
             return _nothing(pixels.shape, diameter, self.card.diameter_px, return_probability)
         found = work.estimate(scaled) if diameter is None else None
         used = found.diameter if found is not None else check_diameter(cast("float", diameter), pixels.shape)
         logit: Floats | None
-        if scaled.ndim == 3:
+        if pixels.ndim == 3:
             labels, logit = work.volume(scaled, used, stitch_threshold, keep_logit=return_probability)
         elif found is not None and found.fits:
-            labels, logit = work.labels(found.outputs[0], scaled.shape, found.scale)
+            labels, logit = work.labels(found.outputs[0], pixels.shape, found.scale)
         else:
             labels, logit = work.plane(scaled, used)
         return Segmentation(labels, used, found is not None, _logistic(logit) if return_probability else None)
 
-    def estimate_diameter(self, image: npt.NDArray[Any]) -> float:
+    def estimate_diameter(self, image: npt.NDArray[Any], *, second: npt.NDArray[Any] | None = None) -> float:
         """Return the median cell diameter of an image in px; the network's own diameter where it has no cells."""
-        scaled = normalise(check_image(image))
+        pixels = check_image(image)
+        scaled = normalise_channels(pixels, check_second(second, pixels.shape, self.n_channels))
         if scaled is None:
             return self.card.diameter_px
         return self._finder(FindingSettings(), no_progress, None).estimate(scaled).diameter

@@ -35,6 +35,18 @@ def normalise(image: npt.NDArray[np.generic]) -> Floats | None:
     return values
 
 
+def normalise_channels(image: npt.NDArray[np.generic], second: npt.NDArray[np.generic] | None) -> Floats | None:
+    """Return one or two channels, each normalised on its own as Cellpose does, stacked along a new first axis.
+
+    None if the first is constant; a constant second channel counts as absent.
+    """
+    first = normalise(image)
+    if first is None:
+        return None
+    other = None if second is None else normalise(second)
+    return first[None] if other is None else np.stack([first, other])
+
+
 def resize(planes: Floats, shape: tuple[int, int]) -> Floats:
     """Return planes (C, Y, X) in another size by linear interpolation between pixel centres, edges repeated.
 
@@ -97,21 +109,21 @@ def tile_starts(length: int) -> list[int]:
 
 def run_network(
     network: Network,
-    plane: Floats,
+    planes: Floats,
     *,
     n_channels: int = 2,
     whole_pixels: int = WHOLE_PIXELS,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> Floats:
-    """Return the network's output (3, Y, X) for a normalised and resized plane (Y, X).
+    """Return the network's output (3, Y, X) for normalised and resized channels (C, Y, X) of a plane.
 
     Parameters
     ----------
     network : callable
         Takes float32 (1, n_channels, H, W) with sides that divide by 16, returns (1, 3, H, W).
-    plane : float32 array, shape (Y, X)
+    planes : float32 array, shape (C, Y, X) or (Y, X)
     n_channels : int
-        Input channels; the plane is the first, the others are 0.
+        Input channels of the network; those beyond C are 0.
     whole_pixels : int
         Planes up to this size are one tile. With 0 the tiles are Cellpose's.
     on_tile : callable, optional
@@ -122,11 +134,12 @@ def run_network(
     The plane is padded with zeros to sides that divide by 16, plus 8 px all around. Larger ones are cut into tiles of
     224 px that overlap by a tenth and are blended with `taper`.
     """
-    height, width = plane.shape
+    planes = planes if planes.ndim == 3 else planes[None]
+    height, width = planes.shape[1:]
     padded_height, padded_width = (16 * (-(-side // 16)) + 16 for side in (height, width))
     top, left = (padded_height - height) // 2, (padded_width - width) // 2
     padded = np.zeros((n_channels, padded_height, padded_width), dtype=np.float32)
-    padded[0, top : top + height, left : left + width] = plane
+    padded[: len(planes), top : top + height, left : left + width] = planes
     if padded_height * padded_width <= whole_pixels:
         if on_tile is not None:
             on_tile(0, 1)

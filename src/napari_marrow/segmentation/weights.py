@@ -1,19 +1,24 @@
-"""Read a Cellpose 1-3 state dict and check that it is one."""
+"""The parameters of a Cellpose 1-3 network: read from a file, and checked that they are one."""
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_marrow.errors import MissingExtraError, ModelError, PathMissingError
+from napari_marrow.errors import ModelError
+from napari_marrow.segmentation.state_files import kind_of, read_state
 
 Floats = npt.NDArray[np.float32]
 
+MOST_LEVELS = 5
+"""Resolution levels that planes are padded for (their sides divide by 16)."""
+_LARGEST_KERNEL = 15
 _LEVEL = re.compile(r"^downsample\.down\.res_down_(\d+)\.proj\.1\.weight$")
 
 
@@ -66,50 +71,23 @@ def read_weights(path: Path) -> NetworkWeights:
     ModelError
         If the file is damaged, would run code, or holds another network.
     """
-    if not path.is_file():
-        raise PathMissingError(f"There is no model file {path}.")
-    content = path.read_bytes()
-    arrays = _read_safetensors(content, path) if _is_safetensors(content) else _read_torch(path)
-    return check_weights(arrays, name=path.name, sha256=hashlib.sha256(content).hexdigest())
+    state = read_state(path)
+    _check_kind(state.arrays, path.name)
+    arrays = {name: _as_float32(value, name, path) for name, value in state.arrays.items()}
+    return check_weights(arrays, name=path.name, sha256=state.sha256)
 
 
-def _is_safetensors(content: bytes) -> bool:
-    """Return whether it begins with a header length and a JSON object."""
-    return len(content) > 9 and content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content)
+def _as_float32(value: Any, name: str, path: Path) -> Floats:
+    """Return an array of numpy or torch as numpy's float32."""
+    array = np.asarray(value.float().numpy() if hasattr(value, "numpy") else value)
+    if array.dtype.kind not in "fiu":
+        raise ModelError(f"{path.name}: parameter '{name}' is of type {array.dtype}, a network's are real numbers.")
+    return np.array(array, dtype=np.float32)  # a copy: torch maps the file into memory
 
 
-def _read_safetensors(content: bytes, path: Path) -> dict[str, Floats]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return {name: np.asarray(value, dtype=np.float32) for name, value in load(content).items()}
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is a damaged safetensors file: {error}.") from error
-
-
-def _read_torch(path: Path) -> dict[str, Floats]:
-    if path.stat().st_size < 100:
-        raise ModelError(f"{path} is no model file: it has {path.stat().st_size} bytes.")
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start not in (b"PK", b"\x80\x02"):
-        raise ModelError(f"{path} is no model file: it is neither safetensors nor a torch file.")
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path.name} is a torch file; reading it needs torch: pip install 'napari-marrow[cellpose]'."
-        ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the restricted unpickler raises many kinds; each means the same to the user
-        raise ModelError(
-            f"{path} is no safe torch state dict: it is damaged or holds more than arrays, and nothing of it was run."
-        ) from error
-    if not isinstance(state, dict) or not all(hasattr(value, "numpy") for value in state.values()):
-        raise ModelError(f"{path} is a torch file, but no state dict of a Cellpose network.")
-    return {str(name): value.detach().float().numpy() for name, value in state.items()}
+def _check_kind(arrays: dict[str, Any], name: str) -> None:
+    if kind_of(arrays) == "cellpose4":
+        raise ModelError(f"{name} is a Cellpose 4 (transformer) model: it is no residual U-net of Cellpose 1-3.")
 
 
 def check_weights(arrays: dict[str, Floats], *, name: str, sha256: str = "") -> NetworkWeights:
@@ -121,21 +99,24 @@ def check_weights(arrays: dict[str, Floats], *, name: str, sha256: str = "") -> 
         If a parameter is missing, has the wrong shape, or is not finite.
     """
     arrays = {key.removeprefix("module."): value for key, value in arrays.items()}
-    if any(key.startswith(("encoder.patch_embed", "encoder.blocks", "W2")) for key in arrays):
-        raise ModelError(f"{name} is a Cellpose 4 (transformer) model: it is no residual U-net of Cellpose 1-3.")
+    _check_kind(arrays, name)
     levels = sorted(int(m.group(1)) for m in map(_LEVEL.match, arrays) if m)
-    if not levels or levels != list(range(len(levels))) or arrays["downsample.down.res_down_0.proj.1.weight"].ndim != 4:
+    projections = [arrays.get(f"downsample.down.res_down_{n}.proj.1.weight") for n in range(len(levels))]
+    if not levels or any(projection is None or projection.ndim != 4 for projection in projections):
         raise ModelError(f"{name} holds no Cellpose 1-3 network: it lacks the parameters 'downsample.down.res_down_*'.")
-    first = arrays["downsample.down.res_down_0.proj.1.weight"]
-    widths = [int(first.shape[1])]
-    widths += [int(arrays[f"downsample.down.res_down_{n}.proj.1.weight"].shape[0]) for n in levels]
-    for key, shape in expected_shapes(widths, arrays).items():
+    if len(levels) > MOST_LEVELS:
+        raise ModelError(f"{name} halves the image {len(levels) - 1} times; Cellpose's networks do so up to 4 times.")
+    known = [projection for projection in projections if projection is not None]
+    widths = [int(known[0].shape[1]), *(int(projection.shape[0]) for projection in known)]
+    for key, shape in expected_shapes(widths, kernel_size(arrays, name)).items():
         if key not in arrays:
             raise ModelError(f"{name} lacks the parameter '{key}' of a Cellpose 1-3 network.")
         if arrays[key].shape != shape:
             raise ModelError(f"{name}: parameter '{key}' has shape {arrays[key].shape}, a network of its kind {shape}.")
         if not np.isfinite(arrays[key]).all():
             raise ModelError(f"{name}: parameter '{key}' holds values that are not finite.")
+        if key.endswith("running_var") and (arrays[key] < 0).any():
+            raise ModelError(f"{name}: parameter '{key}' holds variances below 0.")
     # Cellpose 1 files had no diameters; 30 px was the only one then.
     diam_mean = float(arrays["diam_mean"].ravel()[0]) if "diam_mean" in arrays else 30.0
     diam_labels = float(arrays["diam_labels"].ravel()[0]) if "diam_labels" in arrays else diam_mean
@@ -144,10 +125,23 @@ def check_weights(arrays: dict[str, Floats], *, name: str, sha256: str = "") -> 
     return NetworkWeights(arrays, tuple(widths), diam_mean, diam_labels, sha256)
 
 
-def expected_shapes(widths: list[int], arrays: dict[str, Floats]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter of a network of these widths; the kernel size is read from `arrays`."""
-    kernel = arrays.get("downsample.down.res_down_0.conv.conv_0.2.weight", np.zeros((1, 1, 3, 3)))
-    size = int(kernel.shape[-1])
+def kernel_size(arrays: dict[str, Floats], name: str) -> int:
+    """Return the side of the network's kernels, px.
+
+    Raises
+    ------
+    ModelError
+        If it is even or beyond what a network of Cellpose has.
+    """
+    kernel = arrays.get("downsample.down.res_down_0.conv.conv_0.2.weight")
+    size = int(kernel.shape[-1]) if kernel is not None and kernel.ndim == 4 else 3
+    if size % 2 == 0 or size > _LARGEST_KERNEL:
+        raise ModelError(f"{name} has kernels of {size} px; Cellpose's have an odd number up to {_LARGEST_KERNEL}.")
+    return size
+
+
+def expected_shapes(widths: Sequence[int], size: int = 3) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of a network of these widths and this kernel size."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def normalisation(name: str, n: int) -> None:
