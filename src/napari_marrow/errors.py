@@ -89,6 +89,10 @@ class Cancelled(MarrowError, RuntimeError):  # noqa: N818 - a request that was o
     exit_code = 130
 
 
+class SlowDeviceWarning(UserWarning):
+    """The work will take far longer on this device than on another."""
+
+
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 _UNUSABLE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP}

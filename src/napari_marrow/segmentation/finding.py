@@ -67,14 +67,17 @@ class CellFinder:
             from scipy.ndimage import gaussian_filter
 
             planes = gaussian_filter(planes, (0, 0.35 / scale, 0.35 / scale), mode="nearest")
-        small = resize(planes, (height, width))
+        return self.apply(resize(planes, (height, width)), message)
+
+    def apply(self, planes: Floats, message: str) -> Floats:
+        """Return the network's output (3, y, x) for a plane that has the network's scale already."""
 
         def on_tile(done: int, total: int) -> None:
             if self.cancel is not None:
                 self.cancel.raise_if_cancelled()
             self.progress(done, total, message)
 
-        return run_network(self.network, small, n_channels=self.n_channels, on_tile=on_tile)
+        return run_network(self.network, planes, n_channels=self.n_channels, on_tile=on_tile)
 
     def plane(
         self, planes: Floats, diameter: float, *, min_size: int | None = None

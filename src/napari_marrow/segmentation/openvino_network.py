@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.segmentation.tiles import TILE
-from napari_marrow.segmentation.weights import NetworkWeights
+from napari_marrow.segmentation.weights import NetworkWeights, finite
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class OpenVINONetwork:
     ) -> None:
         self.weights = weights
         self.threads = threads
-        self.precision = _choose_precision(precision)
+        self.precision = choose_precision(precision)
         self._model = _build(weights)
         self.streams = streams
         self._compiled: dict[tuple[int, ...], Any] = {}
@@ -55,12 +55,21 @@ class OpenVINONetwork:
 
     def __call__(self, tiles: Floats) -> Floats:
         """Return the output (N, 3, Y, X) of tiles (N, channels, Y, X) whose sides divide by 16."""
+        return self._infer(tiles)[0]
+
+    def with_style(self, tiles: Floats) -> tuple[Floats, Floats]:
+        """Return the output of tiles, and their style vectors (N, C) of length 1."""
+        output, style = self._infer(tiles)
+        return output, style.reshape(len(tiles), -1)
+
+    def _infer(self, tiles: Floats) -> tuple[Floats, Floats]:
         shape = tiles.shape if tiles.shape[1:] == self._tile else ()
         requests: dict[tuple[int, ...], Any] = self._local.__dict__.setdefault("requests", {})
         if shape not in requests:
             requests[shape] = self._compile(shape).create_infer_request()
-        result: Floats = requests[shape].infer([np.ascontiguousarray(tiles)])[0]
-        return result.copy()  # the request writes its next result into the same memory
+        found = requests[shape].infer([np.ascontiguousarray(tiles)])
+        # copies: the request writes its next result into the same memory
+        return finite(found[0].copy()), found[1].copy()
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         """Return the network compiled for tiles of this shape, or for any where it is empty."""
@@ -98,7 +107,8 @@ def _openvino() -> Any:
     return importlib.import_module("openvino")
 
 
-def _choose_precision(wish: str) -> str:
+def choose_precision(wish: str) -> str:
+    """Return the precision that is meant; "auto" is bf16 on processors that compute in it, else f32."""
     if wish != "auto":
         return wish
     return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
@@ -121,7 +131,7 @@ def _build(weights: NetworkWeights) -> Any:
         if n < weights.n_levels - 1:
             y = graph.enlarge(y)
         y = graph.up(y, levels[n], style, f"upsample.up.res_up_{n}")
-    return openvino.Model([graph.conv(y, "output")], [x], "cpnet")
+    return openvino.Model([graph.conv(y, "output"), style], [x], "cpnet")
 
 
 class _Graph:

@@ -125,6 +125,19 @@ def check_weights(arrays: dict[str, Floats], *, name: str, sha256: str = "") -> 
     return NetworkWeights(arrays, tuple(widths), diam_mean, diam_labels, sha256)
 
 
+def finite(output: Floats) -> Floats:
+    """Return a network's output if all of it is finite.
+
+    Raises
+    ------
+    ModelError
+        If it is not: labels would be missing without a word.
+    """
+    if not np.isfinite(output).all():
+        raise ModelError("The network gives values that are not finite: its weights are damaged, or far out of range.")
+    return output
+
+
 def kernel_size(arrays: dict[str, Floats], name: str) -> int:
     """Return the side of the network's kernels, px.
 
