@@ -8,18 +8,22 @@ the order in which a raster scan meets them, so the result does not depend on th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from napari_marrow.segmentation.flows import bounding_boxes, diffuse, flow_errors, largest_extent
+from napari_marrow.segmentation.flows import bounding_boxes, diffuse, diffusion_steps, flow_errors
+from napari_marrow.segmentation.mask_stream import MaskStream
+from napari_marrow.segmentation.threads import in_chunks
 
 Labels = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+
+LARGE_PLANE = 4096 * 4096
+"""Planes of more pixels are gone through in strips, by the rule for the flow error that needs no whole plane."""
+STRIP_PIXELS = 2_000_000
 
 _PAD = 20  # margin of the histogram of end points
 _REACH = 5  # a seed grows at most this many pixels
@@ -62,6 +66,33 @@ def compute_masks(
     int32 array, shape (Y, X)
         0 background, 1..n.
     """
+    if cellprob.size > LARGE_PLANE:
+        return _in_strips(
+            flows, cellprob, n_steps=n_steps, cellprob_threshold=cellprob_threshold, flow_threshold=flow_threshold,
+            min_size=min_size, max_size_fraction=max_size_fraction, threads=threads,
+        )  # fmt: skip
+    return masks_of_whole(
+        flows, cellprob, n_steps=n_steps, cellprob_threshold=cellprob_threshold, flow_threshold=flow_threshold,
+        min_size=min_size, max_size_fraction=max_size_fraction, threads=threads,
+    )  # fmt: skip
+
+
+def masks_of_whole(
+    flows: Floats,
+    cellprob: Floats,
+    *,
+    n_steps: int,
+    cellprob_threshold: float = 0.0,
+    flow_threshold: float | None = 0.4,
+    min_size: int = 15,
+    max_size_fraction: float = 0.4,
+    threads: int | None = None,
+    least_steps: int | None = None,
+) -> Labels:
+    """Return the labels of a plane that is held at once; parameters as in `compute_masks`.
+
+    `least_steps` is the `least` of `diffusion_steps`: None for Cellpose's rule, `n_steps` for that of large planes.
+    """
     inside = cellprob > cellprob_threshold
     if not inside.any():
         return np.zeros(cellprob.shape, dtype=np.int32)
@@ -70,8 +101,21 @@ def compute_masks(
     labels = _seed(ends, inside)
     labels = _drop_large(labels, max_size_fraction)
     if flow_threshold is not None and flow_threshold > 0 and labels.any():
-        labels = _drop_inconsistent(labels, flows, flow_threshold, workers)
+        labels = _drop_inconsistent(labels, flows, flow_threshold, workers, least_steps)
     return tidy(labels, min_size=min_size)
+
+
+def _in_strips(flows: Floats, cellprob: Floats, **settings: Any) -> Labels:
+    labels = np.empty(cellprob.shape, dtype=np.int32)
+
+    def place(first: int, rows: Labels) -> None:
+        labels[first : first + len(rows)] = rows
+
+    stream = MaskStream((cellprob.shape[0], cellprob.shape[1]), place, **settings)
+    n = max(1, STRIP_PIXELS // cellprob.shape[1])
+    for y in range(0, len(cellprob), n):
+        stream.push(flows[:, y : y + n], cellprob[y : y + n])
+    return labels
 
 
 def tidy(labels: Labels, *, min_size: int) -> Labels:
@@ -107,26 +151,16 @@ def _drop_large(labels: Labels, fraction: float) -> Labels:
     return renumber(labels, counts <= fraction * labels.size)
 
 
-def _drop_inconsistent(labels: Labels, flows: Floats, threshold: float, workers: int) -> Labels:
+def _drop_inconsistent(
+    labels: Labels, flows: Floats, threshold: float, workers: int, least_steps: int | None
+) -> Labels:
     top = int(labels.max())
     boxes = bounding_boxes(labels, top)
     heat = np.zeros((labels.shape[0] + 2, labels.shape[1] + 2), dtype=np.float64)
-    n_steps = 2 * largest_extent(boxes)
-    _in_chunks(lambda a, b: diffuse(labels, boxes, a + 1, b + 1, n_steps, heat), top, workers, least=200)
+    steps = diffusion_steps(boxes, least=least_steps)
+    in_chunks(lambda a, b: diffuse(labels, boxes, a + 1, b + 1, steps, heat), top, workers, least=200)
     errors = flow_errors(heat, labels, flows, top)
     return renumber(labels, errors <= threshold)
-
-
-def _in_chunks(work: Callable[[int, int], object], n: int, workers: int, *, least: int) -> None:
-    """Call work(start, stop) over 0..n, in threads where there is enough to do."""
-    if workers < 2 or n < 2 * least:
-        work(0, n)
-        return
-    n_chunks = min(8 * workers, n // least)
-    edges = np.linspace(0, n, n_chunks + 1).astype(int)
-    with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(work, int(a), int(b)) for a, b in pairwise(edges)]:
-            done.result()
 
 
 def _follow(flows: Floats, inside: npt.NDArray[np.bool_], n_steps: int, workers: int) -> npt.NDArray[np.int32]:
@@ -137,7 +171,7 @@ def _follow(flows: Floats, inside: npt.NDArray[np.bool_], n_steps: int, workers:
     field[1:-1, 1:-1, 1] = flows[1] * inside / np.float32(5)
     starts = np.argwhere(inside).astype(np.int32)
     ends = np.empty_like(starts)
-    _in_chunks(lambda a, b: follow(field, starts, n_steps, a, b, ends), len(starts), workers, least=5000)
+    in_chunks(lambda a, b: follow(field, starts, n_steps, a, b, ends), len(starts), workers, least=5000)
     return ends
 
 

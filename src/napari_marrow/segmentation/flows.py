@@ -39,7 +39,7 @@ def labels_to_flows(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     if top > 0:
         boxes = bounding_boxes(plane, top)
         heat = np.zeros((plane.shape[0] + 2, plane.shape[1] + 2), dtype=np.float64)
-        diffuse(plane, boxes, 1, top + 1, 2 * largest_extent(boxes), heat)
+        diffuse(plane, boxes, 1, top + 1, diffusion_steps(boxes), heat)
         _gradient(heat, plane, flows)
     return flows
 
@@ -85,22 +85,42 @@ def _centre(labels: Labels, k: int, y0: int, y1: int, x0: int, x1: int) -> tuple
     return by, bx
 
 
-def largest_extent(boxes: Labels) -> int:
-    """Return the largest height + width + 2 of all boxes, which sets the number of diffusion steps."""
-    present = boxes[boxes[:, 1] > 0].astype(np.int64)
-    return int((present[:, 1] - present[:, 0] + present[:, 3] - present[:, 2] + 2).max(initial=0))
+def diffusion_steps(boxes: Labels, *, least: int | None = None) -> npt.NDArray[np.int64]:
+    """Return for how many steps the heat of each label spreads.
+
+    Parameters
+    ----------
+    boxes : int32 array, shape (n, 4)
+        Of `bounding_boxes`; absent labels are all zeros.
+    least : int or None
+        None is Cellpose's rule: for all labels twice the largest height + width + 2 of any. Over a large plane that
+        would need all labels before one can be judged: with a number, every label takes twice its own height +
+        width + 2, and at least so many.
+    """
+    wide = boxes.astype(np.int64)
+    extent = np.where(wide[:, 1] > 0, wide[:, 1] - wide[:, 0] + wide[:, 3] - wide[:, 2] + 2, 0)
+    if least is None:
+        return np.full(len(boxes), 2 * extent.max(initial=0))
+    return np.maximum(2 * extent, least)
 
 
 @njit(cache=True, nogil=True)
-def diffuse(labels: Labels, boxes: Labels, first: int, last: int, n_steps: int, heat: npt.NDArray[np.float64]) -> None:
+def diffuse(
+    labels: Labels,
+    boxes: Labels,
+    first: int,
+    last: int,
+    steps: npt.NDArray[np.int64],
+    heat: npt.NDArray[np.float64],
+) -> None:
     """Write the heat of labels first..last - 1 into an array with a border of one pixel, shape (Y + 2, X + 2)."""
     for k in range(first, last):
         if boxes[k, 1] > 0:
-            _diffuse_one(labels, k, boxes[k], n_steps, heat)
+            diffuse_one(labels, k, boxes[k], steps[k], heat)
 
 
 @njit(cache=True, nogil=True)
-def _diffuse_one(labels: Labels, k: int, box: Labels, n_steps: int, heat: npt.NDArray[np.float64]) -> None:
+def diffuse_one(labels: Labels, k: int, box: Labels, n_steps: int, heat: npt.NDArray[np.float64]) -> None:
     """Diffuse within one label: each step adds 1 at the centre and replaces a pixel by a ninth of its 3 x 3 sum."""
     y0, y1, x0, x1 = box[0], box[1], box[2], box[3]
     height, width = y1 - y0, x1 - x0
@@ -148,6 +168,7 @@ def flow_errors(
     """Return, per label 0..top, the mean squared difference between its own flow and a network's (divided by 5)."""
     errors = np.zeros(top + 1, dtype=np.float64)
     counts = np.zeros(top + 1, dtype=np.int64)
+    five = np.float32(5)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             k = labels[y, x]
@@ -155,7 +176,7 @@ def flow_errors(
                 dy = heat[y + 2, x + 1] - heat[y, x + 1]
                 dx = heat[y + 1, x + 2] - heat[y + 1, x]
                 norm = 1e-60 + np.sqrt(dy * dy + dx * dx)
-                errors[k] += (dy / norm - flows[0, y, x] / 5.0) ** 2 + (dx / norm - flows[1, y, x] / 5.0) ** 2
+                errors[k] += (dy / norm - flows[0, y, x] / five) ** 2 + (dx / norm - flows[1, y, x] / five) ** 2
                 counts[k] += 1
     for k in range(1, top + 1):
         if counts[k] > 0:
