@@ -28,11 +28,14 @@ class Example:
         Flow y, flow x, 1 inside cells.
     diameter : float
         Median diameter of its cells, px.
+    simulated : bool
+        Whether it comes from the simulator, which has varied light, haze and noise already.
     """
 
     image: Plane
     target: Plane
     diameter: float
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ class AugmentationSettings:
     wide_scale: float = 2.0
     p_wide_scale: float = 0.3
     p_empty: float = 0.03
-    p_invert: float = 0.04
+    p_invert: float = 0.03
+    p_intensity: float = 0.8
+    p_intensity_simulated: float = 0.3
+    p_simulated: float = 0.3
 
 
 def random_crop(example: Example, rng: np.random.Generator, settings: AugmentationSettings) -> tuple[Plane, Plane]:
@@ -57,7 +63,8 @@ def random_crop(example: Example, rng: np.random.Generator, settings: Augmentati
     if rng.random() < settings.p_empty:
         return _empty(rng, settings), np.zeros((3, settings.crop, settings.crop), dtype=np.float32)
     image, target, inside = _warp(example, rng, settings)
-    image = _intensity(image, rng, settings)
+    if rng.random() < (settings.p_intensity_simulated if example.simulated else settings.p_intensity):
+        image = _intensity(image, rng, settings)
     if rng.random() < 0.7:
         image = _normalise(image, inside)
     image *= inside
@@ -176,8 +183,14 @@ def _empty(rng: np.random.Generator, settings: AugmentationSettings) -> Plane:
 def batch(
     examples: list[Example], rng: np.random.Generator, settings: AugmentationSettings, size: int
 ) -> tuple[Any, Any]:
-    """Return tensors (size, 2, crop, crop) of images (second channel 0) and (size, 3, crop, crop) of targets."""
-    chosen = rng.integers(len(examples), size=size)
+    """Return tensors (size, 2, crop, crop) of images (second channel 0) and (size, 3, crop, crop) of targets.
+
+    Simulated examples, where there are some, make up `p_simulated` of the crops.
+    """
+    simulated = np.array([example.simulated for example in examples])
+    share = settings.p_simulated / max(int(simulated.sum()), 1)
+    weights = np.where(simulated, share, (1 - settings.p_simulated) / max(int((~simulated).sum()), 1))
+    chosen = rng.choice(len(examples), size=size, p=weights / weights.sum())
     pairs = [random_crop(examples[i], rng, settings) for i in chosen]
     images = np.zeros((size, 2, settings.crop, settings.crop), dtype=np.float32)
     images[:, 0] = [image for image, _ in pairs]
