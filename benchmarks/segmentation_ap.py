@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/segmentation_ap.py [--data FOLDER] [--model NAME_OR_FILE] [--threads N] [--worst N]``. The
 held-out fifth is
-decided by the file names (`napari_marrow.pipeline.training.is_held_out`).
+decided by the file names (`napari_marrow.pipeline.training_data.is_held_out`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import tifffile
 
-from napari_marrow.pipeline.training import is_held_out, list_files, median_diameter
+from napari_marrow.pipeline.training_data import image_name, list_files, median_diameter, read_pair, split
 from napari_marrow.segmentation import Segmenter, load_segmenter, pool_scores, score_labels
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "nuclei_dsb2018"
@@ -24,15 +22,15 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "nuclei_dsb2018"
 def score(segmenter: Segmenter, pairs: list[tuple[Path, Path]], *, estimated: bool) -> pd.DataFrame:
     """Return one row per image: its scores, both diameters and the seconds it took."""
     rows = []
-    for image_path, label_path in pairs:
-        image, truth = tifffile.imread(image_path), tifffile.imread(label_path).astype(np.int32)
+    for pair in pairs:
+        image, truth = read_pair(pair)
         true_diameter = median_diameter(truth)
         started = time.perf_counter()
         found = segmenter.segment(image, diameter=None if estimated else true_diameter)
         seconds = time.perf_counter() - started
         rows.append(
             {
-                "file": image_path.name,
+                "file": image_name(pair[0]),
                 "score": score_labels(truth, found.labels),
                 "true_diameter": true_diameter,
                 "diameter": found.diameter,
@@ -65,8 +63,8 @@ def main() -> None:
     parser.add_argument("--worst", type=int, default=0, help="list the images that cost most average precision")
     options = parser.parse_args()
     segmenter = load_segmenter(options.model, threads=options.threads, precision=options.precision)
-    pairs = [pair for pair in list_files(options.data) if is_held_out(pair[0].name)]
-    segmenter.segment(tifffile.imread(pairs[0][0]))  # compile outside the clock
+    _, pairs = split(list_files(options.data))
+    segmenter.segment(read_pair(pairs[0])[0])  # compile outside the clock
     estimated = score(segmenter, pairs, estimated=True)
     report(estimated, "estimated")
     report(score(segmenter, pairs, estimated=False), "given")

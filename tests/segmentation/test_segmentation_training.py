@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
-from napari_marrow.errors import PathMissingError
-from napari_marrow.pipeline.training import (
-    TrainingSettings,
+from napari_marrow.errors import PathMissingError, SettingsError
+from napari_marrow.pipeline.training import TrainingSettings, main, one_cycle
+from napari_marrow.pipeline.training_data import (
+    image_name,
     is_held_out,
     list_files,
-    main,
     median_diameter,
-    one_cycle,
+    read_pair,
+    simulated_examples,
+    split,
 )
 from napari_marrow.segmentation.flows import labels_to_flows
 
@@ -86,28 +89,84 @@ def test_turned_and_scaled_flows_are_flows_of_the_turned_labels():
 
 def test_training_lowers_the_loss_and_can_be_resumed_and_scored(tmp_path, capsys):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from napari_marrow.pipeline.training import load_examples, train
+    from napari_marrow.pipeline.training import train
+    from napari_marrow.pipeline.training_data import load_examples
     from napari_marrow.segmentation.augmentation import AugmentationSettings
 
     torch.set_num_threads(1)
     folder = folder_with(tmp_path)
     pairs = list_files(folder)
-    training = [pair for pair in pairs if not is_held_out(pair[0].name)]
+    training, _ = split(pairs)
     assert 0 < len(training) < len(pairs)
     examples = load_examples(training)
     settings = TrainingSettings(steps=50, batch=2, widths=(2, 4, 8, 8, 8))
     augmentation = AugmentationSettings(crop=32)
     out = tmp_path / "out"
-    first = train(examples, settings, augmentation, out)
+    weights = out / "marrow-nuclei.safetensors"
+    first = train(examples, settings, augmentation, weights)
     more = TrainingSettings(steps=100, batch=2, widths=(2, 4, 8, 8, 8))
-    second = train(examples, more, augmentation, out, resume=True)
+    second = train(examples, more, augmentation, weights, resume=True)
     assert second["steps"] == 100
     assert second["loss"][0] == first["loss"][0]
     assert second["loss"][1] < first["loss"][0]
     assert not list(out.glob("*.partial"))
-    assert main(["--data", str(folder), "--evaluate", str(out / "marrow-nuclei.safetensors"), "--card"]) == 0
+    assert main(["--data", str(folder), "--evaluate", str(weights), "--card"]) == 0
     assert '"average_precision"' in capsys.readouterr().out
     assert (out / "marrow-nuclei.json").exists()
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from napari_marrow.pipeline.training import train
+    from napari_marrow.segmentation.augmentation import AugmentationSettings
+
+    class InterruptedTrainingError(Exception):
+        pass
+
+    def interrupt(step: int) -> None:
+        if step == 7:
+            raise InterruptedTrainingError
+
+    torch.set_num_threads(1)
+    examples = simulated_examples(3, 0)
+    settings, augmentation = TrainingSettings(steps=12, batch=2, widths=(2, 4, 8, 8, 8)), AugmentationSettings(crop=32)
+    whole, broken = tmp_path / "whole" / "a.safetensors", tmp_path / "broken" / "a.safetensors"
+    train(examples, settings, augmentation, whole)
+    with pytest.raises(InterruptedTrainingError):
+        train(examples, settings, augmentation, broken, checkpoint_minutes=0, on_step=interrupt)
+    assert broken.read_bytes() != whole.read_bytes()
+    train(examples, settings, augmentation, broken, resume=True)
+    assert broken.read_bytes() == whole.read_bytes()
+
+
+def test_training_starts_from_weights_of_the_same_widths_only(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    from napari_marrow.pipeline.training import train
+    from napari_marrow.segmentation.augmentation import AugmentationSettings
+    from napari_marrow.segmentation.weights import read_weights
+
+    examples, augmentation = simulated_examples(1, 0), AugmentationSettings(crop=32)
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    train(examples, TrainingSettings(steps=1, batch=1, widths=(2, 4, 8)), augmentation, first)
+    train(examples, TrainingSettings(steps=0, widths=(2, 4, 8), seed=9), augmentation, second, start=first)
+    name = "output.2.weight"
+    np.testing.assert_array_equal(read_weights(first).arrays[name], read_weights(second).arrays[name])
+    with pytest.raises(SettingsError, match="other widths"):
+        train(examples, TrainingSettings(steps=1, widths=(2, 4, 4)), augmentation, second, start=first)
+
+
+def test_a_folder_per_image_is_read_as_well(tmp_path):
+    pairs = folder_with(tmp_path, 2)
+    for n in range(2):
+        (tmp_path / f"set{n}").mkdir()
+        (pairs / "images" / f"{n}.tif").rename(tmp_path / f"set{n}" / "raw.tif")
+        labels = tifffile.imread(pairs / "labels" / f"{n}.tif").astype(np.uint8)
+        imagecodecs.imwrite(tmp_path / f"set{n}" / "instances_ids.png", labels)
+    found = list_files(tmp_path)
+    assert [image_name(image) for image, _ in found] == ["set0", "set1"]
+    image, labels = read_pair(found[1])
+    assert image.shape == labels.shape == (64, 64)
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
 
 
 def test_command_line_says_what_is_missing(tmp_path, capsys):
@@ -126,6 +185,6 @@ def test_bundled_model_on_held_out_images():
     from napari_marrow.segmentation.registry import find_model
 
     pairs = list_files(Path(__file__).parents[3] / "shared" / "data" / "nuclei_dsb2018")
-    held_out = [pair for pair in pairs if is_held_out(pair[0].name)][::6]
+    held_out = split(pairs)[1][::6]
     result = evaluate(held_out, find_model("marrow-nuclei").path, threads=2)
     assert result["average_precision"]["0.5"] > 0.75

@@ -1,7 +1,7 @@
-"""Train a Cellpose network on a folder of images and masks: ``python -m napari_marrow.pipeline.training``.
+"""Train a bundled network on a folder of images and masks: ``python -m napari_marrow.pipeline.training``.
 
-The folder holds ``images/*.tif`` and ``labels/*.tif`` of the same names. A deterministic fifth of the files (SHA-1 of
-the file name divisible by 5) is never trained on; its list is written beside the weights. At the end, and with
+For the layout of the folder see `training_data.list_files`. A deterministic fifth of the images (SHA-1 of the name
+divisible by 5) is never trained on; its list is written beside the weights. At the end, and with
 ``--evaluate WEIGHTS``, the model is scored on it the way users run it: on the CPU path, diameters estimated.
 
 torch is needed to train, not to evaluate (``pip install 'napari-marrow[cellpose]'``).
@@ -15,28 +15,32 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_marrow.errors import InputFileError, MarrowError, MissingExtraError, PathMissingError, SettingsError
-from napari_marrow.segmentation.flows import labels_to_flows
+from napari_marrow.errors import MarrowError, MissingExtraError, SettingsError
+from napari_marrow.pipeline.bundled_models import BUNDLED_MODELS, write_card
+from napari_marrow.pipeline.training_data import (
+    Pair,
+    digest,
+    image_name,
+    list_files,
+    load_examples,
+    median_diameter,
+    read_pair,
+    simulated_examples,
+    split,
+)
 
 if TYPE_CHECKING:
     from napari_marrow.segmentation.augmentation import AugmentationSettings, Example
 
 
 CHECKPOINT = "last.pt"
-
-LIMITS = (
-    "Fluorescent nuclei, bright on dark, 8 to 60 px across. Trained on cultured cells and tissue sections of few "
-    "microscopes, not on marrow: check it on your own images. Not for whole cells, phase contrast, bright field or "
-    "histology stains."
-)
 
 
 @dataclass(frozen=True)
@@ -77,78 +81,7 @@ class TrainingSettings:
     start: str = ""
 
 
-def is_held_out(name: str) -> bool:
-    """Return whether a file of this name belongs to the fifth that is never trained on."""
-    return int(hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest(), 16) % 5 == 0
-
-
-def list_files(folder: Path) -> list[tuple[Path, Path]]:
-    """Return (image, labels) paths sorted by name.
-
-    Raises
-    ------
-    PathMissingError
-        If the folder or a label file is missing.
-    """
-    images = sorted((folder / "images").glob("*.tif"))
-    if not images:
-        raise PathMissingError(f"{folder} holds no images/*.tif to train on.")
-    pairs = [(path, folder / "labels" / path.name) for path in images]
-    for _, labels in pairs:
-        if not labels.exists():
-            raise PathMissingError(f"{labels} is missing: every image needs a label image of the same name.")
-    return pairs
-
-
-def median_diameter(labels: npt.NDArray[np.integer]) -> float:
-    """Return the median over labels of the diameter of the circle of the label's area, px; 0 without labels."""
-    counts = np.bincount(labels.ravel())[1:]
-    counts = counts[counts > 0]
-    return float(2 * np.sqrt(np.median(counts) / np.pi)) if counts.size else 0.0
-
-
-def load_examples(pairs: Sequence[tuple[Path, Path]]) -> list[Example]:
-    """Read images, normalise them and compute their flows; images without a label are left out."""
-    import tifffile
-
-    examples = []
-    for image_path, label_path in pairs:
-        image = tifffile.imread(image_path).astype(np.float32)
-        labels = tifffile.imread(label_path).astype(np.int32)
-        if image.ndim != 2 or image.shape != labels.shape:
-            raise InputFileError(
-                f"{image_path} is {image.shape}, its labels {labels.shape}: two equal planes are needed."
-            )
-        if labels.any():
-            examples.append(_example(image, labels))
-    return examples
-
-
-def simulated_examples(n: int, seed: int) -> list[Example]:
-    """Return `n` simulated frames of marrow: crowding, haze, low signal, debris, scaffold shine.
-
-    Organoids are numbered from ``1000 * seed``; those from 1 000 000 on are left for scoring.
-    """
-    from napari_marrow.simulation.nuclei_frames import nuclei_frames
-
-    examples: list[Example] = []
-    number = 1000 * seed
-    while len(examples) < n:
-        examples += [_example(f.image.astype(np.float32), f.labels, simulated=True) for f in nuclei_frames(number)]
-        number += 1
-    return examples[:n]
-
-
-def _example(image: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], *, simulated: bool = False) -> Example:
-    from napari_marrow.segmentation.augmentation import Example
-
-    low, high = np.percentile(image, (1, 99))
-    image = (image - low) / max(float(high - low), 1e-3)
-    target = np.concatenate([labels_to_flows(labels), (labels > 0)[None].astype(np.float32)])
-    return Example(image.astype(np.float32), target, median_diameter(labels), simulated)
-
-
-def evaluate(pairs: Sequence[tuple[Path, Path]], weights: Path, *, threads: int | None = None) -> dict[str, Any]:
+def evaluate(pairs: Sequence[Pair], weights: Path, *, threads: int | None = None) -> dict[str, Any]:
     """Score a model on images with known labels, diameters estimated.
 
     Returns
@@ -157,16 +90,14 @@ def evaluate(pairs: Sequence[tuple[Path, Path]], weights: Path, *, threads: int 
         `images`, `nuclei`, pooled `average_precision` (TP/(TP+FP+FN)) at IoU .5, .75, .9, the mean over images, `seg`
         of the Cell Tracking Challenge, the median ratio of estimated to true diameter, and the milliseconds per image.
     """
-    import tifffile
-
     from napari_marrow.segmentation import load_segmenter, pool_scores, score_labels
 
     segmenter = load_segmenter(weights, threads=threads)
     scores, ratios = [], []
     started = time.perf_counter()
-    for image_path, label_path in pairs:
-        truth = tifffile.imread(label_path).astype(np.int32)
-        found = segmenter.segment(tifffile.imread(image_path))
+    for pair in pairs:
+        image, truth = read_pair(pair)
+        found = segmenter.segment(image)
         scores.append(score_labels(truth, found.labels))
         if truth.any():
             ratios.append(found.diameter / median_diameter(truth))
@@ -184,38 +115,6 @@ def evaluate(pairs: Sequence[tuple[Path, Path]], weights: Path, *, threads: int 
     }
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest(pairs: Sequence[tuple[Path, Path]]) -> str:
-    """Return one checksum over the names and contents of all files, in order."""
-    lines = [f"{path.name} {_sha256(path)}\n" for pair in pairs for path in pair]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def write_card(weights: Path, held_out: dict[str, Any], training: dict[str, Any]) -> None:
-    """Write ``<weights>.json``: what the model is, what it was trained on, what it reached, what it is not for."""
-    scores = {key: value for key, value in held_out.items() if key != "ms_per_image"}
-    card = {
-        "name": weights.stem,
-        "kind": "cpnet",
-        "source": "python -m napari_marrow.pipeline.training on Data Science Bowl 2018 stage 1 fluorescence (BBBC038) "
-        "and simulated marrow",
-        "sha256": _sha256(weights),
-        "licence": "BSD-3-Clause (weights), CC0 (training data)",
-        "diameter_px": 17.0,
-        "runs_on": "CPU (OpenVINO), GPU (torch)",
-        "limits": LIMITS,
-        "smooth_reduction": True,
-        "held_out": scores,
-        "training": training,
-    }
-    partial = weights.with_suffix(".json.partial")
-    partial.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, weights.with_suffix(".json"))
-
-
 def one_cycle(fraction: float, rate: float, *, warm_up: float = 0.12) -> float:
     """Return the learning rate at a fraction 0..1 of the training: half a cosine up, half a cosine down to nothing."""
     if fraction < warm_up:
@@ -228,18 +127,19 @@ def train(
     examples: list[Example],
     settings: TrainingSettings,
     augmentation: AugmentationSettings,
-    out: Path,
+    weights_file: Path,
     *,
     checkpoint_minutes: float = 5.0,
     resume: bool = False,
     start: Path | None = None,
     compiled: bool = False,
+    on_step: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Train and write ``marrow-nuclei.safetensors`` (running mean of the weights) at every checkpoint and at the end.
+    """Train and write the weights (their running mean) to `weights_file` at every checkpoint and at the end.
 
-    With `resume` it goes on from the last checkpoint in `out` as if it had not been interrupted. `start` names weights
-    to begin with instead of random ones. `compiled` lets torch compile the network (a third faster, needs a C++
-    compiler).
+    With `resume` it goes on from the last checkpoint in that folder as if it had not been interrupted. `start` names
+    weights to begin with instead of random ones. `compiled` lets torch compile the network (a third faster, needs a
+    C++ compiler). `on_step` is called with the number of each finished step; what it raises ends the training.
 
     Returns
     -------
@@ -251,6 +151,7 @@ def train(
     from napari_marrow.segmentation.augmentation import batch
     from napari_marrow.segmentation.torch_network import CPnet
 
+    out = weights_file.parent
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     network = CPnet(settings.widths, diam_mean=augmentation.diam_mean).to(memory_format=torch.channels_last)
@@ -287,12 +188,14 @@ def train(
             _say(f"step {step}  loss {curve[-1]:.4f}  {elapsed:.1f} min  {fraction:.0%}")
         if time.monotonic() - saved > 60 * checkpoint_minutes or step == settings.steps:
             saved = time.monotonic()
-            export(mean, out / "marrow-nuclei.safetensors")
+            export(mean, weights_file)
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "mean": mean}
             state |= {"step": step, "minutes": elapsed, "curve": curve, "rng": json.dumps(rng.bit_generator.state)}
             torch.save(state, out / f"{CHECKPOINT}.partial")
             os.replace(out / f"{CHECKPOINT}.partial", out / CHECKPOINT)
-    export(mean, out / "marrow-nuclei.safetensors")
+        if on_step is not None:
+            on_step(step)
+    export(mean, weights_file)
     return {"steps": step, "minutes": round(before + (time.monotonic() - started) / 60, 1), "loss": curve}
 
 
@@ -354,7 +257,8 @@ def _say(text: str) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m napari_marrow.pipeline.training", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/ and labels/")
+    parser.add_argument("--data", type=Path, required=True, help="folder of images and labels")
+    parser.add_argument("--model", choices=sorted(BUNDLED_MODELS), default="marrow-nuclei")
     parser.add_argument("--out", type=Path, help="folder for weights, held-out list and log")
     parser.add_argument(
         "--evaluate", type=Path, metavar="WEIGHTS", help="score a model on the held-out fifth, train nothing"
@@ -380,24 +284,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         pairs = list_files(options.data)
-        held_out = [pair for pair in pairs if is_held_out(pair[0].name)]
+        training, held_out = split(pairs)
         if options.evaluate is None:
-            _train_and_score(options, [pair for pair in pairs if not is_held_out(pair[0].name)], held_out)
+            _train_and_score(options, training, held_out)
         else:
             result = evaluate(held_out, options.evaluate, threads=options.threads)
             _say(json.dumps(result, indent=1))
             if options.card:
-                log = options.evaluate.with_name("training.json")
-                write_card(options.evaluate, result, json.loads(log.read_text()) if log.exists() else {})
+                _rewrite_card(options, result)
     except MarrowError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
 
 
-def _train_and_score(
-    options: argparse.Namespace, training: list[tuple[Path, Path]], held_out: list[tuple[Path, Path]]
-) -> None:
+def _rewrite_card(options: argparse.Namespace, scores: dict[str, Any]) -> None:
+    log = options.evaluate.with_name("training.json")
+    training = json.loads(log.read_text()) if log.exists() else {}
+    write_card(BUNDLED_MODELS[options.model], options.evaluate, scores, training)
+
+
+def _train_and_score(options: argparse.Namespace, training: list[Pair], held_out: list[Pair]) -> None:
     try:
         import torch
     except ImportError as error:
@@ -405,25 +312,26 @@ def _train_and_score(
     from napari_marrow.segmentation.augmentation import AugmentationSettings
 
     torch.set_num_threads(options.threads)
+    model = BUNDLED_MODELS[options.model]
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "held_out.txt").write_text("".join(f"{image.name}\n" for image, _ in held_out))
+    (options.out / "held_out.txt").write_text("".join(f"{image_name(image)}\n" for image, _ in held_out))
     _say(f"{len(training)} images and {options.simulated} simulated frames to train on, {len(held_out)} held out")
-    start = "" if options.start is None else _sha256(options.start)
+    start = "" if options.start is None else hashlib.sha256(options.start.read_bytes()).hexdigest()
     settings = TrainingSettings(
         steps=options.steps, minutes=options.minutes, rate=options.rate, seed=options.seed, start=start
     )
-    augmentation = AugmentationSettings()
-    examples = load_examples(training) + simulated_examples(options.simulated, options.seed)
+    augmentation = AugmentationSettings(diam_mean=model.diameter_px, p_invert=model.p_invert)
+    examples = load_examples(training) + simulated_examples(options.simulated, options.seed, channel=model.channel)
+    weights = options.out / f"{model.name}.safetensors"
     result = train(
-        examples, settings, augmentation, options.out,
+        examples, settings, augmentation, weights,
         resume=options.resume, start=options.start, compiled=options.compile
     )  # fmt: skip
     result |= {"settings": asdict(settings), "augmentation": asdict(augmentation), "images": len(training)}
-    result |= {"simulated": options.simulated, "data_sha256": _digest(training), "threads": options.threads}
+    result |= {"simulated": options.simulated, "data_sha256": digest(training), "threads": options.threads}
     (options.out / "training.json").write_text(json.dumps(result, indent=1))
-    weights = options.out / "marrow-nuclei.safetensors"
     scores = evaluate(held_out, weights, threads=options.threads) if held_out else {}
-    write_card(weights, scores, result)
+    write_card(model, weights, scores, result)
     _say(json.dumps(scores, indent=1))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_marrow.errors import SettingsError
 from napari_marrow.simulation.experiment import simulate
 from napari_marrow.simulation.microscope import Faults, Imaging
 from napari_marrow.simulation.scenario import Design, Geometry, Kinetics, Motion, Scenario, SessionPlan
@@ -44,7 +45,12 @@ class NucleiFrame:
 
 
 def nuclei_frames(
-    seed: int, *, electrons: float | None = None, side: int = 256, times_h: tuple[float, ...] = (48.0, 110.0, 170.0)
+    seed: int,
+    *,
+    electrons: float | None = None,
+    side: int = 256,
+    times_h: tuple[float, ...] = (48.0, 110.0, 170.0),
+    channel: str = "nuclei",
 ) -> list[NucleiFrame]:
     """Return frames of one organoid at several ages.
 
@@ -58,21 +64,34 @@ def nuclei_frames(
         Pixels along a side.
     times_h : tuple of float
         Ages of the culture, h: the older, the more crowded.
+    channel : {"nuclei", "brightfield"}
+        Bright field shows whole cells as reliefs with a halo; the labels are then those of the cells.
 
     Returns
     -------
     list of NucleiFrame
         Frames without a nucleus are left out.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such channel.
     """
+    if channel not in ("nuclei", "brightfield"):
+        raise SettingsError(f"Channel '{channel}' has no labels of its own: give 'nuclei' or 'brightfield'.")
     rng = np.random.default_rng([seed, 2018])
     light = _log_uniform(rng, 15.0, 500.0) if electrons is None else electrons
     scenario = _scenario(rng, seed, light, side, times_h)
+    if channel == "brightfield":
+        scenario = _in_bright_field(scenario, light)
     experiment = simulate(scenario)
     frames = []
     for session in experiment.sessions(experiment.positions[0]):
         plane = session.shape[2] // 2
         labels = _compact(session.labels(0)[plane])
-        image = _add_debris(session.frame(0)[0, plane], scenario.imaging, light, rng)
+        image = session.frame(0)[0, plane]
+        if channel == "nuclei":
+            image = _add_debris(image, scenario.imaging, light, rng)
         if labels.any():
             frames.append(NucleiFrame(image, labels, scenario.imaging.spacing_um[1], light))
     return frames
@@ -120,6 +139,21 @@ def _scenario(rng: np.random.Generator, seed: int, electrons: float, side: int, 
         imaging=replace(imaging, electrons={**imaging.electrons, "nuclei": electrons, "scaffold": shine}),
         faults=Faults(shift_um=(0.0, 0.0), rotation_deg=(0.0, 0.0)),
         design=Design(),
+    )
+
+
+def _in_bright_field(scenario: Scenario, electrons: float) -> Scenario:
+    """Return the scenario in one plane of bright field, with cells as large as their labels."""
+    flat = replace(
+        scenario.imaging,
+        shape=(1, *scenario.imaging.shape[1:]),
+        electrons={**scenario.imaging.electrons, "brightfield": 10.0 * electrons},
+    )
+    return replace(
+        scenario,
+        sessions=tuple(replace(session, channels=("brightfield",)) for session in scenario.sessions),
+        geometry=replace(scenario.geometry, nucleus_ratio=0.98, depth_um=0.0, stromal_per_mm2=0.0),
+        imaging=flat,
     )
 
 
