@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def write_study(experiment: simulation.Experiment, path: Path) -> Path:
                 for t in range(session.shape[0]):
                     writer.write(t, session.frame(t))
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no test find (or touch) the models of the person who runs it."""
+    folder = tmp_path_factory.mktemp("models")
+    own = {"NAPARI_MARROW_MODELS": str(folder / "own"), "CELLPOSE_LOCAL_MODELS_PATH": str(folder / "cellpose")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,10 @@ class StorageError(MarrowError, OSError):
     """The disk is full or does not take the data."""
 
 
+class FetchError(MarrowError, OSError):
+    """The network does not give a file."""
+
+
 class UnusablePathError(UserError, StorageError):
     """Nothing can be made at the path: a part of it is a file, or its name is too long."""
 

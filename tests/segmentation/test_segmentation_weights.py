@@ -1,6 +1,7 @@
 """Model files: what is read, and what is refused with a sentence."""
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,49 @@ def test_wrong_files_are_refused(bundled, tmp_path):
         load_segmenter(cut)
 
 
+def test_files_that_claim_more_than_they_hold_are_refused(bundled, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    state = {name: torch.from_numpy(value) for name, value in load_file(bundled).items()}
+    # a single number that pretends to be a kernel of eight gigabytes
+    state["output.0.weight"] = torch.zeros(1).expand(2_000_000_000)
+    torch.save(state, tmp_path / "wide")
+    with pytest.raises(ModelError, match=r"wide claims arrays of 8,0\d\d,\d\d\d,\d\d\d bytes, but has only"):
+        load_segmenter(tmp_path / "wide")
+    with zipfile.ZipFile(tmp_path / "bomb", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 50_000_000)
+    with pytest.raises(ModelError, match="bomb claims arrays of 50,000,000 bytes"):
+        load_segmenter(tmp_path / "bomb")
+    header = b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'
+    (tmp_path / "head").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 64)
+    with pytest.raises(ModelError, match="damaged safetensors"):
+        load_segmenter(tmp_path / "head")
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.7, 0.999])
+def test_truncated_torch_files_are_refused(kept, bundled, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.save({name: torch.from_numpy(value) for name, value in load_file(bundled).items()}, tmp_path / "whole")
+    content = (tmp_path / "whole").read_bytes()
+    (tmp_path / "cut").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ModelError, match="no safe torch state dict"):
+        load_segmenter(tmp_path / "cut")
+
+
+def test_a_size_model_is_no_network(tmp_path):
+    np.save(tmp_path / "size_cyto3.npy", {"A": np.zeros(256), "smean": np.zeros(256)}, allow_pickle=True)
+    with pytest.raises(ModelError, match="as Cellpose's size models are, and no network"):
+        load_segmenter(tmp_path / "size_cyto3.npy")
+
+
+def test_a_network_whose_values_run_over_is_noticed(bundled, tmp_path):
+    arrays = load_file(bundled)
+    far = arrays["output.2.weight"] * np.float32(1e30) + np.float32(1e38)
+    save_file(arrays | {"output.2.weight": far}, tmp_path / "h.safetensors")
+    image = np.random.default_rng(0).uniform(size=(40, 40))
+    with pytest.raises(ModelError, match="values that are not finite"):
+        load_segmenter(tmp_path / "h.safetensors", threads=2, precision="f32").segment(image, diameter=17)
+
+
 def test_other_networks_are_refused(bundled, tmp_path):
     arrays = load_file(bundled)
     with pytest.raises(ModelError, match="no Cellpose 1-3 network"):
@@ -105,6 +149,16 @@ def test_other_networks_are_refused(bundled, tmp_path):
     broken = arrays | {"output.2.bias": np.array([0, np.nan, 0], np.float32)}
     with pytest.raises(ModelError, match="not finite"):
         check_weights(broken, name="nan")
+    with pytest.raises(ModelError, match="variances below 0"):
+        check_weights(arrays | {"output.0.running_var": np.full(16, -1, np.float32)}, name="variance")
+    kernel = "downsample.down.res_down_0.conv.conv_0.2.weight"
+    with pytest.raises(ModelError, match="kernels of 4 px"):
+        check_weights(arrays | {kernel: np.zeros((16, 2, 4, 4), np.float32)}, name="even")
+    deep = {f"downsample.down.res_down_{n}.proj.1.weight": np.zeros((4, 4, 1, 1), np.float32) for n in range(6)}
+    with pytest.raises(ModelError, match="halves the image 5 times"):
+        check_weights(deep, name="deep")
+    with pytest.raises(ModelError, match="no Cellpose 1-3 network"):
+        check_weights({"downsample.down.res_down_1.proj.1.weight": np.zeros((4, 4, 1, 1))}, name="gap")
     save_file(arrays | {"diam_mean": np.array([-3], np.float32)}, tmp_path / "d.safetensors")
     with pytest.raises(ModelError, match="mean diameter of -3"):
         read_weights(tmp_path / "d.safetensors")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from napari_marrow.cli import model_file_commands
+
 models_app = typer.Typer(
     name="models",
-    help="List the networks that can segment; train one of your own.",
+    help="List the networks that can segment; add, fetch or train one of your own.",
     invoke_without_command=True,
     rich_markup_mode="rich",
 )
@@ -14,6 +16,7 @@ models_app = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the group to the application."""
+    model_file_commands.register(models_app)
     app.add_typer(models_app, rich_help_panel="Plain files")
 
 
@@ -21,21 +24,4 @@ def register(app: typer.Typer) -> None:
 def models(context: typer.Context) -> None:
     """List the networks that can segment, where they come from and where they run."""
     if context.invoked_subcommand is None:
-        list_models()
-
-
-def list_models() -> None:
-    """Print a table of the known networks."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from napari_marrow.segmentation import models as known
-
-    table = Table("name", "kind", "diameter (px)", "runs on", "sha256", "source", "licence", box=None)
-    for card in known():
-        table.add_row(
-            card.name, card.kind, f"{card.diameter_px:g}", card.runs_on, card.sha256[:12], card.source, card.licence
-        )
-    console = Console()
-    console.width = max(console.width, 160)
-    console.print(table)
+        model_file_commands.list_models()

@@ -70,7 +70,7 @@ class ModelCard:
 RUNS_ON = {"cpnet": "CPU (OpenVINO), GPU (torch)", "cellpose4": "GPU (torch), slow on CPU"}
 _CELLPOSE = "Cellpose (Howard Hughes Medical Institute)"
 _CELLPOSE_LICENCE = "BSD-3-Clause (weights), CC-BY-NC (training data)"
-_FILES_OF_CELLPOSE = {"cyto": "cytotorch_0", "cyto2": "cyto2torch_0", "nuclei": "nucleitorch_0"}
+CELLPOSE_FILES = {"cyto": "cytotorch_0", "cyto2": "cyto2torch_0", "nuclei": "nucleitorch_0"}
 """Names of Cellpose 3's files where they are not the model's name."""
 
 
@@ -144,7 +144,7 @@ def find_model(name: str | Path, folder: Path | None = None) -> ModelCard:
         return _usable(card)
     path = Path(name)
     if path.is_file():
-        return _card_of_file(path)
+        return card_of_file(path)
     if path.suffix in (".safetensors", ".pth", ".pt", ".npy") or len(path.parts) > 1:
         raise PathMissingError(f"There is no model file {path}.")
     raise ModelError(
@@ -164,7 +164,14 @@ def _usable(card: ModelCard) -> ModelCard:
     return card
 
 
-def _card_of_file(path: Path) -> ModelCard:
+def card_of_file(path: Path) -> ModelCard:
+    """Return the card beside a file of weights, or one that says what the file itself tells.
+
+    Raises
+    ------
+    PathMissingError, MissingExtraError, ModelError
+        If there is no file, it needs torch to be read, or is no network.
+    """
     if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
         return read_card(path.with_suffix(".json"), path)
     kind = file_kind(path)
@@ -198,7 +205,7 @@ def _installed(folder: Path) -> list[ModelCard]:
 
 def _placed(card: ModelCard) -> ModelCard:
     """Return a card of Cellpose with its file, if that is in Cellpose's folder."""
-    path = cellpose_folder() / _FILES_OF_CELLPOSE.get(card.name, card.name)
+    path = cellpose_folder() / CELLPOSE_FILES.get(card.name, card.name)
     return replace(card, path=path, origin="cellpose") if path.is_file() else card
 
 
