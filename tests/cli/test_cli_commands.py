@@ -168,6 +168,16 @@ def test_an_impossible_pixel_size_is_refused(size, tmp_path, capsys):
     assert size in one_sentence(err)
 
 
+def test_segment_says_where_it_runs_and_imports_nothing_heavy(tmp_path):
+    pixels = np.random.default_rng(0).integers(90, 200, (64, 64)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    arguments = ["segment", str(tmp_path / "a.tif"), "--out", str(tmp_path / "out"), "--device", "auto"]
+    code = f"from napari_marrow.__main__ import main\nassert main({arguments!r}) == 0"
+    loaded = modules_after(code)
+    assert "openvino" in loaded
+    assert loaded.isdisjoint({"torch", "cellpose", "matplotlib", "skimage", "zarr", "dask", "napari", "qtpy", "PyQt6"})
+
+
 def test_a_misspelt_option_is_explained(capsys):
     code, _, err = run_marrow("run", "x.marrow", "--recipee", "y", capsys=capsys)
     assert code == 2

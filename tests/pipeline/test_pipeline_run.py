@@ -179,6 +179,17 @@ def test_a_study_without_the_wanted_channel_says_so(tmp_path):
     assert any("want of a channel 'nuclei' (recipe: segment.channel)" in note for note in summary.notes)
 
 
+def test_a_second_channel_reaches_the_network_or_is_missed(tiny_study, finished):
+    def with_second(name):
+        return parse_recipe({"segment": {"second_channel": name}})
+
+    run(tiny_study, with_second("CD45"), until="segment")
+    ours, alone = labels_of(tiny_study), labels_of(finished[0])
+    assert any(not np.array_equal(ours[place], alone[place]) for place in ours)
+    summary = run(tiny_study, with_second("CD7"), until="segment")
+    assert any("'nuclei' (recipe: segment.channel) and 'CD7' (segment.second_channel)" in n for n in summary.notes)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux's affinity")
 def test_a_worker_that_dies_is_reported_and_nothing_is_lost(tiny_study):
     from napari_marrow.errors import MarrowError

@@ -85,6 +85,28 @@ def test_channels_by_name_number_and_luminance(images, tmp_path):
     np.testing.assert_allclose(describe(folder / "colour.tif", channel="grey").frame(0), 0.299 * red, rtol=1e-5)
 
 
+def test_a_second_channel_reaches_the_network(images, tmp_path):
+    folder, series = images
+    seen = []
+    both = segment_files(
+        [folder / "two.ome.tif"], tmp_path / "both", channel="nuclei", second_channel=0, diameter=16, threads=2,
+        on_loaded=seen.append,
+    )  # fmt: skip
+    alone = segment_files([folder / "two.ome.tif"], tmp_path / "alone", channel="nuclei", diameter=16, threads=2)
+    assert both["cells"].tolist() == alone["cells"].tolist()  # the other channel is empty
+    assert (seen[0].card.name, seen[0].device) == ("marrow-nuclei", "cpu")
+    twice = tmp_path / "twice.tif"
+    tifffile.imwrite(twice, series[:2], metadata={"axes": "CYX"}, ome=True)
+    segment_files([twice], tmp_path / "a", channel=0, second_channel=1, diameter=16, threads=2)
+    segment_files([twice], tmp_path / "b", channel=0, diameter=16, threads=2)
+    first, second = (tifffile.imread(tmp_path / name / "twice.tif") for name in "ab")
+    assert (first != second).any()
+    with pytest.raises(SettingsError, match="no channel 5"):
+        segment_files([twice], tmp_path / "c", channel=0, second_channel=5)
+    with pytest.raises(PathExistsError, match="other settings"):
+        segment_files([twice], tmp_path / "a", channel=0, diameter=16)
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_every_plane_is_the_right_one(planar, compression, tmp_path):

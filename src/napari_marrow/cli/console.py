@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from napari_marrow.errors import SlowDeviceWarning
 from napari_marrow.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
@@ -26,8 +28,26 @@ def working() -> Iterator[tuple[Progress, CancelToken]]:
     The first Ctrl-C asks the work to stop after the tile or unit at hand; the second ends the process at once.
     """
     token = CancelToken()
-    with _interrupt_sets(token), _bars() as progress:
+    with _interrupt_sets(token), _warnings_are_sentences(), _bars() as progress:
         yield progress, token
+
+
+@contextmanager
+def _warnings_are_sentences() -> Iterator[None]:
+    """Show what is meant for the user as one line, other warnings as Python does."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, SlowDeviceWarning):
+            typer.echo(f"Warning: {message}", err=True)
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_marrow.cli.console import working
+
+if TYPE_CHECKING:
+    from napari_marrow.segmentation import Segmenter
 
 
 def register(app: typer.Typer) -> None:
@@ -29,11 +32,14 @@ def segment(
     channel: Annotated[
         str | None, typer.Option(help="Channel to segment where an image has several: number from 0, name, or 'grey'.")
     ] = None,
+    second_channel: Annotated[
+        str | None, typer.Option(help="Channel for the network's second input: for whole cells, their nuclei.")
+    ] = None,
     axes: Annotated[
         str | None, typer.Option(help="Order of the axes where the file does not say, such as TYX.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="Arithmetic on the CPU: auto, f32 or bf16.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU where torch finds one.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="Arithmetic of the network: auto, f32 or bf16.")] = "auto",
     flow_threshold: Annotated[float, typer.Option(help="Largest flow error of a mask; larger keeps more masks.")] = 0.4,
     cellprob_threshold: Annotated[float, typer.Option(help="Least cell probability (logit).")] = 0.0,
     min_size: Annotated[int, typer.Option(help="Smallest mask in pixels.", min=0)] = 15,
@@ -47,17 +53,27 @@ def segment(
             out,
             model=model,
             diameter=diameter,
-            channel=int(channel) if channel is not None and channel.isdigit() else channel,
+            channel=_channel(channel),
+            second_channel=_channel(second_channel),
             axes=axes,
             device=device,
             precision=precision,
             flow_threshold=flow_threshold,
             cellprob_threshold=cellprob_threshold,
             min_size=min_size,
+            on_loaded=_say_device,
             progress=progress,
             cancel=cancel,
         )
     typer.echo(f"{int(counts['cells'].sum())} cells in {len(counts)} file(s), in {out}")
+
+
+def _channel(wish: str | None) -> int | str | None:
+    return int(wish) if wish is not None and wish.isdigit() else wish
+
+
+def _say_device(segmenter: Segmenter) -> None:
+    typer.echo(f"{segmenter.card.name} on {segmenter.device} ({segmenter.precision}) ...", err=True)
 
 
 def track(

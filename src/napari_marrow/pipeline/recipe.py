@@ -66,6 +66,11 @@ class SegmentSection(_Section):
 
     model: str = Field("marrow-nuclei", min_length=1, description="Name of a bundled model, or a file of weights.")
     channel: str = Field("nuclei", min_length=1, description="Channel that shows what is to be segmented.")
+    second_channel: str | None = Field(
+        None,
+        min_length=1,
+        description="Channel for the network's second input, such as the nuclei for whole cells; empty: none.",
+    )
     diameter_um: float | None = Field(
         None,
         gt=0,
@@ -82,7 +87,10 @@ class SegmentSection(_Section):
     min_area_um2: float = Field(
         12.0, ge=0, le=1e5, description="Masks below this area are dropped.", json_schema_extra=_unit("µm²")
     )
-    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the network on the CPU.")
+    device: Literal["cpu", "auto", "cuda", "mps"] = Field(
+        "cpu", description="What computes the network; auto: a GPU where torch finds one."
+    )
+    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic of the network.")
 
 
 class TrackSection(_Section):

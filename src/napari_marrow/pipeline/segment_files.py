@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -35,6 +35,7 @@ class SegmentFilesSettings:
     model_sha256: str
     diameter: float | None
     channel: int | str | None
+    second_channel: int | str | None
     axes: str | None
     precision: str
     flow_threshold: float
@@ -47,6 +48,8 @@ class _Job:
     """A file being worked on."""
 
     image: ImageFile
+    second: ImageFile | None = None
+    diameter: float | None = None
     diameters: list[float] = field(default_factory=list)
     cells: int = 0
     seconds: float = 0.0
@@ -59,6 +62,7 @@ def segment_files(
     model: str | Path = "marrow-nuclei",
     diameter: float | None = None,
     channel: int | str | None = None,
+    second_channel: int | str | None = None,
     axes: str | None = None,
     device: str = "cpu",
     precision: str = "auto",
@@ -66,6 +70,7 @@ def segment_files(
     cellprob_threshold: float = 0.0,
     min_size: int = 15,
     threads: int | None = None,
+    on_loaded: Callable[[Segmenter], None] | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> pd.DataFrame:
@@ -83,12 +88,16 @@ def segment_files(
         Cell diameter, px. None estimates one per file (a time series: the median of its first, middle and last frame).
     channel : int, str or None
         Number (from 0) or name of the channel; "grey" for the luminance of a colour image.
+    second_channel : int, str or None
+        The same for the network's second input (whole cells: their nuclei).
     axes : str or None
         Axes of the files where they do not say, e.g. "ZYX". A plain stack is taken for a time series.
     flow_threshold, cellprob_threshold, min_size
         See `Segmenter.segment`.
     threads : int or None
         None takes what the machine has.
+    on_loaded : callable, optional
+        Called with the network before any work: it says on which device it runs.
     progress : callable
         Called with frames done, frames in all, and the file's name.
     cancel : CancelToken, optional
@@ -118,16 +127,21 @@ def segment_files(
     _check_thresholds(flow_threshold, cellprob_threshold, min_size)
     out, paths = Path(out_dir), [Path(p) for p in images]
     check_names(paths, out)
-    files = [describe(path, channel=channel, axes=axes) for path in paths]
+    files = [_Job(describe(path, channel=channel, axes=axes)) for path in paths]
+    if second_channel is not None:
+        for job in files:
+            job.second = describe(job.image.path, channel=second_channel, axes=axes)
     workers = threads or _processors()
-    if sum(f.n_frames for f in files) == 1:
+    if sum(job.image.n_frames for job in files) == 1:
         segmenter = load_segmenter(model, device=device, precision=precision, threads=threads)
         workers = 1
     else:
         # Frames side by side, one thread each: small frames leave most of a second thread idle.
         segmenter = load_segmenter(model, device=device, precision=precision, threads=workers, streams=workers)
+    if on_loaded is not None:
+        on_loaded(segmenter)
     settings = SegmentFilesSettings(
-        segmenter.card.name, segmenter.card.sha256, diameter, channel, axes, precision, flow_threshold,
+        segmenter.card.name, segmenter.card.sha256, diameter, channel, second_channel, axes, precision, flow_threshold,
         cellprob_threshold, min_size
     )  # fmt: skip
     folder = LabelFolder(out)
@@ -184,16 +198,11 @@ class _Run:
     progress: Progress
     cancel: CancelToken
 
-    def segment(self, files: list[ImageFile], folder: LabelFolder, done: set[str]) -> pd.DataFrame:
+    def segment(self, jobs: list[_Job], folder: LabelFolder, done: set[str]) -> pd.DataFrame:
         """Segment what is not done yet and return the rows of all files."""
-        total = sum(f.n_frames for f in files)
-        finished = 0
-        todo = []
-        for image in files:
-            if image.path.name in done:
-                finished += image.n_frames
-            else:
-                todo.append(_Job(image))
+        total = sum(job.image.n_frames for job in jobs)
+        todo = [job for job in jobs if job.image.path.name not in done]
+        finished = total - sum(job.image.n_frames for job in todo)
         written = time.monotonic()
         with ThreadPoolExecutor(self.workers) as pool:
             frames = self._frames(pool, todo)
@@ -212,13 +221,13 @@ class _Run:
                         folder.write_counts()
                 raise
         folder.write_counts()
-        return pd.DataFrame([folder.rows[image.path.name] for image in files], columns=list(COLUMNS))
+        return pd.DataFrame([folder.rows[job.image.path.name] for job in jobs], columns=list(COLUMNS))
 
     def _frames(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Generator[npt.NDArray[np.int32], None, None]:
         """Yield the labels of all frames of all files in order, a few frames ahead of the writer."""
         waiting: deque[tuple[_Job, Future[tuple[npt.NDArray[np.int32], float, float]]]] = deque()
         for job, t, diameter in self._tasks(jobs):
-            waiting.append((job, pool.submit(self._frame, job.image, t, diameter)))
+            waiting.append((job, pool.submit(self._frame, job, t, diameter)))
             if len(waiting) > 2 * self.workers:
                 yield self._result(*waiting.popleft())
         while waiting:
@@ -226,13 +235,13 @@ class _Run:
 
     def _tasks(self, jobs: list[_Job]) -> Iterator[tuple[_Job, int, float | None]]:
         for job in jobs:
-            diameter, n = self.settings.diameter, job.image.n_frames
-            if diameter is None and n > 1:
+            job.diameter, n = self.settings.diameter, job.image.n_frames
+            if job.diameter is None and n > 1 and self.segmenter.needs_diameter:
                 probes = sorted({0, n // 2, n - 1})
                 # One diameter for the whole series: a cell must not change its outline because a neighbour divided.
-                diameter = float(np.median([self._estimate(job.image, t) for t in probes]))
+                job.diameter = float(np.median([self._estimate(job, t) for t in probes]))
             for t in range(n):
-                yield job, t, diameter
+                yield job, t, job.diameter
 
     def _result(self, job: _Job, future: Future[tuple[npt.NDArray[np.int32], float, float]]) -> npt.NDArray[np.int32]:
         labels, diameter, seconds = future.result()
@@ -241,16 +250,17 @@ class _Run:
         job.cells += int(labels.max(initial=0))
         return labels
 
-    def _estimate(self, image: ImageFile, t: int) -> float:
-        with _named(image, t):
-            return self.segmenter.estimate_diameter(image.frame(t))
+    def _estimate(self, job: _Job, t: int) -> float:
+        with _named(job.image, t):
+            return self.segmenter.estimate_diameter(job.image.frame(t), second=_second(job, t))
 
-    def _frame(self, image: ImageFile, t: int, diameter: float | None) -> tuple[npt.NDArray[np.int32], float, float]:
+    def _frame(self, job: _Job, t: int, diameter: float | None) -> tuple[npt.NDArray[np.int32], float, float]:
         started = time.perf_counter()
         self.cancel.raise_if_cancelled()
-        with _named(image, t):
+        with _named(job.image, t):
             found = self.segmenter.segment(
-                image.frame(t),
+                job.image.frame(t),
+                second=_second(job, t),
                 diameter=diameter,
                 flow_threshold=self.settings.flow_threshold,
                 cellprob_threshold=self.settings.cellprob_threshold,
@@ -283,12 +293,15 @@ class _Run:
         except _TooManyLabelsError as stop:
             # The frames before are on disk only in 16 bits, and that file was swept: make them again.
             t = int(str(stop))
-            diameter = self.settings.diameter or (job.diameters[0] if image.n_frames > 1 else None)
-            again = (self._frame(image, earlier, diameter)[0] for earlier in range(t))
+            again = (self._frame(job, earlier, job.diameter)[0] for earlier in range(t))
             rest = take(np.iinfo(np.uint32).max)
             remaining = (next(rest) for _ in range(image.n_frames - t - 1))
             _write_labels(target, image, np.uint32, _chain(again, iter(held), remaining))
         return finished
+
+
+def _second(job: _Job, t: int) -> npt.NDArray[Any] | None:
+    return None if job.second is None else job.second.frame(t)
 
 
 def _chain(*parts: Iterable[npt.NDArray[np.int32]]) -> Iterator[npt.NDArray[np.int32]]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.pipeline.executors import worker_threads
-from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.recipe import Recipe, SegmentSection
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, frame_units
 from napari_marrow.pipeline.steps.correct import corrected_session
 from napari_marrow.progress import CancelToken
@@ -31,30 +31,30 @@ class SegmentStep(Step):
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `segment` with the checksum of the network's weights."""
         section = recipe.segment
-        return {**section.model_dump(mode="json"), "weights": _segmenter(section.model, section.precision).card.sha256}
+        return {**section.model_dump(mode="json"), "weights": _segmenter(section).card.sha256}
 
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return one unit per frame of the sessions that show what is to be segmented."""
-        return [
-            u for u in frame_units(study) if _channel(study.image(u.position, u.session), context.recipe) is not None
-        ]
+        return [u for u in frame_units(study) if _channels(study.image(u.position, u.session), context.recipe)]
 
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Segment one frame, write its labels, then commit its counts."""
         section, key = context.recipe.segment, context.keys[self.name]
-        segmenter = _segmenter(section.model, section.precision)
+        segmenter = _segmenter(section)
         session = corrected_session(study, unit.position, unit.session, context)
-        channel = _channel(session.image, context.recipe)
+        channels = _channels(session.image, context.recipe)
         spacing = session.image.spacing
-        diameter = (
-            section.diameter_um / spacing[2]
-            if section.diameter_um is not None
-            else _session_diameter(study, unit.position, unit.session, context)
-        )
-        volume = session.read(unit.t, channel)
-        flat = volume.shape[0] == 1
+        diameter = None
+        if section.diameter_um is not None:
+            diameter = section.diameter_um / spacing[2]
+        elif segmenter.needs_diameter:
+            diameter = _session_diameter(study, unit.position, unit.session, context)
+        volumes = [session.read(unit.t, channel) for channel in channels]
+        flat = volumes[0].shape[0] == 1
+        images = [volume[0] if flat else volume for volume in volumes]
         found = segmenter.segment(
-            volume[0] if flat else volume,
+            images[0],
+            second=images[1] if len(images) > 1 else None,
             diameter=diameter,
             spacing=spacing[1:] if flat else spacing,
             flow_threshold=section.flow_threshold,
@@ -70,18 +70,21 @@ class SegmentStep(Step):
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
         """Name the sessions that could not be segmented, and frames without a cell."""
-        channel = context.recipe.segment.channel
+        section = context.recipe.segment
         missing = sorted(
             {
                 (u.position, u.session)
                 for u in frame_units(study)
-                if _channel(study.image(u.position, u.session), context.recipe) is None
+                if not _channels(study.image(u.position, u.session), context.recipe)
             }
         )
         notes = []
         if missing:
             where = ", ".join(f"{position} session {session}" for position, session in missing)
-            notes.append(f"Not segmented, for want of a channel '{channel}' (recipe: segment.channel): {where}.")
+            wanted = f"a channel '{section.channel}' (recipe: segment.channel)"
+            if section.second_channel is not None:
+                wanted += f" and '{section.second_channel}' (segment.second_channel)"
+            notes.append(f"Not segmented, for want of {wanted}: {where}.")
         if study.committed(self.tables[0], context.keys[self.name]):
             table = study.table(self.tables[0], context.keys[self.name])
             empty = int((table["cells"] == 0).sum())
@@ -90,19 +93,27 @@ class SegmentStep(Step):
         return notes
 
 
-def _channel(image: SessionImage, recipe: Recipe) -> str | None:
-    """Return the channel to segment; a session with a single channel has no other to mean."""
+def _channels(image: SessionImage, recipe: Recipe) -> list[str]:
+    """Return the channel to segment and, if the recipe names one, the second; empty if the session lacks one of them.
+
+    A session with a single channel has no other to mean.
+    """
     names = [channel.name for channel in image.channels]
-    if recipe.segment.channel in names:
-        return recipe.segment.channel
-    return names[0] if len(names) == 1 else None
+    section = recipe.segment
+    first = section.channel if section.channel in names or len(names) > 1 else names[0]
+    wanted = [first] if section.second_channel is None else [first, section.second_channel]
+    return wanted if set(wanted) <= set(names) else []
+
+
+def _segmenter(section: SegmentSection) -> Segmenter:
+    return _loaded(section.model, section.device, section.precision)
 
 
 @lru_cache(maxsize=4)
-def _segmenter(model: str, precision: str) -> Segmenter:
+def _loaded(model: str, device: str, precision: str) -> Segmenter:
     from napari_marrow.segmentation import load_segmenter
 
-    return load_segmenter(model, precision=precision, threads=worker_threads())
+    return load_segmenter(model, device=device, precision=precision, threads=worker_threads())
 
 
 _diameters: dict[tuple[str, str, int, str], float] = {}
@@ -113,11 +124,12 @@ def _session_diameter(study: Study, position: str, session: int, context: Contex
     name = (str(study.path), position, session, context.keys["segment"])
     if name not in _diameters:
         corrected = corrected_session(study, position, session, context)
-        channel = _channel(corrected.image, context.recipe)
-        if channel is None:
+        channels = _channels(corrected.image, context.recipe)
+        if not channels:
             raise SettingsError(f"{position} session {session} has no channel '{context.recipe.segment.channel}'.")
-        volume = corrected.read(int(corrected.image.shape[0]) // 2, channel)
-        section = context.recipe.segment
-        segmenter = _segmenter(section.model, section.precision)
-        _diameters[name] = segmenter.estimate_diameter(volume.max(axis=0))
+        middle = int(corrected.image.shape[0]) // 2
+        planes = [corrected.read(middle, channel).max(axis=0) for channel in channels]
+        _diameters[name] = _segmenter(context.recipe.segment).estimate_diameter(
+            planes[0], second=planes[1] if len(planes) > 1 else None
+        )
     return _diameters[name]
