@@ -55,6 +55,10 @@ class ModelError(UserError, ValueError):
     """A network's weights are not what they claim to be, or the model is unknown."""
 
 
+class NoImprovementError(UserError, RuntimeError):
+    """A trained network is no better than the one it began with, and was not written."""
+
+
 class StudyError(UserError, ValueError):
     """The folder is no study, or not one that this version can work with."""
 

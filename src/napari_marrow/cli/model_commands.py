@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from napari_marrow.cli import model_file_commands
+from napari_marrow.cli import model_file_commands, model_training_command
 
 models_app = typer.Typer(
     name="models",
@@ -17,6 +17,7 @@ models_app = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the group to the application."""
     model_file_commands.register(models_app)
+    model_training_command.register(models_app)
     app.add_typer(models_app, rich_help_panel="Plain files")
 
 

@@ -1,4 +1,4 @@
-"""Read plain TIFF files frame by frame, for the commands that work without a study."""
+"""Read plain TIFF files (and pictures) frame by frame, for the commands that work without a study."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tifffile
 
 from napari_marrow.errors import InputFileError, PathMissingError, SettingsError
 from napari_marrow.ingest.tifffile_log import warnings_of_tifffile
+from napari_marrow.pipeline.pictures import is_picture, read_picture
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 _DAMAGE = ("invalid page offset", "invalid offset", "invalid page", "corrupted", "truncated", "failed to re")
@@ -22,7 +23,7 @@ GREY = ("grey", "gray", "luminance")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A TIFF file of which one channel is read frame by frame.
+    """A TIFF file or picture of which one channel is read frame by frame.
 
     Attributes
     ----------
@@ -54,10 +55,23 @@ class ImageFile:
         InputFileError
             If the file is truncated or its pixels cannot be decoded.
         """
+        if is_picture(self.path):
+            return self._picture()
         n_planes = self.frame_shape[0] if len(self.frame_shape) == 3 else 1
         with open_tiff(self.path) as tif:
             planes = [self._plane(tif, t, z) for z in range(n_planes)]
         return planes[0] if len(self.frame_shape) == 2 else np.stack(planes)
+
+    def _picture(self) -> npt.NDArray[Any]:
+        pixels = read_picture(self.path)
+        if pixels.shape != self.shape:
+            raise InputFileError(f"{self.path} was changed while it was being read.")
+        if pixels.ndim == 2:
+            return pixels
+        if self.channel is not None:
+            return np.ascontiguousarray(pixels[..., self.channel])
+        luminance: npt.NDArray[Any] = pixels.astype(np.float32) @ _LUMINANCE
+        return luminance
 
     def _plane(self, tif: tifffile.TiffFile, t: int, z: int) -> npt.NDArray[Any]:
         at = {"T": t, "Z": z, "C": self.channel or 0}
@@ -144,7 +158,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 
 def describe(path: Path, *, channel: int | str | None = None, axes: str | None = None) -> ImageFile:
-    """Return what is in a TIFF file and which channel of it is meant.
+    """Return what is in a TIFF file (or a PNG, JPEG or BMP picture) and which channel of it is meant.
 
     Parameters
     ----------
@@ -161,6 +175,22 @@ def describe(path: Path, *, channel: int | str | None = None, axes: str | None =
     InputFileError, PathMissingError, SettingsError
         One sentence on what is wrong with the file or the choice of channel.
     """
+    names: list[str] = []
+    if is_picture(path):
+        shape = read_picture(path).shape
+        stored, axes = "YXS"[: len(shape)], None  # a picture has no other
+    else:
+        stored, shape, names = _read_head(path)
+    stored, shape = _name_axes(path, stored, shape, axes)
+    sizes = dict(zip(stored, shape, strict=True))
+    chosen = _choose_channel(path, sizes, names, channel)
+    planes = sizes.get("Z", 1)
+    frame = (sizes["Y"], sizes["X"]) if planes == 1 else (planes, sizes["Y"], sizes["X"])
+    return ImageFile(path, stored, shape, chosen, sizes.get("T", 1), frame)
+
+
+def _read_head(path: Path) -> tuple[str, tuple[int, ...], list[str]]:
+    """Return axes, shape and channel names of a TIFF file."""
     try:
         with warnings_of_tifffile() as complaints, open_tiff(path) as tif:
             if not tif.series:
@@ -180,12 +210,7 @@ def describe(path: Path, *, channel: int | str | None = None, axes: str | None =
             f"{path} holds {len(shapes)} images of different kinds ({', '.join(map(str, shapes[:4]))}): save the one "
             "that is meant as a file of its own."
         )
-    stored, shape = _name_axes(path, stored, shape, axes)
-    sizes = dict(zip(stored, shape, strict=True))
-    chosen = _choose_channel(path, sizes, names, channel)
-    planes = sizes.get("Z", 1)
-    frame = (sizes["Y"], sizes["X"]) if planes == 1 else (planes, sizes["Y"], sizes["X"])
-    return ImageFile(path, stored, shape, chosen, sizes.get("T", 1), frame)
+    return stored, shape, names
 
 
 def _name_axes(path: Path, stored: str, shape: tuple[int, ...], axes: str | None) -> tuple[str, tuple[int, ...]]:

@@ -44,8 +44,19 @@ class DiameterEstimate:
     fits: bool
 
 
+def median_diameter(labels: npt.NDArray[np.integer]) -> float:
+    """Return the median over labels of the diameter of the circle of the label's area, px; 0 without labels."""
+    counts = np.bincount(labels.ravel())[1:]
+    counts = counts[counts > 0]
+    return float(2 * np.sqrt(np.median(counts) / np.pi)) if counts.size else 0.0
+
+
 def estimate_diameter(
-    output: Callable[[Floats, float], Floats], planes: Sequence[Floats], diam_mean: float
+    output: Callable[[Floats, float], Floats],
+    planes: Sequence[Floats],
+    diam_mean: float,
+    *,
+    usual: float | None = None,
 ) -> DiameterEstimate:
     """Return the median cell diameter of some planes.
 
@@ -56,20 +67,24 @@ def estimate_diameter(
     planes : sequence of float32 arrays (C, Y, X)
     diam_mean : float
         Diameter that cells should have in the network's input, px.
+    usual : float or None
+        Diameter of the cells that the network was trained on, px, which the first pass assumes. None: `diam_mean`.
 
     Notes
     -----
-    The image goes through the network as it is; the median area of the labels gives a scale for the next pass, until it
-    suits. Where the first pass finds no cell, one at a third of the size looks for large ones.
+    The image goes through the network such that cells of the usual diameter fit (as it is, where that is the network's
+    own); the median area of the labels gives a scale for the next pass, until it suits. Where the first pass finds no
+    cell, one at a third of the size looks for large ones.
     """
-    scale, diameter, n_cells = 1.0, diam_mean, 0
+    first = 1.0 if usual is None else diam_mean / usual
+    scale, diameter, n_cells = first, diam_mean / first, 0
     for n_pass in range(_MOST_PASSES):
         outputs = tuple(output(plane, scale) for plane in planes)
         areas = np.concatenate([label_areas(o) for o in outputs])
         if areas.size == 0:
             if n_pass > 0:
                 return DiameterEstimate(diameter, n_cells, scale, outputs, n_cells == 0)
-            scale = 1 / 3
+            scale = first / 3
             continue
         measured = float(2 * np.sqrt(np.median(areas) / np.pi))
         diameter, n_cells = measured / scale, int(areas.size)

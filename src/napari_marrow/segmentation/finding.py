@@ -46,6 +46,8 @@ class CellFinder:
         settings: FindingSettings,
         progress: Progress,
         cancel: CancelToken | None,
+        *,
+        usual: float | None = None,
     ) -> None:
         self.network = network
         self.card = card
@@ -53,6 +55,7 @@ class CellFinder:
         self.settings = settings
         self.progress = progress
         self.cancel = cancel
+        self.usual = usual
 
     def output(self, planes: Floats, scale: float, message: str = "network") -> Floats:
         """Return the network's output (3, y, x) for a normalised plane that is scaled first."""
@@ -126,5 +129,8 @@ class CellFinder:
             brightness = np.percentile(image[0].reshape(image.shape[1], -1), 95, axis=1)
             planes = [image[:, z] for z in np.sort(np.argsort(-brightness, kind="stable")[:3])]
         return estimate_diameter(
-            lambda plane, scale: self.output(plane, scale, "diameter"), planes, self.card.diameter_px
+            lambda plane, scale: self.output(plane, scale, "diameter"),
+            planes,
+            self.card.diameter_px,
+            usual=self.usual,
         )

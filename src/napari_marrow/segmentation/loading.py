@@ -68,7 +68,8 @@ def load_segmenter(
         from napari_marrow.segmentation.torch_network import TorchNetwork
 
         network = TorchNetwork(weights, device=device, precision=precision)
-    return CPnetSegmenter(card, network, weights.n_channels, threads if streams == 1 else 1)
+    threads = threads if streams == 1 else 1
+    return CPnetSegmenter(card, network, weights.n_channels, threads, usual_diameter=weights.diam_labels)
 
 
 def _with_checksum(card: ModelCard, sha256: str) -> ModelCard:

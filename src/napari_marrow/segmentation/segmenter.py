@@ -58,12 +58,15 @@ class CPnetSegmenter:
         Input channels; the image goes into the first, the second channel (or 0) into the second.
     threads : int or None
         For the reconstruction of labels.
+    usual_diameter : float or None
+        Diameter in px of the cells that the network was trained on, where estimating one begins.
     """
 
     card: ModelCard
     network: Network
     n_channels: int = 2
     threads: int | None = None
+    usual_diameter: float | None = None
 
     @property
     def needs_diameter(self) -> bool:
@@ -161,7 +164,9 @@ class CPnetSegmenter:
         return self._finder(FindingSettings(), no_progress, None).estimate(scaled).diameter
 
     def _finder(self, settings: FindingSettings, progress: Progress, cancel: CancelToken | None) -> CellFinder:
-        return CellFinder(self.network, self.card, self.n_channels, settings, progress, cancel)
+        return CellFinder(
+            self.network, self.card, self.n_channels, settings, progress, cancel, usual=self.usual_diameter
+        )
 
 
 def _logistic(logit: Floats | None) -> Floats | None:
