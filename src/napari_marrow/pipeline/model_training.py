@@ -31,7 +31,7 @@ from napari_marrow.segmentation.fine_tuning import (
     score_held_out,
     segmenter_of,
 )
-from napari_marrow.segmentation.registry import DEFAULT_MODEL, ModelCard, find_model
+from napari_marrow.segmentation.registry import CELLPOSE_MODELS, DEFAULT_MODEL, ModelCard, find_model
 from napari_marrow.segmentation.weights import NetworkWeights, read_weights
 
 LICENCE = "as its author says"
@@ -147,7 +147,9 @@ def train_model(
 
 
 def _read_base(base: str | Path) -> tuple[ModelCard, NetworkWeights]:
-    card = find_model(base)
+    card = CELLPOSE_MODELS.get(str(base))
+    if card is None or card.kind == "cpnet":
+        card = find_model(base)
     if card.kind != "cpnet" or card.path is None:
         raise ModelError(
             f"'{card.name}' is no Cellpose 1-3 network, and only these can be trained here: give '{DEFAULT_MODEL}' or "
