@@ -5,7 +5,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_marrow.errors import SettingsError
-from napari_marrow.segmentation import organoid_mask, scaffold_mask, vessel_mask
+from napari_marrow.segmentation import (
+    organoid_labels,
+    organoid_mask,
+    scaffold_mask,
+    scaffold_threshold,
+    tissue_signal,
+    vessel_mask,
+)
 
 
 def dice(a, b):
@@ -79,3 +86,85 @@ def test_scaffold_struts_without_specks():
 def test_spacing_must_fit():
     with pytest.raises(SettingsError, match="do not fit"):
         vessel_mask(np.zeros((5, 20, 20)), spacing=(1, 1))
+
+
+def test_vessels_in_parts_are_those_of_the_whole():
+    truth = np.tile(tubes(), (1, 2))
+    image = np.random.default_rng(5).poisson(100 + 200 * truth)
+    whole = vessel_mask(image, spacing=(1.02, 1.02))
+    parts = vessel_mask(image, spacing=(1.02, 1.02), block_voxels=1 << 15)
+    assert dice(whole, parts) > 0.99
+
+
+def test_vessels_of_a_tissue_brighter_than_the_medium_and_fibrous():
+    truth = tubes()
+    y, x = np.mgrid[:300, :300]
+    tissue = (y - 150) ** 2 + (x - 150) ** 2 < 130**2
+    rng = np.random.default_rng(6)
+    fibres = gaussian_filter(rng.normal(0, 1, truth.shape), 3)
+    image = rng.poisson(20 + tissue * (25 + 40 * np.clip(fibres / fibres.std(), 0, 1) + 150 * truth))
+    mask = vessel_mask(image, spacing=(1.02, 1.02), within=tissue)
+    assert dice(mask, truth & tissue) > 0.85
+    assert not mask[~tissue].any()
+    with pytest.raises(SettingsError, match="must be alike"):
+        vessel_mask(image, spacing=(1.02, 1.02), within=tissue[:9])
+
+
+def test_a_hollow_vessel_in_a_volume_is_filled():
+    z, y, _ = np.mgrid[:40, :60, :60]
+    away = np.hypot(z - 20, y - 30)
+    image = np.random.default_rng(7).poisson(100 + 300 * np.exp(-0.5 * ((away - 10) / 1.5) ** 2))
+    mask = vessel_mask(image, spacing=(1, 1, 1), radii=(3, 6, 12))
+    assert dice(mask, away < 12) > 0.85
+    assert mask[20, 30].all()
+    assert not vessel_mask(image, spacing=(1, 1, 1), radii=(3, 6, 12), fill_lumen=False)[20, 30].any()
+
+
+def test_one_threshold_for_the_session_keeps_an_empty_frame_empty():
+    y, x = np.mgrid[:200, :200]
+    struts = ((y // 30) % 3 == 0) & ((x // 50) % 2 == 0)
+    rng = np.random.default_rng(8)
+    full, empty = rng.poisson(100 + 400 * struts), rng.poisson(100, (200, 200))
+    threshold = scaffold_threshold([full, empty, empty], spacing=(1, 1))
+    assert threshold.n_frames == 3
+    assert dice(scaffold_mask(full, spacing=(1, 1), threshold=threshold.value), struts) > 0.97
+    assert not scaffold_mask(empty, spacing=(1, 1), threshold=threshold.value).any()
+    nothing = scaffold_threshold([empty], spacing=(1, 1))
+    assert nothing.value == np.inf
+    assert nothing.separation == pytest.approx(2.65, abs=0.15)
+    with pytest.raises(SettingsError, match="at least one frame"):
+        scaffold_threshold([], spacing=(1, 1))
+
+
+def test_several_organoids_are_numbered_from_the_largest():
+    y, x = np.mgrid[:300, :400]
+    large, small = (y - 150) ** 2 + (x - 290) ** 2 < 90**2, (y - 100) ** 2 + (x - 90) ** 2 < 60**2
+    image = np.random.default_rng(9).poisson(100 + 60 * (large | small))
+    labels = organoid_labels(image, spacing=(1, 1), smoothing=6)
+    assert labels.dtype == np.int32
+    assert dice(labels == 1, large) > 0.97
+    assert dice(labels == 2, small) > 0.97
+    assert organoid_labels(image, spacing=(1, 1), smoothing=6, max_organoids=1).max() == 1
+    assert organoid_labels(image, spacing=(1, 1), smoothing=6, min_diameter=140).max() == 1
+
+
+def test_the_tissue_shows_between_bright_cells():
+    y, x = np.mgrid[:320, :320]
+    tissue = (y - 160) ** 2 + (x - 150) ** 2 < 110**2
+    cells = tissue & ((y % 16 - 8) ** 2 + (x % 16 - 8) ** 2 < 25) & (x > 150)
+    rng = np.random.default_rng(10)
+    channels = [rng.poisson(8 + 9 * tissue + 300 * cells) for _ in range(3)]
+    signal = tissue_signal(channels, spacing=(1, 1))
+    assert dice(organoid_mask(signal, spacing=(1, 1), smoothing=6), tissue) > 0.97
+    assert dice(organoid_mask(sum(channels), spacing=(1, 1), smoothing=6), tissue) < 0.8  # the cells win
+    with pytest.raises(SettingsError, match="at least one channel"):
+        tissue_signal([], spacing=(1, 1))
+    with pytest.raises(SettingsError, match="must be alike"):
+        tissue_signal([channels[0], channels[1][:9]], spacing=(1, 1))
+
+
+@pytest.mark.parametrize("find", [vessel_mask, organoid_mask, scaffold_mask])
+def test_pixels_that_are_no_numbers_and_tiny_images(find):
+    with pytest.raises(SettingsError, match="not finite"):
+        find(np.full((20, 20), np.nan), spacing=(1, 1))
+    assert find(np.arange(4.0).reshape(2, 2), spacing=(1, 1)).shape == (2, 2)

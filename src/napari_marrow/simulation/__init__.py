@@ -27,6 +27,7 @@ from napari_marrow.simulation.scenario import (
     Scenario,
     SessionPlan,
 )
+from napari_marrow.simulation.structures import TrueStructures, true_structures
 
 __all__ = [
     "CHANNELS",
@@ -47,9 +48,11 @@ __all__ = [
     "Scenario",
     "SessionPlan",
     "SimulatedSession",
+    "TrueStructures",
     "cumulative_incidence",
     "preset",
     "render_frames",
     "run_and_tumble_msd",
     "simulate",
+    "true_structures",
 ]

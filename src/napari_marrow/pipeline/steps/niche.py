@@ -90,7 +90,7 @@ def _structures(
     session: CorrectedSession, t: int, recipe: Recipe
 ) -> tuple[dict[str, npt.NDArray[np.bool_]], npt.NDArray[np.bool_]]:
     """Return the masks of vessels and scaffold, and the organoid within the field."""
-    from napari_marrow.segmentation.structures import scaffold_mask, vessel_mask
+    from napari_marrow.segmentation import scaffold_mask, vessel_mask
 
     tissue = np.ones(session.image.shape[2:], dtype=bool)
     structures: dict[str, npt.NDArray[np.bool_]] = {}
