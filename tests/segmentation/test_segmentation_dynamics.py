@@ -8,7 +8,8 @@ import pytest
 from napari_marrow.segmentation import load_segmenter, pool_scores, score_labels
 from napari_marrow.segmentation.dynamics import compute_masks, tidy
 from napari_marrow.segmentation.flows import labels_to_flows
-from napari_marrow.segmentation.tiles import normalise, run_network
+from napari_marrow.segmentation.intensities import normalise
+from napari_marrow.segmentation.tiles import run_network
 
 GOLDEN = Path(__file__).parent / "data" / "cellpose4_masks.npz"
 DSB = Path(__file__).parents[3] / "shared" / "data" / "nuclei_dsb2018" / "images"

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_marrow.segmentation.intensities import normalise
 from napari_marrow.segmentation.openvino_network import OpenVINONetwork
-from napari_marrow.segmentation.tiles import TILE, normalise, resize, run_network, taper, tile_starts
+from napari_marrow.segmentation.resizing import resize
+from napari_marrow.segmentation.tiles import TILE, run_network, taper, tile_starts
 from napari_marrow.segmentation.weights import check_weights
 
 GOLDEN = Path(__file__).parent / "data" / "cellpose3_network.npz"

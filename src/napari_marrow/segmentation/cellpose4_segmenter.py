@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from napari_marrow.errors import SlowDeviceWarning
 from napari_marrow.progress import CancelToken, Progress
 from napari_marrow.segmentation.finding import CellFinder, FindingSettings
+from napari_marrow.segmentation.resizing import RowSource
 from napari_marrow.segmentation.segmenter import CPnetSegmenter, Segmentation
 
 if TYPE_CHECKING:
@@ -25,17 +27,11 @@ class Cellpose4Finder(CellFinder):
 
     network: Any
 
-    def apply(self, planes: Floats, message: str) -> Floats:
-        """Return the network's output (3, y, x) for a plane that has its size already."""
+    def network_strips(self, source: RowSource, shape: tuple[int, int], message: str) -> Iterator[Floats]:
+        """Yield the network's output (3, y, x) for a plane at once."""
+        planes = source(0, shape[0])
         self._warn_of_time(planes.shape)
-
-        def on_tile(done: int, total: int) -> None:
-            if self.cancel is not None:
-                self.cancel.raise_if_cancelled()
-            self.progress(done, total, message)
-
-        output: Floats = self.network(planes, on_tile)
-        return output
+        yield self.network(planes, lambda done, total: self.check(done, total, message))
 
     def _warn_of_time(self, shape: tuple[int, ...]) -> None:
         """Say, before the first plane on the CPU, how long it will take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from napari_marrow.segmentation.dynamics import compute_masks
 
 Floats = npt.NDArray[np.float32]
+Plane = TypeVar("Plane")
 
 
 TOLERANCE = 1.2
@@ -52,8 +54,8 @@ def median_diameter(labels: npt.NDArray[np.integer]) -> float:
 
 
 def estimate_diameter(
-    output: Callable[[Floats, float], Floats],
-    planes: Sequence[Floats],
+    output: Callable[[Plane, float], Floats],
+    planes: Sequence[Plane],
     diam_mean: float,
     *,
     usual: float | None = None,
@@ -63,8 +65,9 @@ def estimate_diameter(
     Parameters
     ----------
     output : callable
-        Takes a normalised plane (C, Y, X) and a scale, returns the network's output at that scale.
-    planes : sequence of float32 arrays (C, Y, X)
+        Takes a plane and a scale, returns the network's output (3, y, x) at that scale.
+    planes : sequence
+        Whatever `output` takes.
     diam_mean : float
         Diameter that cells should have in the network's input, px.
     usual : float or None

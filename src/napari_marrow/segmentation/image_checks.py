@@ -30,8 +30,8 @@ def check_image(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         )
     if 0 in pixels.shape:
         raise InputFileError(f"An image of shape {pixels.shape} has no pixels.")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        bad = int(pixels.size - np.isfinite(pixels).sum())
+    bad = sum(int(part.size - np.isfinite(part).sum()) for part in pixels) if pixels.dtype.kind == "f" else 0
+    if bad:
         raise InputFileError(f"{bad} of {pixels.size} pixels are NaN or infinite: replace them before segmenting.")
     return pixels
 
@@ -54,6 +54,23 @@ def check_second(second: npt.NDArray[Any] | None, shape: tuple[int, ...], n_chan
     if pixels.shape != shape:
         raise InputFileError(f"The second channel has shape {pixels.shape}, the first {shape}: give both of one frame.")
     return pixels
+
+
+def check_out(out: npt.NDArray[np.int32] | None, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """Return the array that labels are written into; a new one if none was given.
+
+    Raises
+    ------
+    SettingsError
+        If it has another shape than the image, or another type than int32.
+    """
+    if out is None:
+        return np.empty(shape, dtype=np.int32)
+    if out.shape != shape or out.dtype != np.int32:
+        raise SettingsError(
+            f"Labels of an image {shape} need an int32 array of that shape, not {out.dtype} {out.shape}."
+        )
+    return out
 
 
 def check_diameter(diameter: float, shape: tuple[int, ...]) -> float:

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.progress import CancelToken, Progress, no_progress
-from napari_marrow.segmentation.finding import CellFinder, FindingSettings
-from napari_marrow.segmentation.image_checks import check_diameter, check_image, check_second, pixel_aspect
+from napari_marrow.segmentation.dynamics import LARGE_PLANE
+from napari_marrow.segmentation.finding import CellFinder, FindingSettings, resized_output
+from napari_marrow.segmentation.image_checks import check_diameter, check_image, check_out, check_second, pixel_aspect
+from napari_marrow.segmentation.intensities import scale_channels
 from napari_marrow.segmentation.registry import ModelCard
-from napari_marrow.segmentation.tiles import Network, normalise_channels
+from napari_marrow.segmentation.tiles import Network
+from napari_marrow.segmentation.volumes import segment_planes
 
 Floats = npt.NDArray[np.float32]
 
@@ -95,6 +98,7 @@ class CPnetSegmenter:
         min_size: int = 15,
         stitch_threshold: float = 0.25,
         return_probability: bool = False,
+        out: npt.NDArray[np.int32] | None = None,
         progress: Progress = no_progress,
         cancel: CancelToken | None = None,
     ) -> Segmentation:
@@ -121,6 +125,8 @@ class CPnetSegmenter:
             Intersection over union from which labels of successive planes are one cell.
         return_probability : bool
             Also return the cell probability.
+        out : int32 array, shape of the image, optional
+            Where the labels are written, such as a memory map; it is what the result holds.
         progress, cancel
             Called and asked before every tile.
 
@@ -141,24 +147,27 @@ class CPnetSegmenter:
         pixels = check_image(image)
         settings = FindingSettings(flow_threshold, cellprob_threshold, min_size, pixel_aspect(spacing), self.threads)
         work = self._finder(settings, progress, cancel)
-        scaled = normalise_channels(pixels, check_second(second, pixels.shape, self.n_channels))
+        scaled = scale_channels(pixels, check_second(second, pixels.shape, self.n_channels))
+        labels = check_out(out, pixels.shape)
+        logit = np.zeros(pixels.shape, dtype=np.float32) if return_probability else None
         if scaled is None:
-            return _nothing(pixels.shape, diameter, self.card.diameter_px, return_probability)
+            used = self.card.diameter_px if diameter is None else check_diameter(diameter, pixels.shape)
+            labels[...] = 0
+            return Segmentation(labels, used, False, logit)
         found = work.estimate(scaled) if diameter is None else None
         used = found.diameter if found is not None else check_diameter(cast("float", diameter), pixels.shape)
-        logit: Floats | None
         if pixels.ndim == 3:
-            labels, logit = work.volume(scaled, used, stitch_threshold, keep_logit=return_probability)
-        elif found is not None and found.fits:
-            labels, logit = work.labels(found.outputs[0], pixels.shape, found.scale)
+            segment_planes(work, scaled, used, threshold=stitch_threshold, out=labels, logit=logit)
+        elif found is not None and found.fits and pixels.size <= LARGE_PLANE:
+            work.labels(resized_output(found.outputs[0], pixels.shape), found.scale, out=labels, logit=logit)
         else:
-            labels, logit = work.plane(scaled, used)
-        return Segmentation(labels, used, found is not None, _logistic(logit) if return_probability else None)
+            work.plane(scaled, used, out=labels, logit=logit)
+        return Segmentation(labels, used, found is not None, _logistic(logit))
 
     def estimate_diameter(self, image: npt.NDArray[Any], *, second: npt.NDArray[Any] | None = None) -> float:
         """Return the median cell diameter of an image in px; the network's own diameter where it has no cells."""
         pixels = check_image(image)
-        scaled = normalise_channels(pixels, check_second(second, pixels.shape, self.n_channels))
+        scaled = scale_channels(pixels, check_second(second, pixels.shape, self.n_channels))
         if scaled is None:
             return self.card.diameter_px
         return self._finder(FindingSettings(), no_progress, None).estimate(scaled).diameter
@@ -170,13 +179,8 @@ class CPnetSegmenter:
 
 
 def _logistic(logit: Floats | None) -> Floats | None:
-    if logit is None:
-        return None
-    probability: Floats = (1 / (1 + np.exp(-logit))).astype(np.float32)
-    return probability
-
-
-def _nothing(shape: tuple[int, ...], diameter: float | None, usual: float, with_probability: bool) -> Segmentation:
-    used = usual if diameter is None else check_diameter(diameter, shape)
-    probability = np.zeros(shape, dtype=np.float32) if with_probability else None
-    return Segmentation(np.zeros(shape, dtype=np.int32), used, False, probability)
+    """Turn a logit into a probability in place."""
+    if logit is not None:
+        for part in logit:
+            part[...] = 1 / (1 + np.exp(-part))
+    return logit

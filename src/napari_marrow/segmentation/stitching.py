@@ -4,8 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
+
+from napari_marrow.segmentation.row_kernels import count_labels
 
 Labels = npt.NDArray[np.int32]
+
+
+class PlaneStitcher:
+    """Joins planes to a volume as they come, each in place; the last one is held.
+
+    Parameters
+    ----------
+    threshold : float
+        Two labels are joined if their intersection over union is at least this and, for the lower one, the largest of
+        all its partners (Cellpose's ``stitch3D``).
+    """
+
+    def __init__(self, threshold: float = 0.25) -> None:
+        self.threshold = threshold
+        self._below: Labels | None = None
+        self._top = 0
+
+    def join(self, plane: Labels) -> None:
+        """Renumber a plane labelled 1..n in place, so that what continues from the last plane has the same number."""
+        if self._below is None:
+            self._top = int(plane.max(initial=0))
+        else:
+            lookup, self._top = _continue(self._below, plane, self._top, self.threshold)
+            replace_labels(plane, lookup)
+        self._below = plane
 
 
 def stitch_planes(planes: Labels, *, threshold: float = 0.25) -> Labels:
@@ -16,19 +44,52 @@ def stitch_planes(planes: Labels, *, threshold: float = 0.25) -> Labels:
     planes : int32 array, shape (Z, Y, X)
         Every plane labelled on its own, 1..n.
     threshold : float
-        Two labels are joined if their intersection over union is at least this and, for the lower one, the largest of
-        all its partners (Cellpose's ``stitch3D``).
+        See `PlaneStitcher`.
 
     Returns
     -------
     int32 array, shape (Z, Y, X)
     """
     out = planes.copy()
-    top = int(out[0].max(initial=0)) if len(out) else 0
-    for z in range(1, len(out)):
-        lookup, top = _continue(out[z - 1], planes[z], top, threshold)
-        out[z] = lookup[planes[z]]
+    stitcher = PlaneStitcher(threshold)
+    for plane in out:
+        stitcher.join(plane)
     return out
+
+
+def keep_large(labels: Labels, min_size: int) -> Labels:
+    """Drop, in place, labels of fewer voxels, and number the others 1..n in raster order."""
+    counts = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
+    for plane in labels:
+        count_labels(plane, counts)
+    counts[0] = 0
+    numbers = np.where(counts >= max(1, min_size), 0, -1).astype(np.int32)
+    n = 0
+    for plane in labels:
+        n = number_kept(plane, numbers, n)
+    return labels
+
+
+@njit(cache=True, nogil=True)
+def replace_labels(plane: Labels, lookup: Labels) -> None:
+    """Replace every label by its entry in a table."""
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            plane[y, x] = lookup[plane[y, x]]
+
+
+@njit(cache=True, nogil=True)
+def number_kept(plane: Labels, numbers: Labels, n: int) -> int:
+    """Replace labels by their numbers: -1 drops a label, 0 gives it the next number. Return the highest number."""
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            k = plane[y, x]
+            if k > 0:
+                if numbers[k] == 0:
+                    n += 1
+                    numbers[k] = n
+                plane[y, x] = max(numbers[k], 0)
+    return n
 
 
 def _continue(below: Labels, plane: Labels, top: int, threshold: float) -> tuple[Labels, int]:

@@ -1,12 +1,13 @@
-"""Before and after the network: normalisation, resizing, tiles and their blending, as Cellpose 3 does them."""
+"""A plane through the network: padding, tiles and their blending as Cellpose 3 does them, in strips of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from napari_marrow.segmentation.resizing import RowSource
 
 Floats = npt.NDArray[np.float32]
 Network = Callable[[Floats], Floats]
@@ -17,76 +18,6 @@ WHOLE_PIXELS = 500_000
 """A plane of at most so many pixels goes through the network as one tile: half the work, and no seams."""
 OVERLAP = 0.1
 """Fraction of a tile that its neighbour covers as well."""
-
-
-def normalise(image: npt.NDArray[np.generic]) -> Floats | None:
-    """Return the image as float32 with its percentiles 1 and 99 at 0 and 1; None for a constant image.
-
-    Where both percentiles are equal (few cells on an even background) the maximum takes the place of the upper one.
-    """
-    values = image.astype(np.float32)
-    low, high = (float(p) for p in np.percentile(values, (1, 99)))
-    if high <= low:
-        high = float(values.max())
-    if high <= low:
-        return None
-    values -= np.float32(low)
-    values /= np.float32(high - low)
-    return values
-
-
-def normalise_channels(image: npt.NDArray[np.generic], second: npt.NDArray[np.generic] | None) -> Floats | None:
-    """Return one or two channels, each normalised on its own as Cellpose does, stacked along a new first axis.
-
-    None if the first is constant; a constant second channel counts as absent.
-    """
-    first = normalise(image)
-    if first is None:
-        return None
-    other = None if second is None else normalise(second)
-    return first[None] if other is None else np.stack([first, other])
-
-
-def resize(planes: Floats, shape: tuple[int, int]) -> Floats:
-    """Return planes (C, Y, X) in another size by linear interpolation between pixel centres, edges repeated.
-
-    The same as OpenCV's ``INTER_LINEAR``: no smoothing before a reduction.
-    """
-    if planes.shape[1:] == shape:
-        return planes
-    out = np.empty((planes.shape[0], *shape), dtype=np.float32)
-    _resize(np.ascontiguousarray(planes, dtype=np.float32), out)
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _source(i: int, n_in: int, n_out: int) -> tuple[int, int, np.float32]:
-    """Return the two source positions of target position i and the weight of the second."""
-    place = (i + 0.5) * n_in / n_out - 0.5
-    low = int(np.floor(place))
-    if low < 0:
-        return 0, 0, np.float32(0)
-    if low >= n_in - 1:
-        return n_in - 1, n_in - 1, np.float32(0)
-    return low, low + 1, np.float32(place - low)
-
-
-@njit(cache=True, nogil=True)
-def _resize(planes: Floats, out: Floats) -> None:
-    height, width = out.shape[1], out.shape[2]
-    left = np.empty(width, dtype=np.int64)
-    right = np.empty(width, dtype=np.int64)
-    weight = np.empty(width, dtype=np.float32)
-    for x in range(width):
-        left[x], right[x], weight[x] = _source(x, planes.shape[2], width)
-    one = np.float32(1)
-    for c in range(planes.shape[0]):
-        for y in range(height):
-            a, b, w = _source(y, planes.shape[1], height)
-            for x in range(width):
-                top = planes[c, a, left[x]] * (one - weight[x]) + planes[c, a, right[x]] * weight[x]
-                bottom = planes[c, b, left[x]] * (one - weight[x]) + planes[c, b, right[x]] * weight[x]
-                out[c, y, x] = top * (one - w) + bottom * w
 
 
 def taper(height: int, width: int, *, sigma: float = 7.5) -> Floats:
@@ -112,20 +43,58 @@ def run_network(
     planes: Floats,
     *,
     n_channels: int = 2,
-    whole_pixels: int = WHOLE_PIXELS,
+    whole_pixels: int | None = None,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> Floats:
     """Return the network's output (3, Y, X) for normalised and resized channels (C, Y, X) of a plane.
 
     Parameters
     ----------
+    planes : float32 array, shape (C, Y, X) or (Y, X)
+    network, n_channels, whole_pixels, on_tile
+        See `network_rows`.
+    """
+    planes = planes if planes.ndim == 3 else planes[None]
+    shape = (planes.shape[1], planes.shape[2])
+    strips = network_rows(
+        network,
+        lambda first, last: planes[:, first:last],
+        shape,
+        n_channels=n_channels,
+        whole_pixels=whole_pixels,
+        on_tile=on_tile,
+    )
+    output = np.empty((3, *shape), dtype=np.float32)
+    y = 0
+    for strip in strips:
+        output[:, y : y + strip.shape[1]] = strip
+        y += strip.shape[1]
+    return output
+
+
+def network_rows(
+    network: Network,
+    source: RowSource,
+    shape: tuple[int, int],
+    *,
+    n_channels: int = 2,
+    whole_pixels: int | None = None,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> Iterator[Floats]:
+    """Yield the network's output for a plane in strips (3, n, X) from the top; little more than a strip is held.
+
+    Parameters
+    ----------
     network : callable
         Takes float32 (1, n_channels, H, W) with sides that divide by 16, returns (1, 3, H, W).
-    planes : float32 array, shape (C, Y, X) or (Y, X)
+    source : callable
+        Gives rows of the normalised and resized channels; asked from the top, each row once.
+    shape : (int, int)
+        Height and width of that plane.
     n_channels : int
-        Input channels of the network; those beyond C are 0.
-    whole_pixels : int
-        Planes up to this size are one tile. With 0 the tiles are Cellpose's.
+        Input channels of the network; those beyond the plane's are 0.
+    whole_pixels : int or None
+        Planes up to this size are one tile; None is `WHOLE_PIXELS`. With 0 the tiles are Cellpose's.
     on_tile : callable, optional
         Called as ``on_tile(done, total)`` before each tile; what it raises ends the work.
 
@@ -134,32 +103,70 @@ def run_network(
     The plane is padded with zeros to sides that divide by 16, plus 8 px all around. Larger ones are cut into tiles of
     224 px that overlap by a tenth and are blended with `taper`.
     """
-    planes = planes if planes.ndim == 3 else planes[None]
-    height, width = planes.shape[1:]
-    padded_height, padded_width = (16 * (-(-side // 16)) + 16 for side in (height, width))
-    top, left = (padded_height - height) // 2, (padded_width - width) // 2
-    padded = np.zeros((n_channels, padded_height, padded_width), dtype=np.float32)
-    padded[: len(planes), top : top + height, left : left + width] = planes
-    if padded_height * padded_width <= whole_pixels:
+    height, width = shape
+    padded = Padded(source, shape, n_channels)
+    inner = slice(padded.left, padded.left + width)
+    if padded.height * padded.width <= (WHOLE_PIXELS if whole_pixels is None else whole_pixels):
         if on_tile is not None:
             on_tile(0, 1)
-        output = network(padded[None])[0]
-    else:
-        output = _run_tiles(network, padded, on_tile)
-    return np.ascontiguousarray(output[:, top : top + height, left : left + width])
+        output = network(padded.rows(0, padded.height)[None])[0]
+        yield output[:, padded.top : padded.top + height, inner]
+        return
+    for top, strip in _blended(network, padded, on_tile):
+        first, last = max(top, padded.top), min(top + strip.shape[1], padded.top + height)
+        if last > first:
+            yield strip[:, first - top : last - top, inner]
 
 
-def _run_tiles(network: Network, padded: Floats, on_tile: Callable[[int, int], None] | None) -> Floats:
-    starts = [(y, x) for y in tile_starts(padded.shape[1]) for x in tile_starts(padded.shape[2])]
-    height, width = min(TILE, padded.shape[1]), min(TILE, padded.shape[2])
+class Padded:
+    """A plane with zeros around it, given in rows from the top.
+
+    Attributes
+    ----------
+    height, width : int
+        With the zeros.
+    top, left : int
+        Where the plane begins.
+    """
+
+    def __init__(self, source: RowSource, shape: tuple[int, int], n_channels: int) -> None:
+        self.source = source
+        self.shape = shape
+        self.n_channels = n_channels
+        self.height, self.width = (16 * (-(-side // 16)) + 16 for side in shape)
+        self.top, self.left = (self.height - shape[0]) // 2, (self.width - shape[1]) // 2
+
+    def rows(self, first: int, last: int) -> Floats:
+        """Return padded rows first..last - 1, (n_channels, last - first, width)."""
+        out = np.zeros((self.n_channels, last - first, self.width), dtype=np.float32)
+        low, high = max(first, self.top), min(last, self.top + self.shape[0])
+        if high > low:
+            part = self.source(low - self.top, high - self.top)
+            out[: len(part), low - first : high - first, self.left : self.left + self.shape[1]] = part
+        return out
+
+
+def _blended(
+    network: Network, padded: Padded, on_tile: Callable[[int, int], None] | None
+) -> Iterator[tuple[int, Floats]]:
+    """Yield (first row, output (3, n, width)) of the padded plane, one strip per row of tiles."""
+    height, width = min(TILE, padded.height), min(TILE, padded.width)
+    down, across = tile_starts(padded.height), tile_starts(padded.width)
     mask = taper(height, width)
-    total = np.zeros((3, *padded.shape[1:]), dtype=np.float32)
-    weight = np.zeros(padded.shape[1:], dtype=np.float32)
-    for n, (y, x) in enumerate(starts):
-        if on_tile is not None:
-            on_tile(n, len(starts))
-        place = (slice(y, y + height), slice(x, x + width))
-        total[:, *place] += network(padded[None, :, *place])[0] * mask
-        weight[place] += mask
-    total /= weight
-    return total
+    rows = padded.rows(0, height)
+    total = np.zeros((3, height, padded.width), dtype=np.float32)
+    weight = np.zeros((height, padded.width), dtype=np.float32)
+    for n, y in enumerate(down):
+        for m, x in enumerate(across):
+            if on_tile is not None:
+                on_tile(n * len(across) + m, len(down) * len(across))
+            place = slice(x, x + width)
+            total[:, :, place] += network(rows[None, :, :, place])[0] * mask
+            weight[:, place] += mask
+        step = (down[n + 1] if n + 1 < len(down) else padded.height) - y
+        yield y, total[:, :step] / weight[:step]
+        if n + 1 < len(down):
+            fresh = min(step, height)
+            rows = np.concatenate([rows[:, fresh:], padded.rows(y + height, y + height + fresh)], axis=1)
+            total = np.concatenate([total[:, fresh:], np.zeros_like(total[:, :fresh])], axis=1)
+            weight = np.concatenate([weight[fresh:], np.zeros_like(weight[:fresh])])
