@@ -30,7 +30,8 @@ def draw(path: Path, side: int) -> int:
     n = 0
     y, x = np.mgrid[:SPACING, :SPACING] - SPACING // 2
     stamps = [
-        ((y - dy) ** 2 + (x - dx) ** 2 < r * r) * 150.0 for dy, dx, r in rng.uniform(-3, 3, (64, 3)) + [0, 0, 7.5]
+        ((y - dy) ** 2 + (x - dx) ** 2 < r * r) * 150.0
+        for dy, dx, r in rng.uniform(-3, 3, (64, 3)) + np.array([0, 0, 7.5])
     ]
     for top in range(0, side - SPACING + 1, SPACING):
         columns = side // SPACING
