@@ -12,7 +12,8 @@ from napari_marrow.errors import InputFileError
 from napari_marrow.segmentation.diameter import median_diameter
 from napari_marrow.segmentation.dynamics import fill_holes, renumber
 from napari_marrow.segmentation.flows import bounding_boxes, labels_to_flows
-from napari_marrow.segmentation.tiles import normalise, resize
+from napari_marrow.segmentation.intensities import normalise
+from napari_marrow.segmentation.resizing import resize
 
 if TYPE_CHECKING:
     from napari_marrow.segmentation.augmentation import AugmentationSettings, Example
