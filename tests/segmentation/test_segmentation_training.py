@@ -148,7 +148,9 @@ def test_training_starts_from_weights_of_the_same_widths_only(tmp_path):
     examples, augmentation = simulated_examples(1, 0), AugmentationSettings(crop=32)
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     train(examples, TrainingSettings(steps=1, batch=1, widths=(2, 4, 8)), augmentation, first)
-    train(examples, TrainingSettings(steps=0, widths=(2, 4, 8), seed=9), augmentation, second, start=first)
+    other = AugmentationSettings(crop=32, diam_mean=30.0)
+    train(examples, TrainingSettings(steps=0, widths=(2, 4, 8), seed=9), other, second, start=first)
+    assert read_weights(second).diam_mean == 30
     name = "output.2.weight"
     np.testing.assert_array_equal(read_weights(first).arrays[name], read_weights(second).arrays[name])
     with pytest.raises(SettingsError, match="other widths"):

@@ -205,7 +205,8 @@ def _load(network: Any, path: Path) -> None:
 
     from napari_marrow.segmentation.weights import read_weights
 
-    own = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    kept = ("num_batches_tracked", "diam_mean", "diam_labels")  # torch's counters; the diameters are this network's own
+    own = {name: value for name, value in network.state_dict().items() if not name.endswith(kept)}
     arrays = read_weights(path).arrays
     if any(name not in arrays or arrays[name].shape != tuple(value.shape) for name, value in own.items()):
         raise SettingsError(f"{path} is a network of other widths: training cannot start from it.")
