@@ -58,12 +58,14 @@ class CellFinder:
         self.settings = settings
         self.progress = progress
         self.cancel = cancel
+        self.part: tuple[int, int] | None = None  # planes done and planes in all, while a volume is worked on
         self.usual = usual
 
     def check(self, done: int, total: int, message: str) -> None:
-        """Tell the progress, and stop if that was asked for."""
+        """Tell the progress (of tiles, or of `part` where it is set), and stop if that was asked for."""
         if self.cancel is not None:
             self.cancel.raise_if_cancelled()
+        done, total = self.part or (done, total)
         self.progress(done, total, message)
 
     def network_strips(self, source: RowSource, shape: tuple[int, int], message: str) -> Iterator[Floats]:

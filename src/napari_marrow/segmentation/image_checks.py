@@ -98,3 +98,24 @@ def pixel_aspect(spacing: Sequence[float] | None) -> float:
     if len(spacing) not in (2, 3) or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise SettingsError(f"Spacing {tuple(spacing)} cannot be: give two (y, x) or three (z, y, x) positive numbers.")
     return float(spacing[-2] / spacing[-1])
+
+
+def plane_distance(spacing: Sequence[float] | None) -> float:
+    """Return the distance of planes / pixel width; 1 where the spacing does not say."""
+    return float(spacing[0] / spacing[-1]) if spacing is not None and len(spacing) == 3 else 1.0
+
+
+def check_volume_mode(mode: str, flow_smoothing: float | Sequence[float]) -> None:
+    """Refuse a way of segmenting volumes that there is not.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if mode not in ("planes", "flows"):
+        raise SettingsError(f"Volume mode '{mode}' is unknown: give planes or flows.")
+    sigmas = np.atleast_1d(np.asarray(flow_smoothing, dtype=float))
+    if sigmas.shape not in ((1,), (3,)) or not np.isfinite(sigmas).all() or (sigmas < 0).any():
+        raise SettingsError(
+            f"Flow smoothing {flow_smoothing} cannot be: give one number, or three (z, y, x), from 0 up."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.progress import CancelToken, Progress, no_progress
@@ -45,8 +46,11 @@ class Segmenter(Protocol):
         flow_threshold: float = 0.4,
         cellprob_threshold: float = 0.0,
         min_size: int = 15,
+        volume_mode: str = "planes",
         stitch_threshold: float = 0.25,
+        flow_smoothing: float | Sequence[float] = 0.0,
         return_probability: bool = False,
+        out: npt.NDArray[np.int32] | None = None,
         progress: Progress = no_progress,
         cancel: CancelToken | None = None,
     ) -> Segmentation:

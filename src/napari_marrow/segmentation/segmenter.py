@@ -12,8 +12,17 @@ import numpy.typing as npt
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation.dynamics import LARGE_PLANE
 from napari_marrow.segmentation.finding import CellFinder, FindingSettings, resized_output
-from napari_marrow.segmentation.image_checks import check_diameter, check_image, check_out, check_second, pixel_aspect
+from napari_marrow.segmentation.image_checks import (
+    check_diameter,
+    check_image,
+    check_out,
+    check_second,
+    check_volume_mode,
+    pixel_aspect,
+    plane_distance,
+)
 from napari_marrow.segmentation.intensities import scale_channels
+from napari_marrow.segmentation.orthogonal_flows import segment_flows
 from napari_marrow.segmentation.registry import ModelCard
 from napari_marrow.segmentation.tiles import Network
 from napari_marrow.segmentation.volumes import segment_planes
@@ -96,7 +105,9 @@ class CPnetSegmenter:
         flow_threshold: float = 0.4,
         cellprob_threshold: float = 0.0,
         min_size: int = 15,
+        volume_mode: str = "planes",
         stitch_threshold: float = 0.25,
+        flow_smoothing: float | Sequence[float] = 0.0,
         return_probability: bool = False,
         out: npt.NDArray[np.int32] | None = None,
         progress: Progress = no_progress,
@@ -107,22 +118,29 @@ class CPnetSegmenter:
         Parameters
         ----------
         image : array, shape (Y, X) or (Z, Y, X)
-            Grey values of the channel that shows the cells. A volume is segmented plane by plane and stitched.
+            Grey values of the channel that shows the cells.
         second : array of the same shape, optional
             A second channel for networks that were trained with one (cytoplasm with nuclei: the nuclei), what Cellpose
             calls ``channels=[c, n]``. Each channel is normalised on its own.
         diameter : float or None
             Typical cell diameter in px; None estimates it from the image.
         spacing : sequence of float, optional
-            Pixel size (y, x) or (z, y, x). Planes are resized to square pixels where y and x differ.
+            Pixel size (y, x) or (z, y, x). Planes are resized to square pixels where y and x differ; flows need z, and
+            take the same size for all three without.
         flow_threshold : float
             Largest mean squared flow error of a label; 0 keeps all.
         cellprob_threshold : float
             Logit above which a pixel belongs to a cell.
         min_size : int
             Smallest label, px (voxels in a volume).
+        volume_mode : {"planes", "flows"}
+            How a volume is segmented: plane by plane, labels of successive planes joined where they overlap; or by the
+            flows of planes in three orientations (Cellpose's ``do_3D``), for volumes whose planes are close enough to
+            show a cell from the side as well. The flow threshold does not apply to the latter.
         stitch_threshold : float
-            Intersection over union from which labels of successive planes are one cell.
+            Planes: intersection over union from which labels of successive planes are one cell.
+        flow_smoothing : float or three floats
+            Flows: standard deviation (z, y, x) of a Gaussian over them, px (Cellpose's ``flow3D_smooth``).
         return_probability : bool
             Also return the cell probability.
         out : int32 array, shape of the image, optional
@@ -140,11 +158,13 @@ class CPnetSegmenter:
             If the image has the wrong number of dimensions or values that are not finite, or the second channel another
             shape.
         SettingsError
-            If the diameter cannot be, or the network has no input for a second channel.
+            If the diameter or the volume mode cannot be, the network has no input for a second channel, or the flows of
+            a volume do not fit into memory.
         Cancelled
             If the token was cancelled.
         """
         pixels = check_image(image)
+        check_volume_mode(volume_mode, flow_smoothing)
         settings = FindingSettings(flow_threshold, cellprob_threshold, min_size, pixel_aspect(spacing), self.threads)
         work = self._finder(settings, progress, cancel)
         scaled = scale_channels(pixels, check_second(second, pixels.shape, self.n_channels))
@@ -156,7 +176,17 @@ class CPnetSegmenter:
             return Segmentation(labels, used, False, logit)
         found = work.estimate(scaled) if diameter is None else None
         used = found.diameter if found is not None else check_diameter(cast("float", diameter), pixels.shape)
-        if pixels.ndim == 3:
+        if pixels.ndim == 3 and volume_mode == "flows":
+            segment_flows(
+                work,
+                scaled,
+                used,
+                anisotropy=plane_distance(spacing),
+                smoothing=flow_smoothing,
+                out=labels,
+                logit=logit,
+            )
+        elif pixels.ndim == 3:
             segment_planes(work, scaled, used, threshold=stitch_threshold, out=labels, logit=logit)
         elif found is not None and found.fits and pixels.size <= LARGE_PLANE:
             work.labels(resized_output(found.outputs[0], pixels.shape), found.scale, out=labels, logit=logit)

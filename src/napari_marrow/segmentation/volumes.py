@@ -45,10 +45,12 @@ def segment_planes(
     stitcher = PlaneStitcher(threshold)
     n_planes = len(out)
     for z in range(n_planes):
+        finder.part = (z, n_planes)
         # Planes keep their small sections (holes are filled): size counts in the volume.
         plane = finder.plane(
             volume.view(z), diameter, min_size=1, out=out[z], logit=None if logit is None else logit[z],
             message=f"plane {z + 1} of {n_planes}",
         )  # fmt: skip
         stitcher.join(plane)
+    finder.part = None
     return keep_large(out, finder.settings.min_size)
