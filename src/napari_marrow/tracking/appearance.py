@@ -11,6 +11,7 @@ from napari_marrow.tracking.points import Floats, Ints
 
 _BINS = 64
 _SAMPLE = 60_000
+LOG_ANYTHING = np.log(0.005)  # chance that a measurement says nothing: clipped at the border, dying, wrongly segmented
 
 
 @dataclass(frozen=True)
@@ -28,24 +29,24 @@ class AppearanceModel:
         Log density of the measurement among all detections.
     """
 
-    shift: Floats
+    scale: Floats
     width: Floats
     tail_width: Floats
     tail_weight: Floats
     grid: Floats
     log_background: Floats
 
-    def log_ratio(self, chains: Chains, i: Ints, j: Ints) -> Floats:
+    def log_ratio(self, chains: Chains, i: Ints, j: Ints, duration: Floats) -> Floats:
         """Log-likelihood ratio of "same cell" against "any cell" for pairs; 0 where a measurement is missing."""
         out = np.zeros(len(i))
-        case = _case(chains, i, j)
         for f in range(self.grid.shape[0]):
             target = chains.future[j, f]
-            change = target - chains.past[i, f]
-            core = log_normal(change, self.shift[case, f], self.width[case, f]) + np.log(1 - self.tail_weight[f])
-            tail = log_normal(change, self.shift[case, f], self.tail_width[f]) + np.log(self.tail_weight[f])
+            change, width = _change(chains, i, j, f, duration)
+            width = width * self.scale[f]
+            core = log_normal(change, 0.0, width) + np.log(1 - self.tail_weight[f])
+            tail = log_normal(change, 0.0, np.maximum(self.tail_width[f], 1.5 * width)) + np.log(self.tail_weight[f])
             with np.errstate(invalid="ignore"):  # a missing measurement stays NaN
-                ratio = np.logaddexp(core, tail) - self.background(target, f)
+                ratio = np.logaddexp(np.logaddexp(core, tail) - self.background(target, f), LOG_ANYTHING)
             out += np.where(np.isnan(change), 0.0, ratio)
         return out
 
@@ -59,11 +60,15 @@ def log_normal(x: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
     return np.asarray(-0.5 * ((x - mean) / sd) ** 2 - np.log(sd) - 0.9189385332046727)
 
 
-def _case(chains: Chains, i: Ints, j: Ints) -> Ints:
-    return (chains.past_count[i] >= 3) + 2 * (chains.future_count[j] >= 3).astype(np.int64)
+def _change(chains: Chains, i: Ints, j: Ints, f: int, duration: Floats) -> tuple[Floats, Floats]:
+    """Change of a level along pairs beyond the usual drift, and its standard deviation."""
+    noise = chains.noise
+    change = chains.future[j, f] - chains.past[i, f] - noise.drift[f] * duration
+    variance = chains.past_variance[i, f] + chains.future_variance[j, f] + noise.wander[f] * duration
+    return change, np.sqrt(np.maximum(variance, 1e-4 * noise.overall[f]))
 
 
-def fit_appearance(features: Floats, chains: Chains, i: Ints, j: Ints) -> AppearanceModel:
+def fit_appearance(features: Floats, chains: Chains, i: Ints, j: Ints, duration: Floats) -> AppearanceModel:
     """Learn the appearance model from links of one frame.
 
     Parameters
@@ -71,35 +76,30 @@ def fit_appearance(features: Floats, chains: Chains, i: Ints, j: Ints) -> Appear
     features : (n, k) float64
     chains : Chains
     i, j : (e,) int64
+    duration : (e,) float64
 
     Returns
     -------
     AppearanceModel
     """
     k = features.shape[1]
-    shift, width = np.zeros((4, k)), np.ones((4, k))
+    scale, width = np.ones(k), np.ones(k)
     tail_width, tail_weight = np.ones(k), np.full(k, 0.05)
     grid, log_background = np.zeros((k, _BINS)), np.zeros((k, _BINS))
-    case = _case(chains, i, j)
     for f in range(k):
         grid[f], log_background[f], overall = _background(features[:, f])
-        change = chains.future[j, f] - chains.past[i, f]
+        change, expected = _change(chains, i, j, f, duration)
         known = ~np.isnan(change)
-        usual = _centre_width(change[known], overall)
-        for c in range(4):
-            part = change[known & (case == c)]
-            shift[c, f], width[c, f] = _centre_width(part, overall) if len(part) >= 50 else usual
-        scaled = (change - shift[case, f]) / width[case, f]
-        ratio, tail_weight[f] = _tail(scaled[known])
-        tail_width[f] = ratio * float(np.median(width[:, f]))
-    return AppearanceModel(shift, width, tail_width, tail_weight, grid, log_background)
-
-
-def _centre_width(change: Floats, overall: float) -> tuple[float, float]:
-    if len(change) < 10:
-        return 0.0, overall
-    centre = float(np.median(change))
-    return centre, max(1.4826 * float(np.median(np.abs(change - centre))), 0.02 * overall, 1e-9)
+        width[f] = overall
+        tail_width[f] = 2 * overall
+        if known.sum() < 10:
+            continue
+        z = change[known] / expected[known]
+        scale[f] = max(1.4826 * float(np.median(np.abs(z))), 0.3)
+        width[f] = scale[f] * float(np.median(expected[known]))
+        ratio, tail_weight[f] = _tail(z / scale[f])
+        tail_width[f] = ratio * width[f]
+    return AppearanceModel(scale, width, tail_width, tail_weight, grid, log_background)
 
 
 def _tail(scaled: Floats) -> tuple[float, float]:

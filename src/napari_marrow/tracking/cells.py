@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.progress import CancelToken, Progress, no_progress
-from napari_marrow.tracking.divisions import no_triples
 from napari_marrow.tracking.frames import label_points
+from napari_marrow.tracking.hypotheses import Solution, no_solution
 from napari_marrow.tracking.points import Detections, Floats, Ints, read_points
 from napari_marrow.tracking.posterior import Posterior, posterior
 from napari_marrow.tracking.settings import TrackingSettings
-from napari_marrow.tracking.solver import Learner, Links, Solution, solve
+from napari_marrow.tracking.solver import Learner, solve
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,8 @@ def track_points(
     settings = settings or TrackingSettings()
     detections = read_points(points, settings)
     if detections.n_frames < 2:
-        none = np.zeros(0, np.int64)
-        empty = Links(none, none, none, np.zeros(0))
-        nothing = Solution(none, none, no_triples(), no_triples(), empty, no_triples(), np.zeros(0), np.zeros(0))
-        chances = Posterior(np.zeros(0), np.zeros(0), np.zeros(0))
-        return _assemble(detections, nothing, chances, {"settings": asdict(settings)})
+        nothing = no_solution()
+        return _assemble(detections, nothing, posterior(detections.n, nothing), {"settings": asdict(settings)})
     solution, learner = solve(detections, settings, progress=progress, cancel=cancel or CancelToken())
     model = _describe(learner, solution, settings)
     return _assemble(detections, solution, posterior(detections.n, solution), model)
@@ -229,7 +226,5 @@ def _describe(learner: Learner, solution: Solution, settings: TrackingSettings) 
     if division is not None:
         out |= {"division_rate": division.rate, "daughters_apart": division.apart, "midpoint_sigma": division.middle}
     if learner.appearance is not None:
-        out["feature_width"] = dict(
-            zip(learner.detections.names, np.median(learner.appearance.width, axis=0).tolist(), strict=True)
-        )
+        out["feature_width"] = dict(zip(learner.detections.names, learner.appearance.width.tolist(), strict=True))
     return out

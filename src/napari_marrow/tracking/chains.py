@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from napari_marrow.tracking.histories import FeatureNoise, fit_noise, levels
 from napari_marrow.tracking.points import Detections, Floats, Ints
 
 _WINDOW = 5
@@ -27,9 +29,13 @@ class Chains:
     past_speed, future_speed : (n, 2) float64
         Sum of squared steps per unit of time over up to five steps before, after; and their number.
     past, future : (n, k) float64
-        Measurements smoothed over up to five detections that end, begin here.
+        Level of every measurement given the chain up to here, from here on (see `histories`).
+    past_variance, future_variance : (n, k) float64
+        Their variances.
     past_count, future_count : (n,) int64
-        Detections in these windows, 1 to 5.
+        Detections of the chain up to here, from here on.
+    noise : FeatureNoise
+        What the levels rest on.
     """
 
     previous: Ints
@@ -40,11 +46,22 @@ class Chains:
     future_speed: Floats
     past: Floats
     future: Floats
+    past_variance: Floats
+    future_variance: Floats
     past_count: Ints
     future_count: Ints
+    noise: FeatureNoise
 
 
-def build_chains(detections: Detections, i: Ints, j: Ints, *, causal: bool = False) -> Chains:
+def build_chains(
+    detections: Detections,
+    i: Ints,
+    j: Ints,
+    probability: Floats,
+    *,
+    causal: bool = False,
+    shared: npt.NDArray[np.bool_] | None = None,
+) -> Chains:
     """Follow the links i -> j (no divisions among them) from every detection.
 
     Parameters
@@ -52,6 +69,11 @@ def build_chains(detections: Detections, i: Ints, j: Ints, *, causal: bool = Fal
     detections : Detections
     i, j : (e,) int64
         Every source and every target at most once.
+    probability : (e,) float64
+        Of the links. What lies beyond a doubtful link says less about a cell, so that wrong links do not vouch for each
+        other.
+    shared : (n,) bool, optional
+        Detections that hold two cells: their measurements and places say little about either.
     causal : bool
         Leave the future out, as if nothing after a detection were known yet.
 
@@ -69,21 +91,32 @@ def build_chains(detections: Detections, i: Ints, j: Ints, *, causal: bool = Fal
     velocity_in[j] = velocity_out[i] = step / duration[:, None]
     square_in, square_out = np.full(n, np.nan), np.full(n, np.nan)
     square_in[j] = square_out[i] = (step**2).sum(1) / duration
+    values = detections.features
+    if shared is not None and shared.any():
+        values = np.where(shared[:, None], np.nan, values)
+        beside = shared[i] | shared[j]
+        velocity_in[j[beside]] = velocity_out[i[beside]] = 0.0
+        square_in[j[beside]] = square_out[i[beside]] = np.nan
     if causal:
         following[:] = -1
         velocity_out[:] = 0.0
         square_out[:] = np.nan
     back, ahead = _window(previous), _window(following)
+    noise = fit_noise(values, previous, time)
+    doubt = np.zeros(n)
+    doubt[j] = (1 - probability) / np.maximum(probability, 0.05)
+    past, past_variance, past_count = levels(values, previous, time, noise, doubt, forward=True)
+    future, future_variance, future_count = levels(values, following, time, noise, doubt, forward=False)
     return Chains(
         previous, following, velocity_in, velocity_out, _sums(square_in, back), _sums(square_out, ahead),
-        smooth(detections.features, back), smooth(detections.features, ahead), (back >= 0).sum(1), (ahead >= 0).sum(1),
+        past, future, past_variance, future_variance, past_count, future_count, noise,
     )  # fmt: skip
 
 
 def no_chains(detections: Detections) -> Chains:
     """Chains of a data set without links."""
     none = np.zeros(0, np.int64)
-    return build_chains(detections, none, none)
+    return build_chains(detections, none, none, np.zeros(0))
 
 
 def _window(pointer: Ints) -> Ints:
@@ -100,34 +133,3 @@ def _sums(values: Floats, window: Ints) -> Floats:
     found = np.where(window >= 0, values[window], np.nan)
     known = ~np.isnan(found)
     return np.column_stack([np.where(known, found, 0.0).sum(1), known.sum(1)])
-
-
-def smooth(values: Floats, window: Ints) -> Floats:
-    """Mean over a window without its extremes; NaN where nothing is known.
-
-    One frame in which two cells were segmented as one must not shift the mean: of three values the middle counts, of
-    four and five those between the extremes.
-
-    Parameters
-    ----------
-    values : (n, k) float64
-    window : (n, w) int64
-        Rows to take, -1 for none.
-
-    Returns
-    -------
-    (n, k) float64
-    """
-    out = np.full(values.shape, np.nan)
-    for column in range(values.shape[1]):
-        found = np.sort(np.where(window >= 0, values[window, column], np.nan), axis=1)  # NaN last
-        count = (~np.isnan(found)).sum(1)
-        cut = (count >= 3).astype(np.int64)
-        total = np.concatenate([np.zeros((len(found), 1)), np.nancumsum(found, axis=1)], axis=1)
-        row = np.arange(len(found))
-        kept = count - 2 * cut
-        with np.errstate(invalid="ignore"):
-            out[:, column] = np.where(
-                kept > 0, (total[row, count - cut] - total[row, cut]) / np.maximum(kept, 1), np.nan
-            )
-    return out

@@ -75,7 +75,7 @@ class Triples:
     first: Ints
     second: Ints
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> Triples:
+    def take(self, rows: npt.NDArray[np.bool_] | Ints) -> Triples:
         """Return a selection."""
         return Triples(self.mother[rows], self.first[rows], self.second[rows])
 
@@ -106,7 +106,7 @@ def first_division_model(
         Divisions per cell and frame.
     """
     k = detections.features.shape[1]
-    width = np.ones(k) if appearance is None else np.median(appearance.width, axis=0)
+    width = np.ones(k) if appearance is None else appearance.width
     onset = np.tile([0.0, 1.0, 0.0, 1.0], (k, 1))
     return DivisionModel(
         rate,
@@ -246,9 +246,11 @@ def _size_terms(
     i, j, k = triples.mother, triples.first, triples.second
     f = detections.size_column
     size = detections.features[:, f]
-    total = log_sum(chains.future[j, f], chains.future[k, f]) - chains.past[i, f]
+    both = log_sum(chains.future[j, f], chains.future[k, f])
+    total = both - chains.past[i, f]
     unlike = size[j] - size[k]
-    jump = size[i] - chains.past[i, f]
+    before = size_before(chains, i, f)
+    jump = size[i] - before
     width = np.where(chains.past_count[i] > 1, model.size_width, 2 * model.size_width)
     as_total, as_unlike = _tailed(total, model.size_shift, width), _tailed(unlike, 0.0, model.size_unlike)
     out = (
@@ -259,10 +261,25 @@ def _size_terms(
     )
     pieces = -_TWICE - as_unlike
     came_apart = (
-        log_normal(total, _TWICE, 0.2) - as_total + log_normal(jump, _TWICE, 0.2) - _tailed(jump, 0.0, 0.15) + pieces
+        log_normal(both - before, _TWICE, 0.2)
+        - as_total
+        + log_normal(jump, _TWICE, 0.2)
+        - _tailed(jump, 0.0, 0.15)
+        + pieces
     )
     known = ~np.isnan(total) & ~np.isnan(unlike) & ~np.isnan(jump)
     return np.where(known, out, 0.0), np.where(known, pieces, 0.0), np.where(known, came_apart, 0.0)
+
+
+def size_before(chains: Chains, i: Ints, f: int) -> Floats:
+    """Smallest level that a feature had one to three detections earlier; merged blobs seldom last longer."""
+    out = chains.past[i, f]
+    at = i
+    for _ in range(3):
+        earlier = chains.previous[at]
+        at = np.where(earlier >= 0, earlier, at)
+        out = np.fmin(out, chains.past[at, f])
+    return np.asarray(out)
 
 
 def _feature_terms(
@@ -310,6 +327,7 @@ def fit_divisions(
         apart_width=max(_blend(_mad(apart), model.apart_width, trust), 0.1 * float(np.median(apart))),
     )
     f = detections.size_column
+    noise = np.sqrt(2 * chains.noise.noise)  # two measurements differ by that much even of one cell
     if f >= 0:
         total = log_sum(chains.future[j, f], chains.future[k, f]) - chains.past[i, f]
         unlike = detections.features[j, f] - detections.features[k, f]
@@ -319,7 +337,7 @@ def fit_divisions(
                 new,
                 size_shift=_blend(float(np.median(total)), model.size_shift, trust),
                 size_width=max(_blend(_mad(total), model.size_width, trust), 0.06),
-                size_unlike=max(_blend(1.4826 * float(np.median(np.abs(unlike))), model.size_unlike, trust), 0.05),
+                size_unlike=max(_blend(_unlike(unlike), model.size_unlike, trust), 0.05, noise[f]),
             )
     return _fit_features(detections, chains, Triples(i, j, k), new, trust, change)
 
@@ -328,15 +346,16 @@ def _fit_features(
     detections: Detections, chains: Chains, sure: Triples, model: DivisionModel, trust: float, change: Floats
 ) -> DivisionModel:
     i, j, k = sure.mother, sure.first, sure.second
+    noise = np.sqrt(2 * chains.noise.noise)
     shift, width, unlike, onset = model.shift.copy(), model.width.copy(), model.unlike.copy(), model.onset.copy()
     for f in range(detections.features.shape[1]):
         both = 0.5 * (chains.future[j, f] + chains.future[k, f]) - chains.past[i, f]
-        two = np.abs(detections.features[j, f] - detections.features[k, f])
+        two = detections.features[j, f] - detections.features[k, f]
         both, two = both[~np.isnan(both)], two[~np.isnan(two)]
         if len(both) >= 5 and len(two) >= 5:
             shift[f] = _blend(float(np.median(both)), shift[f], trust)
             width[f] = max(_blend(_mad(both), width[f], trust), 0.2 * width[f])
-            unlike[f] = max(_blend(1.4826 * float(np.median(two)), unlike[f], trust), 0.2 * unlike[f])
+            unlike[f] = max(_blend(_unlike(two), unlike[f], trust), 0.2 * unlike[f], noise[f])
         usual, before = change[~np.isnan(change[:, f]), f], change[i, f]
         before = before[~np.isnan(before)]
         if len(before) >= 20 and len(usual) >= 200:
@@ -347,6 +366,12 @@ def _fit_features(
 
 def _blend(new: float, old: float, trust: float) -> float:
     return trust * new + (1 - trust) * old
+
+
+def _unlike(difference: Floats) -> float:
+    """Width of a centred distribution; the outer quantile counts as well, because coarse measurements tie."""
+    size = np.abs(difference)
+    return max(1.4826 * float(np.median(size)), float(np.quantile(size, 0.8)) / 1.2816)
 
 
 def _mad(values: Floats) -> float:

@@ -15,6 +15,7 @@ _SAMPLE = 12_000
 _LOW_SPEED, _HIGH_SPEED = 0.4, 2.5
 _JUMP_WIDTH = 0.3  # of the distance to the third neighbour
 _JUMP_LIMIT = 0.8
+_PACE_PRIOR = 8.0  # links that the usual pace counts for in each frame
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class MotionModel:
         Distance to the third neighbour of every detection.
     jump : float
         Chance of a jump on the scale of the spacing: where cells lie far apart a long step is no other cell.
+    pace : (n,) float64
+        How far cells moved into the frame of every detection, against other frames: an exposure that came late.
     """
 
     crowding: Ints
@@ -54,6 +57,7 @@ class MotionModel:
     exponent: float = 1.0
     spacing: Floats = field(default_factory=lambda: np.ones(1))
     jump: float = 0.004
+    pace: Floats = field(default_factory=lambda: np.ones(1))
 
     def reach(self, duration: float = 1.0) -> float:
         """Radius within which a link can pay after so many frame intervals."""
@@ -89,7 +93,9 @@ class MotionModel:
         usual = self.speed[c]
         own = np.sqrt((total[:, 0] + 3 * usual) / ((total[:, 1] + 3) * np.maximum(usual, 1e-300)))
         own = np.where(np.isfinite(own), np.clip(own, _LOW_SPEED, _HIGH_SPEED), 1.0)
-        return np.asarray(own * self.scale[c, self.case(chains, i, j)] * duration ** (0.5 * self.exponent))
+        return np.asarray(
+            own * self.scale[c, self.case(chains, i, j)] * self.pace[j] * duration ** (0.5 * self.exponent)
+        )
 
     def log_density(self, residual: Floats, i: Ints, spread: Floats) -> Floats:
         """Log density of the residual (e, d) of pairs with source i, per unit area or volume."""
@@ -152,7 +158,9 @@ def fit_mixture(r2: Floats, d: int) -> tuple[Floats, Floats]:
 def first_motion(detections: Detections, r2: Floats, spacing: Floats) -> MotionModel:
     """Motion model of displacement alone, from the squared lengths of the first links."""
     sigma, weight = fit_mixture(r2, detections.ndim)
-    return MotionModel(np.zeros(detections.n, np.int64), sigma[None], weight[None], spacing=spacing)
+    return MotionModel(
+        np.zeros(detections.n, np.int64), sigma[None], weight[None], spacing=spacing, pace=np.ones(detections.n)
+    )
 
 
 def fit_motion(
@@ -184,7 +192,9 @@ def fit_motion(
     speed = np.ones(classes)
     a, b, scale = np.zeros((classes, 4)), np.zeros((classes, 4)), np.ones((classes, 4))
     sigma, weight = np.ones((classes, _COMPONENTS)), np.ones((classes, _COMPONENTS)) / _COMPONENTS
-    model = MotionModel(crowding, sigma, weight, a, b, scale, speed, _exponent(detections, chains), spacing)
+    model = MotionModel(
+        crowding, sigma, weight, a, b, scale, speed, _exponent(detections, chains), spacing, pace=np.ones(detections.n)
+    )
     case = model.case(chains, i, j)
     for c in range(classes):
         mine = crowding[i] == c
@@ -197,6 +207,8 @@ def fit_motion(
         speed[:] = np.nan  # own speed off: the factor is 1
     spread = model.spread(chains, i, j, duration)
     r2 = (residual**2).sum(1) / spread**2
+    model = replace(model, pace=_pace(detections, j, r2))
+    r2 /= model.pace[j] ** 2
     for c in range(classes):
         mine = crowding[i] == c
         mine = mine if mine.sum() >= 30 else np.ones(len(i), bool)
@@ -206,6 +218,20 @@ def fit_motion(
                 scale[c, q] = np.clip(np.sqrt(np.median(r2[part]) / max(np.median(r2[mine]), 1e-300)), 0.5, 2.0)
         sigma[c], weight[c] = fit_mixture(r2[mine] / scale[c, case[mine]] ** 2, d)
     return replace(model, jump=_jumps(model, residual, i, model.spread(chains, i, j, duration)))
+
+
+def _pace(detections: Detections, j: Ints, r2: Floats) -> Floats:
+    """How much longer than usual the steps into each frame are, from their median squared residual."""
+    out = np.ones(detections.n_frames)
+    order = np.argsort(detections.frame[j], kind="stable")
+    bounds = np.searchsorted(detections.frame[j][order], np.arange(detections.n_frames + 1))
+    usual = max(float(np.median(r2)), 1e-300) if len(r2) else 1.0
+    sorted_r2 = r2[order]
+    for frame in range(1, detections.n_frames):
+        mine = sorted_r2[bounds[frame] : bounds[frame + 1]]
+        if len(mine):
+            out[frame] = (len(mine) * float(np.median(mine)) / usual + _PACE_PRIOR) / (len(mine) + _PACE_PRIOR)
+    return np.sqrt(np.clip(out, 0.5, 9.0))[detections.frame]
 
 
 def _jumps(model: MotionModel, residual: Floats, i: Ints, spread: Floats) -> float:

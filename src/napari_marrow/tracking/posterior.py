@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
+from napari_marrow.tracking.hypotheses import Solution
 from napari_marrow.tracking.points import Floats, Ints
-from napari_marrow.tracking.solver import Solution
 
 _LEAST_GAIN = -5.0  # a rival below this takes less than 1 % from any other
 _MOST_GAIN = 25.0
@@ -17,7 +18,7 @@ _ITERATIONS = 12
 
 @dataclass(frozen=True)
 class Posterior:
-    """Probability of every chosen edge."""
+    """Probability of every chosen link, division and late division, in the order of the solution."""
 
     links: Floats
     divisions: Floats
@@ -43,58 +44,55 @@ def posterior(n: int, solution: Solution) -> Posterior:
     Posterior
     """
     links, triples, late = solution.links, solution.triples, solution.late
-    chosen = set_of(links.i, links.j, solution.i, solution.j, n)
-    keep = (links.gain > _LEAST_GAIN) | chosen
-    divided = set_of(triples.first, triples.second, solution.divisions.first, solution.divisions.second, n)
-    divided &= set_of(triples.mother, triples.first, solution.divisions.mother, solution.divisions.first, n)
-    keep_t = (solution.triple_gain > _LEAST_GAIN) | divided
-    i, j = links.i[keep], links.j[keep]
+    keep = _kept(links.gain, solution.chosen)
+    keep_t = _kept(solution.triple_gain, solution.divided)
+    m, k, q = len(keep), len(keep_t), len(late)
+    nowhere = 3 * n
+    ends = np.full((m + k + q, 3), nowhere, np.int64)
+    ends[:m, 0], ends[:m, 1] = links.i[keep], n + links.j[keep]
     t = triples.take(keep_t)
-    nothing = np.full(len(i), 3 * n)
-    ends = np.concatenate(
-        [
-            np.stack([i, n + j, nothing]),
-            np.stack([t.mother, n + t.first, n + t.second]),
-            np.stack([2 * n + late.mother, n + late.second, np.full(len(late), 3 * n)]),
-        ],
-        axis=1,
-    )
+    ends[m : m + k] = np.column_stack([t.mother, n + t.first, n + t.second])
+    ends[m + k :, 0], ends[m + k :, 1] = 2 * n + late.mother, n + late.second
     gain = np.concatenate([links.gain[keep], solution.triple_gain[keep_t], solution.late_gain])
-    odds = _propagate(ends, np.exp(np.clip(gain, -30, _MOST_GAIN)), 3 * n)
+    odds = _propagate(ends, np.exp(np.clip(gain, -30, _MOST_GAIN)), nowhere, _ITERATIONS)
     probability = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
-    m, k = len(i), len(t)
-    link_rows, division_rows = np.full(len(chosen), -1), np.full(len(divided), -1)
-    link_rows[keep], division_rows[keep_t] = np.arange(m), m + np.arange(k)
     return Posterior(
-        _in_order(links.i, links.j, probability[link_rows], chosen, solution.i, solution.j, n),
-        _in_order(triples.mother, triples.first, probability[division_rows], divided, solution.divisions.mother,
-                  solution.divisions.first, n),
+        probability[np.searchsorted(keep, solution.chosen)],
+        probability[m + np.searchsorted(keep_t, solution.divided)],
         probability[m + k :],
-    )  # fmt: skip
+    )
 
 
-def set_of(i: Ints, j: Ints, chosen_i: Ints, chosen_j: Ints, n: int) -> npt.NDArray[np.bool_]:
-    """Which candidate pairs are among the chosen ones."""
-    return np.isin(i * n + j, chosen_i * n + chosen_j)
+def _kept(gain: Floats, chosen: Ints) -> Ints:
+    keep = gain > _LEAST_GAIN
+    keep[chosen] = True
+    return np.flatnonzero(keep)
 
 
-def _in_order(
-    i: Ints, j: Ints, value: Floats, chosen: npt.NDArray[np.bool_], want_i: Ints, want_j: Ints, n: int
-) -> Floats:
-    """Values of the chosen candidates in the order of the solution."""
-    key = i[chosen] * n + j[chosen]
-    order = np.argsort(key)
-    return np.asarray(value[chosen][order][np.searchsorted(key[order], want_i * n + want_j)])
+@numba.njit(cache=True, nogil=True)
+def _propagate(ends: Ints, weight: Floats, nowhere: int, iterations: int) -> npt.NDArray[np.float64]:
+    """Log odds of every hypothesis; `ends` (h, 3) are the resources it takes, `nowhere` for none.
 
-
-def _propagate(ends: Ints, weight: Floats, nowhere: int) -> Floats:
-    """Log odds of every hypothesis; `ends` (3, h) are the resources it takes, `nowhere` for none."""
-    free = np.ones(ends.shape)  # message of an end to a hypothesis: the chance-weight that no other takes it
-    real = ends < nowhere
-    for _ in range(_ITERATIONS):
-        product = weight * free.prod(0)
-        asks = np.where(real, product / free, 0.0)
-        total = np.bincount(ends.ravel(), asks.ravel(), minlength=nowhere + 1)
-        new = np.where(real, 1 / (1 + np.maximum(total[ends] - asks, 0.0)), 1.0)
-        free = np.maximum(new, 1e-30)
-    return np.asarray(np.log(weight) + np.log(free).sum(0))
+    A message from an end to a hypothesis is the weight that no other takes it.
+    """
+    h = len(weight)
+    free = np.ones((h, 3))
+    total = np.zeros(nowhere + 1)
+    for _ in range(iterations):
+        total[:] = 0.0
+        for a in range(h):
+            product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
+            for e in range(3):
+                total[ends[a, e]] += product / free[a, e]
+        for a in range(h):
+            product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
+            f0, f1, f2 = free[a, 0], free[a, 1], free[a, 2]
+            for e in range(3):
+                if ends[a, e] == nowhere:
+                    continue
+                own = product / (f0 if e == 0 else f1 if e == 1 else f2)
+                free[a, e] = max(1 / (1 + max(total[ends[a, e]] - own, 0.0)), 1e-30)
+    odds = np.empty(h)
+    for a in range(h):
+        odds[a] = np.log(weight[a]) + np.log(free[a, 0]) + np.log(free[a, 1]) + np.log(free[a, 2])
+    return odds

@@ -25,6 +25,10 @@ class TrackingSettings:
         Whether a cell's own velocity and speed enter (off: displacement only).
     appearance : bool
         Whether area and further features enter.
+    blobs : bool
+        Whether a detection may hold two cells.
+    drift : bool
+        Whether shifts of the whole field from frame to frame are removed first.
     features : tuple of str or None
         Feature columns to use; None takes every numeric measurement column (see `points.feature_columns`).
     search_radius : float or None
@@ -39,6 +43,8 @@ class TrackingSettings:
     divisions: bool = True
     second_order: bool = True
     appearance: bool = True
+    blobs: bool = True
+    drift: bool = True
     features: tuple[str, ...] | None = None
     search_radius: float | None = None
     division_rate: float = 0.003

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from napari_marrow.progress import CancelToken, Progress
 from napari_marrow.tracking.appearance import AppearanceModel, fit_appearance
+from napari_marrow.tracking.blobs import Blobs, find_blobs
 from napari_marrow.tracking.candidates import FrameTree
 from napari_marrow.tracking.chains import Chains, build_chains, no_chains
 from napari_marrow.tracking.divisions import (
@@ -21,45 +22,16 @@ from napari_marrow.tracking.divisions import (
     onset_change,
     propose,
 )
+from napari_marrow.tracking.drift import steady_shifts, sudden_shifts, without
+from napari_marrow.tracking.hypotheses import Links, Solution, no_links
 from napari_marrow.tracking.matching import assign, assign_forward
 from napari_marrow.tracking.motion import MotionModel, first_motion, fit_motion
 from napari_marrow.tracking.points import Detections, Floats, Ints, local_spacing, nearest_neighbour
+from napari_marrow.tracking.posterior import posterior
 from napari_marrow.tracking.rates import Rates, first_rates, fit_rates
 from napari_marrow.tracking.settings import TrackingSettings
 
-
-@dataclass(frozen=True)
-class Links:
-    """Candidate links: source, target, frames between them, gain over leaving both open."""
-
-    i: Ints
-    j: Ints
-    gap: Ints
-    gain: Floats
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What was decided, with the rivals it was decided against.
-
-    Attributes
-    ----------
-    i, j : (e,) int64
-        Chosen links.
-    divisions, late : Triples
-        Chosen divisions; those whose second daughter was found later (its first one is linked already).
-    links, triples, triple_gain, late_gain :
-        All candidates of the last round with their gains.
-    """
-
-    i: Ints
-    j: Ints
-    divisions: Triples
-    late: Triples
-    links: Links
-    triples: Triples
-    triple_gain: Floats
-    late_gain: Floats
+_FIRST_TRUST = 0.8  # in links of the first assignments, whose probabilities are not known yet
 
 
 @dataclass
@@ -80,6 +52,7 @@ class Learner:
     rates: Rates
     appearance: AppearanceModel | None = None
     division: DivisionModel | None = None
+    blobs: Blobs | None = None
     life: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     change: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -96,7 +69,7 @@ class Learner:
         spread = self.motion.spread(self.chains, i, j, duration)
         out = self.motion.log_density(residual, i, spread) - np.log(self.density[j])
         if self.appearance is not None:
-            out = out + self.appearance.log_ratio(self.chains, i, j)
+            out = out + self.appearance.log_ratio(self.chains, i, j, duration)
         return np.asarray(out)
 
     def candidate_links(self, max_gap: int) -> Links:
@@ -118,10 +91,11 @@ class Learner:
             limit = np.full(len(i), fixed) if fixed else self.motion.limit(i, np.maximum(duration[i], 1.0))
             i, j = i[distance <= limit], j[distance <= limit]
             base = self.rates.link_gain(i, j, gap)
+            if self.blobs is not None:
+                base = base + self.blobs.gain(i, j)
             parts.append(Links(i, j, np.full(len(i), gap), self.log_ratio(i, j) + base))
         if not parts:
-            none = np.zeros(0, np.int64)
-            return Links(none, none, none, np.zeros(0))
+            return no_links()
         return Links(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("i", "j", "gap", "gain")))
 
     def triple_gain(self, triples: Triples) -> Floats:
@@ -150,6 +124,12 @@ def start(detections: Detections, settings: TrackingSettings) -> Learner:
     spacing, density = local_spacing(detections)
     i, j, distance = _mutual_neighbours(detections)
     motion = first_motion(detections, distance**2, spacing)
+    if settings.drift and len(i):
+        jumps = sudden_shifts(detections, float(motion.sigma[0, 1]), float(np.median(spacing)))
+        if jumps.any():
+            detections = without(detections, jumps)
+            i, j, distance = _mutual_neighbours(detections)
+            motion = first_motion(detections, distance**2, spacing)
     learner = Learner(
         detections,
         settings,
@@ -168,8 +148,12 @@ def start(detections: Detections, settings: TrackingSettings) -> Learner:
             break
         learner.motion = fit_motion(detections, learner.chains, i, j, spacing, second_order=False)
         if detections.features.shape[1]:
-            learner.appearance = fit_appearance(detections.features, learner.chains, i, j)
-    _learn(learner, i, j, causal=settings.rounds >= 2)
+            learner.appearance = fit_appearance(
+                detections.features, learner.chains, i, j, learner.time[j] - learner.time[i]
+            )
+    if settings.drift and len(i):
+        learner.detections = without(learner.detections, steady_shifts(learner.detections, i, j))
+    _learn(learner, i, j, np.full(len(i), _FIRST_TRUST), causal=settings.rounds >= 2)
     return learner
 
 
@@ -186,11 +170,12 @@ def _mutual_neighbours(detections: Detections) -> tuple[Ints, Ints, Floats]:
     return i[mutual], j[mutual], distance[mutual]
 
 
-def _learn(learner: Learner, i: Ints, j: Ints, *, causal: bool = False) -> None:
+def _learn(learner: Learner, i: Ints, j: Ints, probability: Floats, *, causal: bool = False) -> None:
     """Refit everything but divisions from links (no division edges among them)."""
     detections, settings = learner.detections, learner.settings
-    learner.full = build_chains(detections, i, j)
-    learner.chains = build_chains(detections, i, j, causal=True) if causal else learner.full
+    shared = learner.blobs.shared if learner.blobs is not None else None
+    learner.full = build_chains(detections, i, j, probability, shared=shared)
+    learner.chains = build_chains(detections, i, j, probability, causal=True, shared=shared) if causal else learner.full
     one = detections.frame[j] - detections.frame[i] == 1
     if not one.any():
         return
@@ -198,7 +183,9 @@ def _learn(learner: Learner, i: Ints, j: Ints, *, causal: bool = False) -> None:
         detections, learner.chains, i[one], j[one], learner.spacing, second_order=settings.second_order
     )
     if detections.features.shape[1]:
-        learner.appearance = fit_appearance(detections.features, learner.chains, i[one], j[one])
+        learner.appearance = fit_appearance(
+            detections.features, learner.chains, i[one], j[one], learner.time[j[one]] - learner.time[i[one]]
+        )
     learner.life = lives(detections, learner.full)
     learner.change = onset_change(detections, learner.full)
 
@@ -236,6 +223,7 @@ def solve(
     total = settings.rounds + 2
     progress(0, total, "learning displacements")
     learner = start(detections, settings)
+    detections = learner.detections
     if settings.divisions:
         step = float(np.median(learner.motion.sigma[:, 0]))
         learner.division = first_division_model(
@@ -271,10 +259,18 @@ def _round(learner: Learner, *, causal: bool) -> Solution:
         (links.i, links.j, links.gain, frame[links.j]),
         (triples.mother, triples.first, triples.second, gain, frame[triples.first]),
     )
-    i, j, divisions = links.i[chosen], links.j[chosen], triples.take(divided)
-    none = no_triples()
-    solution = Solution(i, j, divisions, none, links, triples, gain, np.zeros(0))
-    _learn(learner, i, j, causal=causal)
+    solution = Solution(
+        links, triples, gain, np.flatnonzero(chosen), np.flatnonzero(divided), no_triples(), np.zeros(0)
+    )
+    i, j, divisions = solution.i, solution.j, solution.divisions
+    chances = posterior(detections.n, solution).links
+    if settings.blobs:
+        shared = learner.blobs.shared if learner.blobs is not None else None
+        chains = build_chains(detections, i, j, chances, shared=shared)
+        trust = np.zeros(detections.n)
+        trust[j] = chances
+        learner.blobs = find_blobs(detections, chains, links, learner.motion, trust)
+    _learn(learner, i, j, chances, causal=causal)
     learner.rates = fit_rates(detections, i, j, divisions, learner.motion)
     if learner.division is not None:
         rate = np.clip((len(divisions) + 1) / max(detections.n, 1), 2e-4, 0.05)
@@ -311,7 +307,4 @@ def _late_daughters(learner: Learner, solution: Solution) -> Solution:
     late = Triples(*(np.concatenate([getattr(f, a) for f in found]) for a in ("mother", "first", "second")))
     gain = np.concatenate(gains)
     chosen = assign(detections.n, late.mother, late.second, gain)
-    return Solution(
-        solution.i, solution.j, solution.divisions, late.take(chosen), solution.links, solution.triples,
-        solution.triple_gain, gain[chosen],
-    )  # fmt: skip
+    return replace(solution, late=late.take(chosen), late_gain=gain[chosen])
