@@ -2,6 +2,7 @@
 
 import json
 
+import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_marrow.errors import Cancelled, InputFileError, PathExistsError, PathMissingError, SettingsError
 from napari_marrow.pipeline.image_files import describe
+from napari_marrow.pipeline.image_paths import image_paths
 from napari_marrow.pipeline.segment_files import segment_files
 from napari_marrow.progress import CancelToken
 
@@ -224,3 +226,77 @@ def test_a_bad_frame_is_named_and_leaves_no_file(tmp_path):
     with pytest.raises(InputFileError, match=r"nan\.tif, frame 1: 1 of 9000 pixels are NaN"):
         segment_files([tmp_path / "nan.tif"], tmp_path / "out", diameter=16, threads=2)
     assert not list((tmp_path / "out").glob("nan*"))
+
+
+def test_folders_patterns_and_pictures(images, tmp_path, monkeypatch):
+    _, series = images
+    given = tmp_path / "in"
+    given.mkdir()
+    grey = (series[0] // 2).astype(np.uint8)
+    (given / "p2.png").write_bytes(imagecodecs.png_encode(grey))
+    (given / "p10.PNG").write_bytes(imagecodecs.png_encode(np.repeat(grey[..., None], 3, axis=2)))
+    (given / "j.jpg").write_bytes(imagecodecs.jpeg_encode(grey, level=95))
+    (given / "notes.txt").write_text("no image")
+    tifffile.imwrite(given / "t.tif", grey)
+    assert [p.name for p in image_paths([given])] == ["j.jpg", "p2.png", "p10.PNG", "t.tif"]
+    monkeypatch.chdir(tmp_path)
+    assert [p.name for p in image_paths(["in/p*"])] == ["p2.png", "p10.PNG"]
+    assert len(image_paths([given, given / "t.tif"])) == 4
+    with pytest.raises(PathMissingError, match="No image fits"):
+        image_paths(["in/x*.tif"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PathMissingError, match="holds no image"):
+        image_paths([tmp_path / "empty"])
+    table = segment_files([given], tmp_path / "out", diameter=16, threads=2, overlays=True)
+    assert table["file"].tolist() == ["j.jpg", "p2.png", "p10.PNG", "t.tif"]
+    labels = {n: tifffile.imread(tmp_path / "out" / f"{n}.tif") for n in ("j", "p2", "p10", "t")}
+    np.testing.assert_array_equal(labels["p2"], labels["t"])
+    np.testing.assert_array_equal(labels["p10"], labels["t"])  # three equal colours are grey
+    assert abs(int(labels["j"].max()) - int(labels["t"].max())) <= 1
+    picture = imagecodecs.png_decode((tmp_path / "out" / "overlays" / "t.png").read_bytes())
+    assert picture.shape == (90, 100, 3)
+    coloured = (picture.min(axis=2) != picture.max(axis=2)) & (labels["t"] > 0)
+    assert coloured.sum() > 30 * labels["t"].max()
+    assert (picture.min(axis=2) == picture.max(axis=2))[labels["t"] == 0].all()
+    # asked for later, the picture of finished labels is made as well
+    (tmp_path / "out" / "overlays" / "t.png").unlink()
+    segment_files([given], tmp_path / "out", diameter=16, threads=2, overlays=True)
+    again = imagecodecs.png_decode((tmp_path / "out" / "overlays" / "t.png").read_bytes())
+    np.testing.assert_array_equal(again, picture)
+
+
+def test_pictures_that_are_none(tmp_path):
+    colour = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    (tmp_path / "c.png").write_bytes(imagecodecs.png_encode(colour))
+    with pytest.raises(InputFileError, match=r"c\.png is a colour image"):
+        describe(tmp_path / "c.png")
+    np.testing.assert_array_equal(describe(tmp_path / "c.png", channel=1).frame(0), colour[..., 1])
+    grey = describe(tmp_path / "c.png", channel="grey").frame(0)
+    np.testing.assert_allclose(grey, colour @ np.array([0.299, 0.587, 0.114]), rtol=1e-5)
+    content = (tmp_path / "c.png").read_bytes()
+    for name, rest, sentence in [
+        ("text.png", b"hello", "neither PNG nor JPEG"),
+        ("cut.png", content[:200], "cannot be decoded"),
+        ("cut.jpg", imagecodecs.jpeg_encode(colour)[:40], "cannot be decoded"),
+        ("huge.png", content[:16] + b"\x00\x0f\xff\xff" * 2 + content[24:], "claims"),
+    ]:
+        (tmp_path / name).write_bytes(rest)
+        with pytest.raises(InputFileError, match=sentence):
+            describe(tmp_path / name)
+    tifffile.imwrite(tmp_path / "c.tif", colour[..., 0])
+    with pytest.raises(SettingsError, match="the same name"):
+        segment_files([tmp_path / "c.png", tmp_path / "c.tif"], tmp_path / "out", channel=0)
+
+
+def test_a_series_without_fault_is_mended_nowhere(tmp_path):
+    still = np.stack([frame(1)] * 3)
+    tifffile.imwrite(tmp_path / "s.tif", still, photometric="minisblack")
+    plain = segment_files([tmp_path / "s.tif"], tmp_path / "b", diameter=16, threads=2)
+    table = segment_files([tmp_path / "s.tif"], tmp_path / "c", diameter=16, threads=2, repair=True)
+    assert table["cells"].tolist() == plain["cells"].tolist()
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b" / "s.tif"), tifffile.imread(tmp_path / "c" / "s.tif"))
+    assert list(pd.read_csv(tmp_path / "c" / "s.repairs.csv")) == [
+        "t", "kind", "labels", "y", "x", "probability", "overlap"
+    ]  # fmt: skip
+    with pytest.raises(PathExistsError, match="repair True, now False"):
+        segment_files([tmp_path / "s.tif"], tmp_path / "c", diameter=16, threads=2)

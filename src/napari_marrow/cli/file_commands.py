@@ -22,7 +22,11 @@ def register(app: typer.Typer) -> None:
 
 def segment(
     images: Annotated[
-        list[Path], typer.Argument(help="TIFF images: planes, T stacks or Z stacks.", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Images (TIFF: planes, T stacks or Z stacks; PNG, JPEG, BMP), folders of them, or patterns.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the label TIFFs, each named as its image.", show_default=False)],
     model: Annotated[str, typer.Option(help="Name of a bundled model, or a file of weights.")] = "marrow-nuclei",
@@ -43,8 +47,16 @@ def segment(
     flow_threshold: Annotated[float, typer.Option(help="Largest flow error of a mask; larger keeps more masks.")] = 0.4,
     cellprob_threshold: Annotated[float, typer.Option(help="Least cell probability (logit).")] = 0.0,
     min_size: Annotated[int, typer.Option(help="Smallest mask in pixels.", min=0)] = 15,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Mend cells missed, merged or split in one frame of a series by its neighbours."),
+    ] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write pictures with the outlines of the cells, in OUT/overlays.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(help="Threads; by default all usable cores.", min=1)] = None,
 ) -> None:
-    """Write a label image for every image."""
+    """Write a label image for every image, and counts.csv. The same command again goes on where it was stopped."""
     from napari_marrow.pipeline.segment_files import segment_files
 
     with working() as (progress, cancel):
@@ -61,11 +73,14 @@ def segment(
             flow_threshold=flow_threshold,
             cellprob_threshold=cellprob_threshold,
             min_size=min_size,
+            repair=repair,
+            overlays=overlay,
+            threads=threads,
             on_loaded=_say_device,
             progress=progress,
             cancel=cancel,
         )
-    typer.echo(f"{int(counts['cells'].sum())} cells in {len(counts)} file(s), in {out}")
+    typer.echo(f"{int(counts['cells'].sum())} cells in {len(counts)} file(s), in {out} (counts.csv)")
 
 
 def _channel(wish: str | None) -> int | str | None:

@@ -14,12 +14,18 @@ import pandas as pd
 
 from napari_marrow.errors import MarrowError, PathExistsError, SettingsError, write_refused
 from napari_marrow.ingest.placing import fingerprint
+from napari_marrow.pipeline.pictures import is_picture
 
 COUNTS = "counts.csv"
 SETTINGS = "segment.json"
 COLUMNS = ("file", "frames", "cells", "diameter", "seconds", "axes", "shape", "source")
 
 Row = dict[str, Any]
+
+
+def label_name(image: Path) -> str:
+    """Return the name of an image's label file: its own, with the ending .tif where it is a picture."""
+    return f"{image.stem}.tif" if is_picture(image) else image.name
 
 
 @dataclass
@@ -59,13 +65,15 @@ class LabelFolder:
         if self.path.exists() and not self.path.is_dir():
             raise PathExistsError(f"{self.path} is a file: give a folder for the labels.")
         if kept.is_file():
-            if kept.read_text(encoding="utf-8", errors="replace") != text:
+            before = kept.read_text(encoding="utf-8", errors="replace")
+            if before != text:
                 raise PathExistsError(
-                    f"{self.path} holds labels of other settings (see {SETTINGS} there): give another folder."
+                    f"{self.path} holds labels of other settings ({_difference(before, settings)}): "
+                    "give another folder."
                 )
             self.rows = self._read_counts()
             return self._finished(images)
-        for name in (*(path.name for path in images), COUNTS):
+        for name in (*map(label_name, images), COUNTS):
             if (self.path / name).exists():
                 raise PathExistsError(
                     f"{self.path / name} exists and was not written by this command: give another folder."
@@ -110,13 +118,16 @@ class LabelFolder:
 
     def _finished(self, images: Sequence[Path]) -> set[str]:
         finished = set()
+        owner = {label_name(Path(name)): name for name in self.rows}
         for path in images:
-            if path.name not in self.rows or not (self.path / path.name).exists():
+            target = self.path / label_name(path)
+            if owner.get(target.name, path.name) != path.name:
+                raise PathExistsError(f"{target} holds the labels of {owner[target.name]}: give another folder.")
+            if path.name not in self.rows or not target.exists():
                 continue
             if self.rows[path.name]["source"] != fingerprint(path):
                 raise PathExistsError(
-                    f"{self.path / path.name} holds the labels of another image than {path}: remove that file, or "
-                    "give another folder."
+                    f"{target} holds the labels of another image than {path}: remove that file, or give another folder."
                 )
             finished.add(path.name)
         return finished
@@ -131,15 +142,16 @@ def check_names(images: Sequence[Path], out: Path) -> None:
     """
     names: dict[str, Path] = {}
     for path in images:
-        name = os.path.normcase(path.name)
+        name = os.path.normcase(label_name(path))
         if name in names:
             raise SettingsError(
-                f"{names[name]} and {path} have the same name: their labels would overwrite each other."
+                f"{names[name]} and {path} have the same name: their labels would overwrite each other. Segment each "
+                "folder into one of its own."
             )
         names[name] = path
         if path.resolve().parent == out.resolve():
             raise PathExistsError(f"The labels of {path} would overwrite it: give another output folder than {out}.")
-        if path.name in (COUNTS, SETTINGS):
+        if label_name(path) in (COUNTS, SETTINGS):
             raise SettingsError(f"{path} has the name of a file that is written beside the labels: rename it.")
 
 
@@ -166,3 +178,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def _no_counts(path: Path) -> PathExistsError:
     return PathExistsError(f"{path} is not as this command wrote it: remove it, or give another folder.")
+
+
+def _difference(before: str, settings: Mapping[str, Any]) -> str:
+    """Say in which settings an earlier run differs."""
+    try:
+        held = dict(json.loads(before))
+    except (ValueError, TypeError):
+        return "which cannot be read"
+    names = sorted({*held, *settings})
+    words = [f"{n} {held.get(n)}, now {settings.get(n)}" for n in names if held.get(n) != settings.get(n)]
+    return "; ".join(words)

@@ -9,20 +9,24 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import tifffile
 
 from napari_marrow.errors import InputFileError, SettingsError, StorageError
 from napari_marrow.ingest.placing import fingerprint
 from napari_marrow.pipeline.image_files import ImageFile, describe
-from napari_marrow.pipeline.label_folder import COLUMNS, LabelFolder, check_names, write_atomically
+from napari_marrow.pipeline.image_paths import image_paths
+from napari_marrow.pipeline.label_folder import COLUMNS, LabelFolder, check_names, label_name, write_atomically
+from napari_marrow.pipeline.label_writing import label_axes, repair_table, write_label_file
+from napari_marrow.pipeline.overlays import add_overlay, overlay_path, write_overlay
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation import Segmenter, load_segmenter
+from napari_marrow.segmentation.temporal_repair import Repair, repair_sequence
 
 MOST_16_BIT = 65_535
 
@@ -41,6 +45,17 @@ class SegmentFilesSettings:
     flow_threshold: float
     cellprob_threshold: float
     min_size: int
+    repair: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a frame gave."""
+
+    labels: npt.NDArray[np.int32]
+    probability: npt.NDArray[np.float16] | None
+    diameter: float
+    seconds: float
 
 
 @dataclass
@@ -53,6 +68,8 @@ class _Job:
     diameters: list[float] = field(default_factory=list)
     cells: int = 0
     seconds: float = 0.0
+    repairs: list[Repair] = field(default_factory=list)
+    shown: npt.NDArray[np.int32] | None = None
 
 
 def segment_files(
@@ -69,6 +86,8 @@ def segment_files(
     flow_threshold: float = 0.4,
     cellprob_threshold: float = 0.0,
     min_size: int = 15,
+    repair: bool = False,
+    overlays: bool = False,
     threads: int | None = None,
     on_loaded: Callable[[Segmenter], None] | None = None,
     progress: Progress = no_progress,
@@ -79,7 +98,8 @@ def segment_files(
     Parameters
     ----------
     images : sequence of paths
-        TIFF or OME-TIFF files. Time series are segmented frame by frame, volumes plane by plane and stitched.
+        TIFF or OME-TIFF files, PNG, JPEG or BMP pictures, folders of them, or patterns such as ``day*/*.tif``. Time
+        series are segmented frame by frame, volumes plane by plane and stitched.
     out_dir : path
         Made if it is not there. Files that an earlier run with the same settings finished are left as they are.
     model, device, precision
@@ -94,6 +114,12 @@ def segment_files(
         Axes of the files where they do not say, e.g. "ZYX". A plain stack is taken for a time series.
     flow_threshold, cellprob_threshold, min_size
         See `Segmenter.segment`.
+    repair : bool
+        Mend cells that are missed, merged or split in one frame of a time series by the frames before and after
+        (`repair_sequence`); what was mended is listed in ``NAME.repairs.csv``.
+    overlays : bool
+        Also write a picture of each image with the outlines of its cells (of a series: of its middle frame) into
+        ``overlays/``.
     threads : int or None
         None takes what the machine has.
     on_loaded : callable, optional
@@ -125,7 +151,7 @@ def segment_files(
     if diameter is not None and not (np.isfinite(diameter) and diameter >= 1):
         raise SettingsError(f"A cell diameter of {diameter:g} px cannot be: give 1 px or more, or leave it out.")
     _check_thresholds(flow_threshold, cellprob_threshold, min_size)
-    out, paths = Path(out_dir), [Path(p) for p in images]
+    out, paths = Path(out_dir), image_paths(images)
     check_names(paths, out)
     files = [_Job(describe(path, channel=channel, axes=axes)) for path in paths]
     if second_channel is not None:
@@ -142,12 +168,12 @@ def segment_files(
         on_loaded(segmenter)
     settings = SegmentFilesSettings(
         segmenter.card.name, segmenter.card.sha256, diameter, channel, second_channel, axes, precision, flow_threshold,
-        cellprob_threshold, min_size
+        cellprob_threshold, min_size, repair
     )  # fmt: skip
     folder = LabelFolder(out)
     done = folder.open(paths, asdict(settings))
     try:
-        return _Run(segmenter, settings, workers, progress, _Stop(cancel)).segment(files, folder, done)
+        return _Run(segmenter, settings, workers, progress, _Stop(cancel), overlays).segment(files, folder, done)
     except BaseException:
         folder.leave()
         raise
@@ -197,18 +223,24 @@ class _Run:
     workers: int
     progress: Progress
     cancel: CancelToken
+    overlays: bool
 
     def segment(self, jobs: list[_Job], folder: LabelFolder, done: set[str]) -> pd.DataFrame:
         """Segment what is not done yet and return the rows of all files."""
         total = sum(job.image.n_frames for job in jobs)
         todo = [job for job in jobs if job.image.path.name not in done]
+        if self.overlays:  # asked for only now, when the labels are there already
+            for job in jobs:
+                if job.image.path.name in done:
+                    add_overlay(job.image, folder.path / label_name(job.image.path))
         finished = total - sum(job.image.n_frames for job in todo)
         written = time.monotonic()
         with ThreadPoolExecutor(self.workers) as pool:
             frames = self._frames(pool, todo)
             try:
                 for job in todo:
-                    finished = self._write(job, folder.path / job.image.path.name, frames, finished, total)
+                    target = folder.path / label_name(job.image.path)
+                    finished = self._write(job, target, frames, finished, total)
                     folder.rows[job.image.path.name] = _row(job)
                     if time.monotonic() - written > 2:
                         folder.write_counts()
@@ -225,13 +257,38 @@ class _Run:
 
     def _frames(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Generator[npt.NDArray[np.int32], None, None]:
         """Yield the labels of all frames of all files in order, a few frames ahead of the writer."""
-        waiting: deque[tuple[_Job, Future[tuple[npt.NDArray[np.int32], float, float]]]] = deque()
+        results = self._results(pool, jobs)
+        for job in jobs:
+            yield from self._mended(job, islice(results, job.image.n_frames))
+
+    def _results(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Iterator[_Found]:
+        waiting: deque[Future[_Found]] = deque()
         for job, t, diameter in self._tasks(jobs):
-            waiting.append((job, pool.submit(self._frame, job, t, diameter)))
+            waiting.append(pool.submit(self._frame, job, t, diameter))
             if len(waiting) > 2 * self.workers:
-                yield self._result(*waiting.popleft())
+                yield waiting.popleft().result()
         while waiting:
-            yield self._result(*waiting.popleft())
+            yield waiting.popleft().result()
+
+    def _mended(self, job: _Job, results: Iterable[_Found]) -> Iterator[npt.NDArray[np.int32]]:
+        """Yield the labels of a file's frames and take note of them."""
+
+        def noted() -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.floating]]]:
+            for found in results:
+                job.diameters.append(found.diameter)
+                job.seconds += found.seconds
+                yield found.labels, cast("npt.NDArray[np.floating]", found.probability)
+
+        frames = repair_sequence(noted()) if self._repairs(job) else ((labels, []) for labels, _ in noted())
+        for t, (labels, repairs) in enumerate(frames):
+            job.repairs += repairs
+            job.cells += int(np.unique(labels).size - 1 if repairs else labels.max(initial=0))
+            if self.overlays and t == job.image.n_frames // 2:
+                job.shown = labels
+            yield labels
+
+    def _repairs(self, job: _Job) -> bool:
+        return self.settings.repair and job.image.n_frames > 2
 
     def _tasks(self, jobs: list[_Job]) -> Iterator[tuple[_Job, int, float | None]]:
         for job in jobs:
@@ -243,18 +300,11 @@ class _Run:
             for t in range(n):
                 yield job, t, job.diameter
 
-    def _result(self, job: _Job, future: Future[tuple[npt.NDArray[np.int32], float, float]]) -> npt.NDArray[np.int32]:
-        labels, diameter, seconds = future.result()
-        job.diameters.append(diameter)
-        job.seconds += seconds
-        job.cells += int(labels.max(initial=0))
-        return labels
-
     def _estimate(self, job: _Job, t: int) -> float:
         with _named(job.image, t):
             return self.segmenter.estimate_diameter(job.image.frame(t), second=_second(job, t))
 
-    def _frame(self, job: _Job, t: int, diameter: float | None) -> tuple[npt.NDArray[np.int32], float, float]:
+    def _frame(self, job: _Job, t: int, diameter: float | None) -> _Found:
         started = time.perf_counter()
         self.cancel.raise_if_cancelled()
         with _named(job.image, t):
@@ -265,9 +315,11 @@ class _Run:
                 flow_threshold=self.settings.flow_threshold,
                 cellprob_threshold=self.settings.cellprob_threshold,
                 min_size=self.settings.min_size,
+                return_probability=self._repairs(job),
                 cancel=self.cancel,
             )
-        return found.labels, found.diameter, time.perf_counter() - started
+        probability = None if found.probability is None else found.probability.astype(np.float16)
+        return _Found(found.labels, probability, found.diameter, time.perf_counter() - started)
 
     def _write(
         self, job: _Job, target: Path, frames: Iterator[npt.NDArray[np.int32]], finished: int, total: int
@@ -288,25 +340,38 @@ class _Run:
                     raise _TooManyLabelsError(str(t))
                 yield labels
 
+        def beside() -> None:
+            self._write_beside(job, target)
+
         try:
-            _write_labels(target, image, np.uint16, take(MOST_16_BIT))
+            write_label_file(target, image, np.uint16, take(MOST_16_BIT), beside)
         except _TooManyLabelsError as stop:
             # The frames before are on disk only in 16 bits, and that file was swept: make them again.
             t = int(str(stop))
-            again = (self._frame(job, earlier, job.diameter)[0] for earlier in range(t))
+            again = self._again(job, t)
             rest = take(np.iinfo(np.uint32).max)
             remaining = (next(rest) for _ in range(image.n_frames - t - 1))
-            _write_labels(target, image, np.uint32, _chain(again, iter(held), remaining))
+            write_label_file(target, image, np.uint32, chain(again, iter(held), remaining), beside)
         return finished
+
+    def _again(self, job: _Job, n: int) -> Iterator[npt.NDArray[np.int32]]:
+        """Return the labels of the first n frames once more."""
+        found = (self._frame(job, t, job.diameter) for t in range(min(n + 1, job.image.n_frames)))
+        copy = _Job(job.image, job.second, job.diameter)
+        return islice(self._mended(copy, found), n)
+
+    def _write_beside(self, job: _Job, target: Path) -> None:
+        """Write the list of repairs and the picture, where they were asked for."""
+        if self._repairs(job):
+            table = repair_table(job.repairs, len(job.image.frame_shape))
+            write_atomically(target.with_name(f"{target.stem}.repairs.csv"), lambda p: table.to_csv(p, index=False))
+        if job.shown is not None:
+            write_overlay(overlay_path(target), job.image.frame(job.image.n_frames // 2), job.shown)
+            job.shown = None
 
 
 def _second(job: _Job, t: int) -> npt.NDArray[Any] | None:
     return None if job.second is None else job.second.frame(t)
-
-
-def _chain(*parts: Iterable[npt.NDArray[np.int32]]) -> Iterator[npt.NDArray[np.int32]]:
-    for part in parts:
-        yield from part
 
 
 class _named:  # noqa: N801 - a context manager, read like a function
@@ -323,37 +388,8 @@ class _named:  # noqa: N801 - a context manager, read like a function
             raise type(error)(f"{self.place}: {error}") from error
 
 
-def _write_labels(
-    target: Path, image: ImageFile, dtype: type[np.unsignedinteger[Any]], frames: Iterator[npt.NDArray[np.int32]]
-) -> None:
-    """Write frames as a TIFF, page by page."""
-    axes, shape = _label_axes(image)
-    planes = (
-        np.ascontiguousarray(plane, dtype=dtype)
-        for frame in frames
-        for plane in (frame if frame.ndim == 3 else frame[None])
-    )
-
-    def write(partial: Path) -> None:
-        big = int(np.prod(shape)) * np.dtype(dtype).itemsize > 3_000_000_000
-        ome = image.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
-        with tifffile.TiffWriter(partial, bigtiff=big, ome=ome) as writer:
-            writer.write(
-                planes, shape=shape, dtype=dtype, compression="zlib", compressionargs={"level": 1},
-                photometric="minisblack", metadata={"axes": axes},
-            )  # fmt: skip
-
-    write_atomically(target, write)
-
-
-def _label_axes(image: ImageFile) -> tuple[str, tuple[int, ...]]:
-    axes = ("T" if image.n_frames > 1 else "") + ("ZYX" if len(image.frame_shape) == 3 else "YX")
-    shape = ((image.n_frames,) if image.n_frames > 1 else ()) + image.frame_shape
-    return axes, shape
-
-
 def _row(job: _Job) -> dict[str, Any]:
-    axes, shape = _label_axes(job.image)
+    axes, shape = label_axes(job.image)
     return {
         "file": job.image.path.name,
         "frames": job.image.n_frames,
