@@ -300,3 +300,100 @@ def test_a_series_without_fault_is_mended_nowhere(tmp_path):
     ]  # fmt: skip
     with pytest.raises(PathExistsError, match="repair True, now False"):
         segment_files([tmp_path / "s.tif"], tmp_path / "c", diameter=16, threads=2)
+
+
+@pytest.fixture
+def large_is_small(monkeypatch):
+    """As if planes of more than 8000 px were too large to be held."""
+    from napari_marrow.pipeline import label_writing
+    from napari_marrow.pipeline import segment_files as module
+    from napari_marrow.segmentation import dynamics, finding
+
+    for where in (module, dynamics, finding):
+        monkeypatch.setattr(where, "LARGE_PLANE", 8000)
+    monkeypatch.setattr(finding, "STRIP_PIXELS", 1000)
+    monkeypatch.setattr(label_writing, "_TILE", 32)
+
+
+def test_a_large_plane_is_written_as_it_comes(images, tmp_path, large_is_small):
+    folder, _ = images
+    seen = []
+    names = [folder / "plane.tif", folder / "series.tif"]
+    table = segment_files(names, tmp_path / "out", diameter=16, threads=2)
+    alone = segment_files(names[:1], tmp_path / "alone", threads=2, progress=lambda *a: seen.append(a))
+    labels = tifffile.imread(tmp_path / "out" / "plane.tif")
+    assert labels.dtype == np.uint32
+    assert labels.max() == table["cells"][0] > 5
+    np.testing.assert_array_equal(labels, tifffile.imread(tmp_path / "out" / "series.tif")[0])
+    assert alone["diameter"][0] == pytest.approx(16, rel=0.2)
+    assert seen[0][2].startswith("plane.tif, ")
+    assert seen[-1] == (1, 1, "plane.tif")
+    tifffile.imwrite(tmp_path / "flat.ome.tif", np.full((100, 90), 7, np.uint8))
+    assert segment_files([tmp_path / "flat.ome.tif"], tmp_path / "flat")["cells"].tolist() == [0]
+    with tifffile.TiffFile(tmp_path / "flat" / "flat.ome.tif") as tif:
+        assert tif.is_ome
+        assert tif.series[0].shape == (100, 90)
+
+
+def test_a_large_plane_that_fails_leaves_no_file(images, tmp_path, large_is_small, monkeypatch):
+    folder, _ = images
+    token = CancelToken()
+    with pytest.raises(Cancelled):
+        segment_files(
+            [folder / "plane.tif"], tmp_path / "out", diameter=16, cancel=token, progress=lambda *a: token.cancel()
+        )
+    assert not (tmp_path / "out").exists()
+    broken = frame(0).astype(np.float32)
+    broken[80, 5] = np.nan
+    tifffile.imwrite(tmp_path / "nan.tif", broken)
+    with pytest.raises(InputFileError, match=r"nan\.tif: 1 of 9000 pixels are NaN"):
+        segment_files([tmp_path / "nan.tif"], tmp_path / "out", diameter=16)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_full_disk_leaves_no_file(images, tmp_path, monkeypatch, request, large):
+    """The disk takes a few kilobytes of a label file and then no more."""
+    import errno
+
+    from napari_marrow.errors import StorageError
+
+    if large:
+        request.getfixturevalue("large_is_small")
+    folder, _ = images
+    write = tifffile.TiffWriter.write
+
+    def full(self, data, **options):
+        def until_full():
+            for n, page in enumerate(data):
+                if n == 1:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                yield page
+
+        return write(self, until_full(), **options)
+
+    monkeypatch.setattr(tifffile.TiffWriter, "write", full)
+    name = "plane.tif" if large else "series.tif"
+    with pytest.raises(StorageError, match=name):
+        segment_files([folder / name], tmp_path / "out", diameter=16, threads=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_volumes_by_flows(tmp_path):
+    volume = np.stack([frame(0)] * 6)
+    tifffile.imwrite(tmp_path / "volume.tif", volume, photometric="minisblack")
+    options = {"axes": "ZYX", "diameter": 16, "anisotropy": 2.0}
+    planes = segment_files([tmp_path / "volume.tif"], tmp_path / "planes", **options)
+    flows = segment_files([tmp_path / "volume.tif"], tmp_path / "flows", volume_mode="flows", **options)
+    assert planes["axes"].tolist() == flows["axes"].tolist() == ["ZYX"]
+    assert planes["cells"][0] > 5
+    assert flows["cells"][0] > 0
+    assert (
+        tifffile.imread(tmp_path / "planes" / "volume.tif") != tifffile.imread(tmp_path / "flows" / "volume.tif")
+    ).any()
+    with pytest.raises(PathExistsError, match="other settings"):
+        segment_files([tmp_path / "volume.tif"], tmp_path / "flows", volume_mode="planes", **options)
+    with pytest.raises(SettingsError, match="Volume mode 'cubes'"):
+        segment_files([tmp_path / "volume.tif"], tmp_path / "no", volume_mode="cubes")
+    with pytest.raises(SettingsError, match="anisotropy of 0"):
+        segment_files([tmp_path / "volume.tif"], tmp_path / "no", anisotropy=0)

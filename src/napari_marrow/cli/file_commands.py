@@ -55,6 +55,15 @@ def segment(
         bool, typer.Option("--overlay", help="Also write pictures with the outlines of the cells, in OUT/overlays.")
     ] = False,
     threads: Annotated[int | None, typer.Option(help="Threads; by default all usable cores.", min=1)] = None,
+    volume: Annotated[
+        str, typer.Option(help="Volumes: 'planes', joined where they overlap, or 'flows' in three orientations.")
+    ] = "planes",
+    anisotropy: Annotated[
+        float, typer.Option(help="Distance of a volume's planes over the pixel size, for 'flows'.")
+    ] = 1.0,
+    flow_smoothing: Annotated[
+        float, typer.Option(help="Gaussian over the flows of a volume, in pixels, for 'flows'.", min=0)
+    ] = 0.0,
 ) -> None:
     """Write a label image for every image, and counts.csv. The same command again goes on where it was stopped."""
     from napari_marrow.pipeline.segment_files import segment_files
@@ -76,6 +85,9 @@ def segment(
             repair=repair,
             overlays=overlay,
             threads=threads,
+            volume_mode=volume,
+            anisotropy=anisotropy,
+            flow_smoothing=flow_smoothing,
             on_loaded=_say_device,
             progress=progress,
             cancel=cancel,

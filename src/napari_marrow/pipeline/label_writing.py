@@ -15,6 +15,8 @@ from napari_marrow.pipeline.image_files import ImageFile
 from napari_marrow.pipeline.label_folder import write_atomically
 from napari_marrow.segmentation.temporal_repair import Repair
 
+_TILE = 512  # side of the tiles of a large plane
+
 
 def write_label_file(
     target: Path,
@@ -69,3 +71,49 @@ def repair_table(repairs: Sequence[Repair], ndim: int) -> pd.DataFrame:
         for r in repairs
     ]
     return pd.DataFrame(rows, columns=["t", "kind", "labels", *"zyx"[-ndim:], "probability", "overlap"])
+
+
+def write_strips(target: Path, strips: Iterator[npt.NDArray[np.int32]], shape: tuple[int, ...]) -> int:
+    """Write a plane of labels that comes in strips from the top as a tiled TIFF of uint32; return the highest label.
+
+    Parameters
+    ----------
+    target : Path
+    strips : iterator of int32 arrays, shape (n, X)
+    shape : (int, int)
+        Of the plane.
+
+    Raises
+    ------
+    StorageError
+        If the disk does not take it. Nothing is left then.
+    """
+    highest = 0
+
+    def tiles() -> Iterator[npt.NDArray[np.uint32]]:
+        nonlocal highest
+        columns = -(-shape[1] // _TILE)
+        row = np.zeros((_TILE, columns * _TILE), dtype=np.uint32)
+        filled = 0
+        for strip in strips:
+            highest = max(highest, int(strip.max(initial=0)))
+            while len(strip):
+                n = min(_TILE - filled, len(strip))
+                row[filled : filled + n, : shape[1]] = strip[:n]
+                strip, filled = strip[n:], filled + n
+                if filled == _TILE:
+                    yield from np.split(row, columns, axis=1)
+                    row, filled = np.zeros_like(row), 0  # the tiles before may still be waiting to be compressed
+        if filled:
+            yield from np.split(row, columns, axis=1)
+
+    def write(partial: Path) -> None:
+        big, ome = 4 * shape[0] * shape[1] > 3_000_000_000, target.name.lower().endswith((".ome.tif", ".ome.tiff"))
+        with tifffile.TiffWriter(partial, bigtiff=big, ome=ome) as writer:
+            writer.write(
+                tiles(), shape=shape, dtype=np.uint32, tile=(_TILE, _TILE), compression="zlib",
+                compressionargs={"level": 1}, photometric="minisblack", metadata={"axes": "YX"},
+            )  # fmt: skip
+
+    write_atomically(target, write)
+    return highest

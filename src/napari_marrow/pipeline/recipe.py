@@ -87,6 +87,14 @@ class SegmentSection(_Section):
     min_area_um2: float = Field(
         12.0, ge=0, le=1e5, description="Masks below this area are dropped.", json_schema_extra=_unit("µm²")
     )
+    volume_mode: Literal["planes", "flows"] = Field(
+        "planes",
+        description="Volumes: plane by plane and joined, or by flows of planes in three orientations (slower; planes "
+        "close enough to show a cell from the side).",
+    )
+    flow_smoothing: float = Field(
+        0.0, ge=0, le=20, description="Gaussian over the flows in three orientations.", json_schema_extra=_unit("px")
+    )
     device: Literal["cpu", "auto", "cuda", "mps"] = Field(
         "cpu", description="What computes the network; auto: a GPU where torch finds one."
     )

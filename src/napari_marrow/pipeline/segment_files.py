@@ -22,10 +22,12 @@ from napari_marrow.ingest.placing import fingerprint
 from napari_marrow.pipeline.image_files import ImageFile, describe
 from napari_marrow.pipeline.image_paths import image_paths
 from napari_marrow.pipeline.label_folder import COLUMNS, LabelFolder, check_names, label_name, write_atomically
-from napari_marrow.pipeline.label_writing import label_axes, repair_table, write_label_file
+from napari_marrow.pipeline.label_writing import label_axes, repair_table, write_label_file, write_strips
 from napari_marrow.pipeline.overlays import add_overlay, overlay_path, write_overlay
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation import Segmenter, load_segmenter
+from napari_marrow.segmentation.dynamics import LARGE_PLANE
+from napari_marrow.segmentation.image_checks import check_volume_mode
 from napari_marrow.segmentation.temporal_repair import Repair, repair_sequence
 
 MOST_16_BIT = 65_535
@@ -45,6 +47,9 @@ class SegmentFilesSettings:
     flow_threshold: float
     cellprob_threshold: float
     min_size: int
+    volume_mode: str
+    anisotropy: float
+    flow_smoothing: float
     repair: bool
 
 
@@ -71,6 +76,12 @@ class _Job:
     repairs: list[Repair] = field(default_factory=list)
     shown: npt.NDArray[np.int32] | None = None
 
+    @property
+    def large(self) -> bool:
+        """Whether it is one plane whose labels are written as they come."""
+        shape = self.image.frame_shape
+        return self.image.n_frames == 1 and len(shape) == 2 and shape[0] * shape[1] > LARGE_PLANE
+
 
 def segment_files(
     images: Sequence[str | Path],
@@ -86,6 +97,9 @@ def segment_files(
     flow_threshold: float = 0.4,
     cellprob_threshold: float = 0.0,
     min_size: int = 15,
+    volume_mode: str = "planes",
+    anisotropy: float = 1.0,
+    flow_smoothing: float = 0.0,
     repair: bool = False,
     overlays: bool = False,
     threads: int | None = None,
@@ -99,7 +113,7 @@ def segment_files(
     ----------
     images : sequence of paths
         TIFF or OME-TIFF files, PNG, JPEG or BMP pictures, folders of them, or patterns such as ``day*/*.tif``. Time
-        series are segmented frame by frame, volumes plane by plane and stitched.
+        series are segmented frame by frame, volumes plane by plane and joined, or by flows in three orientations.
     out_dir : path
         Made if it is not there. Files that an earlier run with the same settings finished are left as they are.
     model, device, precision
@@ -112,8 +126,10 @@ def segment_files(
         The same for the network's second input (whole cells: their nuclei).
     axes : str or None
         Axes of the files where they do not say, e.g. "ZYX". A plain stack is taken for a time series.
-    flow_threshold, cellprob_threshold, min_size
-        See `Segmenter.segment`.
+    flow_threshold, cellprob_threshold, min_size, volume_mode, flow_smoothing
+        See `CPnetSegmenter.segment`.
+    anisotropy : float
+        Distance of a volume's planes over the pixel size.
     repair : bool
         Mend cells that are missed, merged or split in one frame of a time series by the frames before and after
         (`repair_sequence`); what was mended is listed in ``NAME.repairs.csv``.
@@ -125,7 +141,7 @@ def segment_files(
     on_loaded : callable, optional
         Called with the network before any work: it says on which device it runs.
     progress : callable
-        Called with frames done, frames in all, and the file's name.
+        Called with frames done, frames in all, and the file's name; for a single frame with its tiles or planes.
     cancel : CancelToken, optional
 
     Returns
@@ -151,6 +167,9 @@ def segment_files(
     if diameter is not None and not (np.isfinite(diameter) and diameter >= 1):
         raise SettingsError(f"A cell diameter of {diameter:g} px cannot be: give 1 px or more, or leave it out.")
     _check_thresholds(flow_threshold, cellprob_threshold, min_size)
+    check_volume_mode(volume_mode, flow_smoothing)
+    if not (np.isfinite(anisotropy) and anisotropy > 0):
+        raise SettingsError(f"An anisotropy of {anisotropy:g} cannot be: give plane distance / pixel size, such as 2.")
     out, paths = Path(out_dir), image_paths(images)
     check_names(paths, out)
     files = [_Job(describe(path, channel=channel, axes=axes)) for path in paths]
@@ -168,7 +187,7 @@ def segment_files(
         on_loaded(segmenter)
     settings = SegmentFilesSettings(
         segmenter.card.name, segmenter.card.sha256, diameter, channel, second_channel, axes, precision, flow_threshold,
-        cellprob_threshold, min_size, repair
+        cellprob_threshold, min_size, volume_mode, anisotropy, flow_smoothing, repair
     )  # fmt: skip
     folder = LabelFolder(out)
     done = folder.open(paths, asdict(settings))
@@ -224,10 +243,12 @@ class _Run:
     progress: Progress
     cancel: CancelToken
     overlays: bool
+    alone: bool = False
 
     def segment(self, jobs: list[_Job], folder: LabelFolder, done: set[str]) -> pd.DataFrame:
         """Segment what is not done yet and return the rows of all files."""
         total = sum(job.image.n_frames for job in jobs)
+        self.alone = total == 1
         todo = [job for job in jobs if job.image.path.name not in done]
         if self.overlays:  # asked for only now, when the labels are there already
             for job in jobs:
@@ -240,7 +261,10 @@ class _Run:
             try:
                 for job in todo:
                     target = folder.path / label_name(job.image.path)
-                    finished = self._write(job, target, frames, finished, total)
+                    if job.large:
+                        finished = self._write_large(job, target, finished, total)
+                    else:
+                        finished = self._write(job, target, frames, finished, total)
                     folder.rows[job.image.path.name] = _row(job)
                     if time.monotonic() - written > 2:
                         folder.write_counts()
@@ -258,14 +282,16 @@ class _Run:
     def _frames(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Generator[npt.NDArray[np.int32], None, None]:
         """Yield the labels of all frames of all files in order, a few frames ahead of the writer."""
         results = self._results(pool, jobs)
-        for job in jobs:
+        for job in (job for job in jobs if not job.large):
             yield from self._mended(job, islice(results, job.image.n_frames))
 
     def _results(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> Iterator[_Found]:
         waiting: deque[Future[_Found]] = deque()
         for job, t, diameter in self._tasks(jobs):
             waiting.append(pool.submit(self._frame, job, t, diameter))
-            if len(waiting) > 2 * self.workers:
+            # Frames of millions of pixels are made one by one: their labels alone take much memory.
+            ahead = 2 * self.workers if np.prod(job.image.frame_shape, dtype=float) <= LARGE_PLANE else 0
+            while len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -291,7 +317,7 @@ class _Run:
         return self.settings.repair and job.image.n_frames > 2
 
     def _tasks(self, jobs: list[_Job]) -> Iterator[tuple[_Job, int, float | None]]:
-        for job in jobs:
+        for job in (job for job in jobs if not job.large):
             job.diameter, n = self.settings.diameter, job.image.n_frames
             if job.diameter is None and n > 1 and self.segmenter.needs_diameter:
                 probes = sorted({0, n // 2, n - 1})
@@ -316,10 +342,38 @@ class _Run:
                 cellprob_threshold=self.settings.cellprob_threshold,
                 min_size=self.settings.min_size,
                 return_probability=self._repairs(job),
+                spacing=(self.settings.anisotropy, 1, 1) if len(job.image.frame_shape) == 3 else None,
+                volume_mode=self.settings.volume_mode,
+                flow_smoothing=self.settings.flow_smoothing,
+                progress=self._within(job) if self.alone else no_progress,
                 cancel=self.cancel,
             )
         probability = None if found.probability is None else found.probability.astype(np.float16)
         return _Found(found.labels, probability, found.diameter, time.perf_counter() - started)
+
+    def _within(self, job: _Job) -> Progress:
+        """Return the progress within a single frame."""
+        return lambda done, total, message: self.progress(done, total, f"{job.image.path.name}, {message}")
+
+    def _write_large(self, job: _Job, target: Path, finished: int, total: int) -> int:
+        """Write the labels of a large plane strip by strip; return the frames finished in all."""
+        started = time.perf_counter()
+        with _named(job.image, 0):
+            found = self.segmenter.segment_in_strips(
+                job.image.frame(0),
+                second=_second(job, 0),
+                diameter=self.settings.diameter,
+                flow_threshold=self.settings.flow_threshold,
+                cellprob_threshold=self.settings.cellprob_threshold,
+                min_size=self.settings.min_size,
+                progress=self._within(job) if self.alone else no_progress,
+                cancel=self.cancel,
+            )
+            job.cells = write_strips(target, found.strips, job.image.frame_shape)
+        job.diameters.append(found.diameter)
+        job.seconds = time.perf_counter() - started
+        self.progress(finished + 1, total, job.image.path.name)
+        return finished + 1
 
     def _write(
         self, job: _Job, target: Path, frames: Iterator[npt.NDArray[np.int32]], finished: int, total: int

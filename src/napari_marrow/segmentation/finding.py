@@ -140,6 +140,8 @@ class CellFinder:
         )
         y = 0
         for strip in _thick(self.strips(plane, scale), max(1, STRIP_PIXELS // width)):
+            if self.cancel is not None:
+                self.cancel.raise_if_cancelled()
             stream.push(strip[:2], strip[2])
             if logit is not None:
                 logit[y : y + strip.shape[1]] = strip[2]

@@ -36,6 +36,20 @@ def check_image(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return pixels
 
 
+def check_plane(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the image as an array of numbers (Y, X).
+
+    Raises
+    ------
+    InputFileError
+        If it is something else, or not finite everywhere.
+    """
+    pixels = check_image(image)
+    if pixels.ndim != 2:
+        raise InputFileError(f"An image of shape {pixels.shape} is no plane (Y, X).")
+    return pixels
+
+
 def check_second(second: npt.NDArray[Any] | None, shape: tuple[int, ...], n_channels: int) -> npt.NDArray[Any] | None:
     """Return the second channel of an image of this shape, if there is one and the network has an input for it.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation.registry import ModelCard
-from napari_marrow.segmentation.segmenter import Segmentation
+from napari_marrow.segmentation.segmenter import Segmentation, StripSegmentation
 
 
 @runtime_checkable
@@ -55,6 +55,21 @@ class Segmenter(Protocol):
         cancel: CancelToken | None = None,
     ) -> Segmentation:
         """Find the cells of an image (Y, X) or (Z, Y, X); see `CPnetSegmenter.segment`."""
+
+    def segment_in_strips(
+        self,
+        image: npt.NDArray[Any],
+        *,
+        second: npt.NDArray[Any] | None = None,
+        diameter: float | None = None,
+        spacing: Sequence[float] | None = None,
+        flow_threshold: float = 0.4,
+        cellprob_threshold: float = 0.0,
+        min_size: int = 15,
+        progress: Progress = no_progress,
+        cancel: CancelToken | None = None,
+    ) -> StripSegmentation:
+        """Find the cells of a plane (Y, X) of which not even the labels need be held."""
 
     def estimate_diameter(self, image: npt.NDArray[Any], *, second: npt.NDArray[Any] | None = None) -> float:
         """Return the median cell diameter of an image in px."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from napari_marrow.segmentation.image_checks import (
     check_diameter,
     check_image,
     check_out,
+    check_plane,
     check_second,
     check_volume_mode,
     pixel_aspect,
@@ -55,6 +56,25 @@ class Segmentation:
     def n_cells(self) -> int:
         """Number of labels."""
         return int(self.labels.max(initial=0))
+
+
+@dataclass(frozen=True)
+class StripSegmentation:
+    """Cells of a large plane, as they come.
+
+    Attributes
+    ----------
+    diameter : float
+        Diameter in px that the image was scaled by: given or estimated.
+    estimated : bool
+        Whether the diameter was estimated from the image.
+    strips : iterator of int32 arrays, shape (n, X)
+        Labels from the top of the plane to its bottom; the work is done as they are asked for.
+    """
+
+    diameter: float
+    estimated: bool
+    strips: Iterator[npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -193,6 +213,36 @@ class CPnetSegmenter:
         else:
             work.plane(scaled, used, out=labels, logit=logit)
         return Segmentation(labels, used, found is not None, _logistic(logit))
+
+    def segment_in_strips(
+        self,
+        image: npt.NDArray[Any],
+        *,
+        second: npt.NDArray[Any] | None = None,
+        diameter: float | None = None,
+        spacing: Sequence[float] | None = None,
+        flow_threshold: float = 0.4,
+        cellprob_threshold: float = 0.0,
+        min_size: int = 15,
+        progress: Progress = no_progress,
+        cancel: CancelToken | None = None,
+    ) -> StripSegmentation:
+        """Find the cells of a plane of which not even the labels need be held.
+
+        Parameters and errors are those of `segment`; the labels are those that `segment` gives for a large plane.
+        """
+        pixels = check_plane(image)
+        settings = FindingSettings(flow_threshold, cellprob_threshold, min_size, pixel_aspect(spacing), self.threads)
+        work = self._finder(settings, progress, cancel)
+        scaled = scale_channels(pixels, check_second(second, pixels.shape, self.n_channels))
+        if scaled is None:
+            used = self.card.diameter_px if diameter is None else check_diameter(diameter, pixels.shape)
+            return StripSegmentation(used, False, (np.zeros((1, pixels.shape[1]), np.int32) for _ in pixels))
+        if diameter is None:
+            used = work.estimate(scaled).diameter if self.needs_diameter else self.card.diameter_px
+        else:
+            used = check_diameter(diameter, pixels.shape)
+        return StripSegmentation(used, diameter is None, work.label_strips(scaled, used))
 
     def estimate_diameter(self, image: npt.NDArray[Any], *, second: npt.NDArray[Any] | None = None) -> float:
         """Return the median cell diameter of an image in px; the network's own diameter where it has no cells."""

@@ -60,6 +60,8 @@ class SegmentStep(Step):
             flow_threshold=section.flow_threshold,
             cellprob_threshold=section.cellprob_threshold,
             min_size=round(section.min_area_um2 / (spacing[1] * spacing[2])),
+            volume_mode=section.volume_mode,
+            flow_smoothing=section.flow_smoothing,
             cancel=cancel,
         )
         labels = found.labels[None] if flat else found.labels
