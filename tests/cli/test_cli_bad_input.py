@@ -17,6 +17,7 @@ import pytest
 import tifffile
 
 from napari_marrow.__main__ import main
+from napari_marrow.segmentation.registry import find_model
 
 PLAIN = ("--pixel-size", "0.5", "--frame-interval", "0.5")
 
@@ -174,12 +175,50 @@ def test_a_bad_table_of_tracks_is_named(name, files, tmp_path, capsys):
         ("--axes", "TXY"),
         ("--axes", "YX"),
         ("--device", "bogus"),
+        ("--device", "cuda:99"),
+        ("--diameter", "5000"),
+        ("--second-channel", "7"),
         ("--precision", "f8"),
     ],
 )
 def test_an_impossible_option_of_segment_is_named(option, value, files, tmp_path, capsys):
     assert value in refused(capsys, "segment", files / "good.tif", f"{option}={value}", "--out", tmp_path / "new")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda p: p > 250, lambda p: p.astype(np.int32) - 5000, lambda p: p.astype(np.float64) * 1e-9],
+    ids=["one_bit", "negative", "tiny_values"],
+)
+def test_unusual_values_give_the_same_cells(change, tmp_path):
+    pixels = cells(1)[0]
+    counts = []
+    for name, image in (("plain", pixels), ("changed", change(pixels))):
+        source = write(tmp_path / f"{name}.tif", image)
+        assert main(["segment", str(source), "--out", str(tmp_path / name), "--diameter", "14"]) == 0
+        counts.append(int(tifffile.imread(tmp_path / name / f"{name}.tif").max()))
+    assert counts == [9, 9]
+
+
+def test_infinite_pixels_are_counted(files, tmp_path, capsys):
+    pixels = cells(1)[0].astype(np.float32)
+    pixels[3, :5] = np.inf
+    source = write(tmp_path / "inf.tif", pixels)
+    assert "inf.tif: 5 of 9216 pixels are NaN or infinite" in refused(
+        capsys, "segment", source, "--out", tmp_path / "o"
+    )
+
+
+def test_models_that_cannot_be_are_named(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("NAPARI_MARROW_MODELS", str(tmp_path / "own"))
+    assert "text.tif is no model file" in refused(capsys, "models", "add", files / "text.tif", "--name", "mine")
+    assert "gone" in refused(capsys, "models", "add", tmp_path / "gone", "--name", "mine")
+    assert "'nomodel'" in refused(capsys, "models", "show", "nomodel")
+    assert "'nomodel'" in refused(capsys, "models", "remove", "nomodel")
+    assert "'nomodel' is no model of Cellpose" in refused(capsys, "models", "fetch", "nomodel")
+    assert "named '../up'" in refused(capsys, "models", "add", files / "text.tif", "--name", "../up")
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_a_file_in_the_way_of_the_output_is_the_users_to_move(files, tmp_path, capsys):
@@ -380,6 +419,13 @@ def test_a_full_disk_is_the_machines_fault_and_leaves_nothing(full_disk, files, 
     ):
         assert "disk is full" in refused(capsys, *arguments, code=1)
         assert set(listing(full_disk)) == {"fill"}
+
+
+def test_a_model_that_does_not_fit_leaves_nothing(full_disk, capsys, monkeypatch):
+    monkeypatch.setenv("NAPARI_MARROW_MODELS", str(full_disk / "own"))
+    weights = find_model("marrow-nuclei").path
+    assert "disk is full" in refused(capsys, "models", "add", weights, "--name", "mine", code=1)
+    assert set(listing(full_disk)) <= {"own"}
 
 
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(full_disk, tiny_study, capsys):

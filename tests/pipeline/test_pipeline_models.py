@@ -204,7 +204,7 @@ def test_commands(own, torch_file, capsys):
     assert main(["models", "show", "mine"]) == 0
     shown = capsys.readouterr().out
     assert "21 px in the network's input" in shown
-    assert "input channels: 2" in shown
+    assert "one, and a second one if there is any" in shown
     assert main(["models", "show", "cyto3"]) == 0
     assert "marrow models fetch cyto3" in capsys.readouterr().out
     assert main(["models", "show", "nothing"]) == 2

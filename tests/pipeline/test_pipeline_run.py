@@ -17,6 +17,7 @@ import pytest
 from napari_marrow.errors import Cancelled, SettingsError, StudyError
 from napari_marrow.pipeline import DaskExecutor, ProcessExecutor, RunSummary, parse_recipe, run
 from napari_marrow.progress import CancelToken
+from napari_marrow.segmentation.registry import find_model
 from napari_marrow.study import Study
 
 RECIPE = parse_recipe({"niche": {"n_simulations": 39, "every_h": 1000}, "lineage": {"n_bootstrap": 99}})
@@ -180,12 +181,18 @@ def test_a_study_without_the_wanted_channel_says_so(tmp_path):
 
 
 def test_a_second_channel_reaches_the_network_or_is_missed(tiny_study, finished):
-    def with_second(name):
-        return parse_recipe({"segment": {"second_channel": name}})
+    model = tiny_study.parent / "two.safetensors"  # without its card: any channels
+    shutil.copy(find_model("marrow-nuclei").path, model)
 
-    run(tiny_study, with_second("CD45"), until="segment")
-    ours, alone = labels_of(tiny_study), labels_of(finished[0])
-    assert any(not np.array_equal(ours[place], alone[place]) for place in ours)
+    def with_second(name):
+        return parse_recipe({"segment": {"second_channel": name, "model": str(model)}})
+
+    run(tiny_study, with_second("CD31"), until="segment")
+    study, alone = Study.open(tiny_study), labels_of(finished[0])
+    key, position = study.active["segment"], study.positions[0]
+    session = study.sessions(position)[0]
+    ours = study.labels("cells", key, position, session).read(0)
+    assert not np.array_equal(ours, alone[position, session, 0])
     summary = run(tiny_study, with_second("CD7"), until="segment")
     assert any("'nuclei' (recipe: segment.channel) and 'CD7' (segment.second_channel)" in n for n in summary.notes)
 

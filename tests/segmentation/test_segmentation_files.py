@@ -1,6 +1,7 @@
 """`marrow segment`: label files of plain images, resumed, and refused with a sentence."""
 
 import json
+import shutil
 
 import imagecodecs
 import numpy as np
@@ -14,6 +15,7 @@ from napari_marrow.pipeline.image_files import describe
 from napari_marrow.pipeline.image_paths import image_paths
 from napari_marrow.pipeline.segment_files import segment_files
 from napari_marrow.progress import CancelToken
+from napari_marrow.segmentation.registry import find_model
 
 
 def frame(seed=0, shape=(90, 100), n=8):
@@ -89,24 +91,27 @@ def test_channels_by_name_number_and_luminance(images, tmp_path):
 
 def test_a_second_channel_reaches_the_network(images, tmp_path):
     folder, series = images
+    shutil.copy(find_model("marrow-nuclei").path, tmp_path / "two.safetensors")  # without its card: any channels
+    model = tmp_path / "two.safetensors"
     seen = []
-    both = segment_files(
-        [folder / "two.ome.tif"], tmp_path / "both", channel="nuclei", second_channel=0, diameter=16, threads=2,
-        on_loaded=seen.append,
-    )  # fmt: skip
-    alone = segment_files([folder / "two.ome.tif"], tmp_path / "alone", channel="nuclei", diameter=16, threads=2)
+    given = {"channel": "nuclei", "model": model, "diameter": 16, "threads": 2}
+    file = folder / "two.ome.tif"
+    both = segment_files([file], tmp_path / "both", second_channel=0, on_loaded=seen.append, **given)
+    alone = segment_files([file], tmp_path / "alone", **given)
     assert both["cells"].tolist() == alone["cells"].tolist()  # the other channel is empty
-    assert (seen[0].card.name, seen[0].device) == ("marrow-nuclei", "cpu")
+    assert (seen[0].card.name, seen[0].device) == ("two", "cpu")
     twice = tmp_path / "twice.tif"
     tifffile.imwrite(twice, series[:2], metadata={"axes": "CYX"}, ome=True)
-    segment_files([twice], tmp_path / "a", channel=0, second_channel=1, diameter=16, threads=2)
-    segment_files([twice], tmp_path / "b", channel=0, diameter=16, threads=2)
+    segment_files([twice], tmp_path / "a", channel=0, second_channel=1, model=model, diameter=16, threads=2)
+    segment_files([twice], tmp_path / "b", channel=0, model=model, diameter=16, threads=2)
     first, second = (tifffile.imread(tmp_path / name / "twice.tif") for name in "ab")
     assert (first != second).any()
+    with pytest.raises(SettingsError, match=r"twice\.tif: 'marrow-nuclei' was trained on one channel"):
+        segment_files([twice], tmp_path / "d", channel=0, second_channel=1)
     with pytest.raises(SettingsError, match="no channel 5"):
-        segment_files([twice], tmp_path / "c", channel=0, second_channel=5)
+        segment_files([twice], tmp_path / "c", channel=0, second_channel=5, model=model)
     with pytest.raises(PathExistsError, match="other settings"):
-        segment_files([twice], tmp_path / "a", channel=0, diameter=16)
+        segment_files([twice], tmp_path / "a", channel=0, model=model, diameter=16)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])

@@ -1,16 +1,21 @@
 """The network: OpenVINO and torch against Cellpose 3.1.1.2 (stored outputs of a small network with random weights)."""
 
+import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_marrow.errors import SettingsError
+from napari_marrow.segmentation import CPnetSegmenter, load_segmenter
 from napari_marrow.segmentation.intensities import normalise
 from napari_marrow.segmentation.openvino_network import OpenVINONetwork
 from napari_marrow.segmentation.resizing import resize
 from napari_marrow.segmentation.tiles import TILE, run_network, taper, tile_starts
 from napari_marrow.segmentation.weights import check_weights
 
+REFERENCE = Path(__file__).parent / "data" / "cellpose3_reference.npz"
 GOLDEN = Path(__file__).parent / "data" / "cellpose3_network.npz"
 
 
@@ -80,6 +85,61 @@ def test_tiles_resizing_and_blending_equal_cellpose_3(network, golden, noise):
 def test_plane_smaller_than_a_tile_equals_cellpose_3(network, golden, noise):
     output = run_network(network, noise[:100, :150])
     assert np.abs(output[:, ::5, ::5] - golden["small"]).max() < 1e-5 * np.abs(golden["small"]).max()
+
+
+@pytest.fixture(scope="module")
+def equality():
+    """The module that writes (and states) the larger references: `benchmarks/cellpose3_equality.py`."""
+    path = Path(__file__).parents[2] / "benchmarks" / "cellpose3_equality.py"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(path.parent))
+        spec = importlib.util.spec_from_file_location("cellpose3_equality", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("width", ["full", "half", "narrow"])
+@pytest.mark.parametrize("runtime", ["OpenVINO", "torch"])
+def test_any_width_equals_cellpose_3(width, runtime, equality):
+    """Output and style; tiling, blending, resizing and normalisation of two channels (narrow network)."""
+    with np.load(REFERENCE) as file:
+        theirs = {k.partition(":")[2]: v for k, v in file.items() if k.startswith(width)}
+    weights = check_weights(equality.random_arrays(equality.WIDTHS[width]), name=width)
+    if runtime == "torch":
+        pytest.importorskip("torch", reason="torch is not installed")
+        from napari_marrow.segmentation.torch_network import TorchNetwork
+
+        network = TorchNetwork(weights, device="cpu")
+    else:
+        network = OpenVINONetwork(weights, precision="f32", threads=2)
+    given = equality.inputs(weights.widths)
+    if width == "narrow":
+        ours = equality.ours_of(network, given)
+    else:
+        ours = dict(zip(("y", "style"), network.with_style(given["x"]), strict=True))
+    assert theirs.keys() == set(equality.STORED[width])
+    for name, reference in theirs.items():
+        limit = 3e-5 if name == "eval" else 1e-5  # resizing by OpenCV rounds its weights
+        assert equality.relative(equality.thinned(name, ours[name]), reference) < limit, name
+
+
+def test_style_of_an_image():
+    segmenter = load_segmenter(precision="f32", threads=2)
+    segmenter = replace(segmenter, card=replace(segmenter.card, second_channel=True))
+    image = np.random.default_rng(0).gamma(2, 20, (120, 130))
+    style = segmenter.style(image, diameter=17)
+    assert style.shape == (128,)
+    assert np.linalg.norm(style) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(segmenter.style(image * 7 + 3, diameter=17), style, atol=1e-5)
+    assert np.abs(segmenter.style(image, second=image[::-1] ** 2, diameter=17) - style).max() > 1e-4
+    assert np.abs(segmenter.style(image) - style).max() < 1
+    assert not segmenter.style(np.ones((30, 30))).any()
+    with pytest.raises(SettingsError, match="style is that of a plane"):
+        segmenter.style(np.zeros((2, 30, 30)))
+    plain = CPnetSegmenter(segmenter.card, lambda tiles: tiles)
+    with pytest.raises(SettingsError, match="no style vector"):
+        plain.style(image)
 
 
 def test_streams_and_threads_change_nothing(weights, golden):

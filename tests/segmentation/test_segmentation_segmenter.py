@@ -66,7 +66,7 @@ def test_a_second_channel_is_normalised_on_its_own_and_reaches_the_network():
         seen.append(tiles.copy())
         return np.zeros((1, 3, *tiles.shape[2:]), np.float32)
 
-    segmenter = CPnetSegmenter(find_model("marrow-nuclei"), network)
+    segmenter = CPnetSegmenter(replace(find_model("marrow-nuclei"), second_channel=True), network)
     rng = np.random.default_rng(1)
     image, second = rng.uniform(0, 10, (48, 64)), rng.uniform(500, 90_000, (48, 64))
     segmenter.segment(image, second=second, diameter=17)
@@ -82,6 +82,8 @@ def test_a_second_channel_is_normalised_on_its_own_and_reaches_the_network():
         segmenter.segment(image, second=second[:, :63])
     with pytest.raises(SettingsError, match="single input channel"):
         replace(segmenter, n_channels=1).segment(image, second=second)
+    with pytest.raises(SettingsError, match="'marrow-nuclei' was trained on one channel"):
+        load_segmenter(threads=1).segment(image, second=second)
 
 
 def test_intensity_unit_and_type_do_not_matter(segmenter):

@@ -51,7 +51,7 @@ def _of_weights(card: ModelCard) -> dict[str, str]:
         "sha256": _checked(card, weights.sha256),
         "parameters": f"{sum(value.size for value in weights.arrays.values()):,}",
         "widths": " ".join(str(width) for width in weights.widths[1:]),
-        "input channels": str(weights.n_channels),
+        "channels": "one, and a second one if there is any" if card.second_channel else "one",
         "cell diameter": f"{weights.diam_mean:g} px in the network's input (images are rescaled to it)",
         "trained on": f"cells of {weights.diam_labels:.3g} px (median)",
     }

@@ -46,6 +46,8 @@ class ModelCard:
         Scores on images that were not trained on.
     smooth_reduction : bool
         Whether images are smoothed before they are made smaller (the model was trained so). Cellpose does not.
+    second_channel : bool
+        Whether it was (or may have been) trained with a second channel. A card that does not say so means one channel.
     path : Path or None
         The weights file; None where the user has to bring it.
     origin : str
@@ -63,6 +65,7 @@ class ModelCard:
     limits: str = ""
     held_out: dict[str, Any] | None = None
     smooth_reduction: bool = False
+    second_channel: bool = True
     path: Path | None = None
     origin: Origin = "file"
 
@@ -223,8 +226,9 @@ def read_card(card: Path, weights: Path) -> ModelCard:
     try:
         content = json.loads(card.read_text(encoding="utf-8"))
         own = set(ModelCard.__dataclass_fields__) - {"path", "origin"}
-        fields = {key: content[key] for key in own if key in content}
+        fields = {"second_channel": False} | {key: content[key] for key in own if key in content}
         wrong = [key for key in _TEXTS if not isinstance(fields.get(key, ""), str)]
+        wrong += [key for key in ("smooth_reduction", "second_channel") if not isinstance(fields.get(key, False), bool)]
         if wrong or not isinstance(fields.get("diameter_px"), (int, float)):
             raise ValueError(f"'{(wrong or ['diameter_px'])[0]}' is not of its type")
         if fields.get("kind") not in RUNS_ON or not isinstance(fields.get("held_out", {}), (dict, type(None))):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_marrow.errors import SettingsError
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation.dynamics import LARGE_PLANE
 from napari_marrow.segmentation.finding import CellFinder, FindingSettings, resized_output
@@ -25,6 +26,7 @@ from napari_marrow.segmentation.image_checks import (
 from napari_marrow.segmentation.intensities import scale_channels
 from napari_marrow.segmentation.orthogonal_flows import segment_flows
 from napari_marrow.segmentation.registry import ModelCard
+from napari_marrow.segmentation.style import StyleRecorder
 from napari_marrow.segmentation.tiles import Network
 from napari_marrow.segmentation.volumes import segment_planes
 
@@ -178,8 +180,8 @@ class CPnetSegmenter:
             If the image has the wrong number of dimensions or values that are not finite, or the second channel another
             shape.
         SettingsError
-            If the diameter or the volume mode cannot be, the network has no input for a second channel, or the flows of
-            a volume do not fit into memory.
+            If the diameter or the volume mode cannot be, the network was not trained with a second channel, or the
+            flows of a volume do not fit into memory.
         Cancelled
             If the token was cancelled.
         """
@@ -187,7 +189,7 @@ class CPnetSegmenter:
         check_volume_mode(volume_mode, flow_smoothing)
         settings = FindingSettings(flow_threshold, cellprob_threshold, min_size, pixel_aspect(spacing), self.threads)
         work = self._finder(settings, progress, cancel)
-        scaled = scale_channels(pixels, check_second(second, pixels.shape, self.n_channels))
+        scaled = scale_channels(pixels, self._checked(second, pixels))
         labels = check_out(out, pixels.shape)
         logit = np.zeros(pixels.shape, dtype=np.float32) if return_probability else None
         if scaled is None:
@@ -234,7 +236,7 @@ class CPnetSegmenter:
         pixels = check_plane(image)
         settings = FindingSettings(flow_threshold, cellprob_threshold, min_size, pixel_aspect(spacing), self.threads)
         work = self._finder(settings, progress, cancel)
-        scaled = scale_channels(pixels, check_second(second, pixels.shape, self.n_channels))
+        scaled = scale_channels(pixels, self._checked(second, pixels))
         if scaled is None:
             used = self.card.diameter_px if diameter is None else check_diameter(diameter, pixels.shape)
             return StripSegmentation(used, False, (np.zeros((1, pixels.shape[1]), np.int32) for _ in pixels))
@@ -247,10 +249,53 @@ class CPnetSegmenter:
     def estimate_diameter(self, image: npt.NDArray[Any], *, second: npt.NDArray[Any] | None = None) -> float:
         """Return the median cell diameter of an image in px; the network's own diameter where it has no cells."""
         pixels = check_image(image)
-        scaled = scale_channels(pixels, check_second(second, pixels.shape, self.n_channels))
+        scaled = scale_channels(pixels, self._checked(second, pixels))
         if scaled is None:
             return self.card.diameter_px
         return self._finder(FindingSettings(), no_progress, None).estimate(scaled).diameter
+
+    def style(
+        self, plane: npt.NDArray[Any], *, second: npt.NDArray[Any] | None = None, diameter: float | None = None
+    ) -> Floats:
+        """Return the network's style vector of a plane: a summary of its look, of length 1.
+
+        Parameters
+        ----------
+        plane : array, shape (Y, X)
+        second : array of the same shape, optional
+        diameter : float or None
+            Cell diameter in px that the plane is scaled by; None estimates it.
+
+        Returns
+        -------
+        float32 array, shape (C,)
+            Mean over the tiles (256 values in networks of full width); 0 everywhere for a constant plane.
+
+        Raises
+        ------
+        InputFileError, SettingsError
+            As `segment`; also if the network has no style.
+        """
+        pixels = check_image(plane)
+        if pixels.ndim != 2:
+            raise SettingsError(f"The style is that of a plane (Y, X), not of an image of shape {pixels.shape}.")
+        recorder = StyleRecorder(self.network)
+        scaled = scale_channels(pixels, self._checked(second, pixels))
+        if scaled is None:
+            return recorder.style
+        used = self.estimate_diameter(pixels, second=second) if diameter is None else diameter
+        finder = replace(self, network=recorder)._finder(FindingSettings(), no_progress, None)
+        finder.output(scaled, self.card.diameter_px / check_diameter(used, pixels.shape))
+        return recorder.style
+
+    def _checked(self, second: npt.NDArray[Any] | None, pixels: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        """Return the second channel, if there is one and the network was trained with one."""
+        if second is not None and not self.card.second_channel:
+            raise SettingsError(
+                f"'{self.card.name}' was trained on one channel and finds nothing with a second one: leave it out, or "
+                "take a model of whole cells such as cyto3."
+            )
+        return check_second(second, pixels.shape, self.n_channels)
 
     def _finder(self, settings: FindingSettings, progress: Progress, cancel: CancelToken | None) -> CellFinder:
         return CellFinder(
