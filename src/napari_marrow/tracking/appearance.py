@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from napari_marrow.tracking.chains import Chains
 from napari_marrow.tracking.points import Floats, Ints
+from napari_marrow.tracking.threads import in_slices
 
 _BINS = 64
 _SAMPLE = 60_000
-LOG_ANYTHING = np.log(0.005)  # chance that a measurement says nothing: clipped at the border, dying, wrongly segmented
+_ANYTHING = 0.005  # chance that a measurement says nothing: clipped at the border, dying, wrongly segmented
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,47 @@ class AppearanceModel:
 
     def log_ratio(self, chains: Chains, i: Ints, j: Ints, duration: Floats) -> Floats:
         """Log-likelihood ratio of "same cell" against "any cell" for pairs; 0 where a measurement is missing."""
-        out = np.zeros(len(i))
-        for f in range(self.grid.shape[0]):
-            target = chains.future[j, f]
-            change, width = _change(chains, i, j, f, duration)
-            width = width * self.scale[f]
-            core = log_normal(change, 0.0, width) + np.log(1 - self.tail_weight[f])
-            tail = log_normal(change, 0.0, np.maximum(self.tail_width[f], 1.5 * width)) + np.log(self.tail_weight[f])
-            with np.errstate(invalid="ignore"):  # a missing measurement stays NaN
-                ratio = np.logaddexp(np.logaddexp(core, tail) - self.background(target, f), LOG_ANYTHING)
-            out += np.where(np.isnan(change), 0.0, ratio)
+        out = np.empty(len(i))
+        noise = chains.noise
+        in_slices(
+            lambda low, high: _log_ratio(
+                chains.past, chains.future, chains.past_variance, chains.future_variance, i, j, duration, noise.drift,
+                noise.wander, noise.overall, self.scale, self.tail_width, self.tail_weight, self.grid,
+                self.log_background, out, low, high,
+            ),
+            len(i),
+        )  # fmt: skip
         return out
 
     def background(self, values: Floats, feature: int) -> Floats:
         """Log density of a feature's values among all detections."""
         return np.asarray(np.interp(values, self.grid[feature], self.log_background[feature]))
+
+
+@numba.njit(cache=True, nogil=True)
+def _log_ratio(
+    past: Floats, future: Floats, past_variance: Floats, future_variance: Floats, i: Ints, j: Ints, duration: Floats,
+    drift: Floats, wander: Floats, overall: Floats, scale: Floats, tail_width: Floats, tail_weight: Floats,
+    grid: Floats, log_background: Floats, out: Floats, low: int, high: int,
+) -> None:  # fmt: skip
+    bins = grid.shape[1]
+    for e in range(low, high):
+        p, q = i[e], j[e]
+        out[e] = 0.0
+        for f in range(past.shape[1]):
+            change = future[q, f] - past[p, f] - drift[f] * duration[e]
+            if np.isnan(change):
+                continue
+            variance = past_variance[p, f] + future_variance[q, f] + wander[f] * duration[e]
+            width = scale[f] * np.sqrt(max(variance, 1e-4 * overall[f]))
+            wide = max(tail_width[f], 1.5 * width)
+            core = (1 - tail_weight[f]) / width * np.exp(-0.5 * (change / width) ** 2)
+            tail = tail_weight[f] / wide * np.exp(-0.5 * (change / wide) ** 2)
+            at = (future[q, f] - grid[f, 0]) / (grid[f, 1] - grid[f, 0])
+            at = min(max(at, 0.0), bins - 1.0)
+            k = min(int(at), bins - 2)
+            background = log_background[f, k] + (at - k) * (log_background[f, k + 1] - log_background[f, k])
+            out[e] += np.log((core + tail) * 0.3989422804014327 * np.exp(-background) + _ANYTHING)
 
 
 def log_normal(x: Floats, mean: Floats | float, sd: Floats | float) -> Floats:

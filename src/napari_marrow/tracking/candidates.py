@@ -61,6 +61,6 @@ class FrameTree:
             none = np.zeros(0, np.int64)
             return none, none, np.zeros(0)
         lifted = np.column_stack([predicted[asked], (detections.frame[asked] + gap) * self._step])
-        distance, found = self._tree.query(lifted, k=np.arange(1, k + 1), distance_upper_bound=self._reach)
+        distance, found = self._tree.query(lifted, k=np.arange(1, k + 1), distance_upper_bound=self._reach, workers=-1)
         row, column = np.nonzero(np.isfinite(distance))
         return asked[row], self._index[found[row, column]], distance[row, column]

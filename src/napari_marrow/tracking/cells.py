@@ -31,6 +31,8 @@ class Tracking:
         Track of the mother, 0 for none.
     link_probability : (n,) float64
         Probability of the link from the previous row of the track; NaN for its first.
+    start_probability, end_probability : (n,) float64
+        Probability that nothing precedes, nothing follows the row.
     edges : DataFrame
         ``parent_row, child_row`` (rows of the input), ``kind`` (link, gap, division), ``probability``; sorted by child
         row.
@@ -41,6 +43,8 @@ class Tracking:
     track_id: npt.NDArray[np.int32]
     parent_track_id: npt.NDArray[np.int32]
     link_probability: Floats
+    start_probability: Floats
+    end_probability: Floats
     edges: pd.DataFrame
     model: dict[str, Any] = field(default_factory=dict)
 
@@ -100,10 +104,12 @@ def track_points(
     detections = read_points(points, settings)
     if detections.n_frames < 2:
         nothing = no_solution()
-        return _assemble(detections, nothing, posterior(detections.n, nothing), {"settings": asdict(settings)})
+        return _assemble(
+            detections, nothing, posterior(detections.n, nothing, calibrated=True), {"settings": asdict(settings)}
+        )
     solution, learner = solve(detections, settings, progress=progress, cancel=cancel or CancelToken())
     model = _describe(learner, solution, settings)
-    return _assemble(detections, solution, posterior(detections.n, solution), model)
+    return _assemble(detections, solution, posterior(detections.n, solution, calibrated=True), model)
 
 
 def track_labels(
@@ -170,7 +176,9 @@ def _assemble(detections: Detections, solution: Solution, chances: Posterior, mo
     edges = _edges(detections, previous, chance, mother, daughter_chance)
     track_id, parent, probability = np.zeros(n, np.int32), np.zeros(n, np.int32), np.full(n, np.nan)
     track_id[order], parent[order], probability[order] = track, parent_of_track[track], chance
-    return Tracking(track_id, parent, probability, edges, model)
+    begins, ends = np.ones(n), np.ones(n)
+    begins[order], ends[order] = chances.start, chances.end
+    return Tracking(track_id, parent, probability, begins, ends, edges, model)
 
 
 def _number(previous: Ints) -> npt.NDArray[np.int32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -9,7 +11,7 @@ from napari_marrow.tracking.candidates import FrameTree
 from napari_marrow.tracking.points import Detections, Floats, Ints
 
 _LEAST_CELLS = 8
-_MOST_PAIRS = 3000
+_MOST_CELLS = 60  # of a frame that are asked
 _NEIGHBOURS = 12
 
 
@@ -34,18 +36,18 @@ def sudden_shifts(detections: Detections, step: float, spacing: float) -> Floats
     """
     shifts = np.zeros((detections.n_frames, detections.ndim))
     reach = 3.0 * spacing
-    i, j, _ = FrameTree(detections, reach).pairs(1, _NEIGHBOURS, detections.xyz)
+    rows = np.concatenate(
+        [np.arange(a, b, max(1, (b - a) // _MOST_CELLS)) for a, b in pairwise(detections.start.tolist())]
+    )
+    i, j, _ = FrameTree(detections, reach).pairs(1, _NEIGHBOURS, detections.xyz, rows=rows)
     way = detections.xyz[j] - detections.xyz[i]
     bounds = np.searchsorted(i, detections.start)
     radius = 2.0 * step
     for frame in range(1, detections.n_frames):
         ways = way[bounds[frame - 1] : bounds[frame]]
-        cells = min(
-            detections.start[frame] - detections.start[frame - 1], detections.start[frame + 1] - detections.start[frame]
-        )
-        if cells < _LEAST_CELLS or len(ways) == 0:
+        cells = len(np.unique(i[bounds[frame - 1] : bounds[frame]]))
+        if min(cells, detections.start[frame + 1] - detections.start[frame]) < _LEAST_CELLS:
             continue
-        ways = ways[:: max(1, len(ways) // _MOST_PAIRS)]
         tree = cKDTree(ways)
         still = len(tree.query_ball_point(np.zeros(detections.ndim), radius))
         votes = tree.query_ball_point(ways, radius, return_length=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.tracking.chains import Chains
 from napari_marrow.tracking.points import Detections, Floats, Ints
+from napari_marrow.tracking.threads import in_slices
 
 _COMPONENTS = 3
 _SAMPLE = 12_000
@@ -99,17 +101,86 @@ class MotionModel:
 
     def log_density(self, residual: Floats, i: Ints, spread: Floats) -> Floats:
         """Log density of the residual (e, d) of pairs with source i, per unit area or volume."""
-        d = residual.shape[1]
-        r2 = (residual**2).sum(1)
-        c = self.crowding[i]
-        v = (_JUMP_WIDTH * self.spacing[i]) ** 2
-        out = np.log(self.jump) - r2 / (2 * v) - 0.5 * d * np.log(2 * np.pi * v)
-        for q in range(_COMPONENTS):
-            s2 = (self.sigma[c, q] * spread) ** 2
-            with np.errstate(divide="ignore"):
-                term = np.log((1 - self.jump) * self.weight[c, q]) - r2 / (2 * s2) - 0.5 * d * np.log(2 * np.pi * s2)
-            out = np.logaddexp(out, term)
+        out = np.empty(len(i))
+        residual = np.ascontiguousarray(residual)
+        in_slices(
+            lambda low, high: _log_density(
+                residual, i, spread, self.crowding, self.sigma, self.weight, self.spacing, self.jump, out, low, high
+            ),
+            len(i),
+        )
         return out
+
+    def pair_log_density(self, detections: Detections, chains: Chains, i: Ints, j: Ints, duration: Floats) -> Floats:
+        """Log density of the targets' places given the sources, (e,)."""
+        out = np.empty(len(i))
+        in_slices(
+            lambda low, high: _pair_log_density(
+                detections.xyz, i, j, duration, chains.previous, chains.following, chains.velocity_in,
+                chains.velocity_out, chains.past_speed, chains.future_speed, self.crowding, self.a, self.b, self.scale,
+                self.speed, self.pace, self.exponent, self.sigma, self.weight, self.spacing, self.jump, out, low, high,
+            ),
+            len(i),
+        )  # fmt: skip
+        return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _mixture(r2: float, d: int, spread: float, sigma: Floats, weight: Floats, spacing: float, jump: float) -> float:
+    v = (_JUMP_WIDTH * spacing) ** 2
+    most = np.log(jump) - r2 / (2 * v) - 0.5 * d * np.log(2 * np.pi * v)
+    terms = np.empty(_COMPONENTS + 1)
+    terms[_COMPONENTS] = most
+    for q in range(_COMPONENTS):
+        s2 = (sigma[q] * spread) ** 2
+        terms[q] = -np.inf
+        if weight[q] > 0:
+            terms[q] = np.log((1 - jump) * weight[q]) - r2 / (2 * s2) - 0.5 * d * np.log(2 * np.pi * s2)
+        most = max(most, terms[q])
+    total = 0.0
+    for q in range(_COMPONENTS + 1):
+        total += np.exp(terms[q] - most)
+    return most + np.log(total)
+
+
+@numba.njit(cache=True, nogil=True)
+def _log_density(
+    residual: Floats, i: Ints, spread: Floats, crowding: Ints, sigma: Floats, weight: Floats, spacing: Floats,
+    jump: float, out: Floats, low: int, high: int,
+) -> None:  # fmt: skip
+    d = residual.shape[1]
+    for e in range(low, high):
+        r2 = 0.0
+        for axis in range(d):
+            r2 += residual[e, axis] ** 2
+        c = crowding[i[e]]
+        out[e] = _mixture(r2, d, spread[e], sigma[c], weight[c], spacing[i[e]], jump)
+
+
+@numba.njit(cache=True, nogil=True)
+def _pair_log_density(
+    xyz: Floats, i: Ints, j: Ints, duration: Floats, previous: Ints, following: Ints, velocity_in: Floats,
+    velocity_out: Floats, past_speed: Floats, future_speed: Floats, crowding: Ints, a: Floats, b: Floats,
+    scale: Floats, speed: Floats, pace: Floats, exponent: float, sigma: Floats, weight: Floats, spacing: Floats,
+    jump: float, out: Floats, low: int, high: int,
+) -> None:  # fmt: skip
+    """Fill in `expected`, `spread` and `log_density` in one pass."""
+    d = xyz.shape[1]
+    for e in range(low, high):
+        p, q = i[e], j[e]
+        c = crowding[p]
+        case = (1 if previous[p] >= 0 else 0) + (2 if following[q] >= 0 else 0)
+        grown = duration[e] ** 0.7
+        r2 = 0.0
+        for axis in range(d):
+            drift = a[c, case] * velocity_in[p, axis] + b[c, case] * velocity_out[q, axis]
+            r2 += (xyz[q, axis] - xyz[p, axis] - drift * grown) ** 2
+        usual = speed[c]
+        total = past_speed[p, 0] + future_speed[q, 0] + 3 * usual
+        own = np.sqrt(total / ((past_speed[p, 1] + future_speed[q, 1] + 3) * max(usual, 1e-300)))
+        own = min(max(own, _LOW_SPEED), _HIGH_SPEED) if np.isfinite(own) else 1.0
+        spread = own * scale[c, case] * pace[q] * duration[e] ** (0.5 * exponent)
+        out[e] = _mixture(r2, d, spread, sigma[c], weight[c], spacing[p], jump)
 
 
 def crowding_classes(spacing: Floats, n_links: int) -> Ints:

@@ -275,7 +275,7 @@ def _neighbour_distances(detections: Detections, k: int, widest: float) -> Float
         return np.full((0, k), np.inf)
     reach = 2 * widest * np.sqrt(detections.ndim)
     lifted = np.column_stack([detections.xyz, detections.frame * (2 * reach)])
-    found, _ = cKDTree(lifted).query(lifted, k=k + 1, distance_upper_bound=reach)
+    found, _ = cKDTree(lifted).query(lifted, k=k + 1, distance_upper_bound=reach, workers=-1)
     return np.asarray(found, dtype=np.float64)[:, 1:]
 
 

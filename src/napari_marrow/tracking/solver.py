@@ -64,10 +64,7 @@ class Learner:
     def log_ratio(self, i: Ints, j: Ints) -> Floats:
         """Log-likelihood ratio of "the same cell" against "another cell"."""
         duration = self.time[j] - self.time[i]
-        residual = self.detections.xyz[j] - self.detections.xyz[i]
-        residual = residual - self.motion.expected(self.chains, i, j, duration)
-        spread = self.motion.spread(self.chains, i, j, duration)
-        out = self.motion.log_density(residual, i, spread) - np.log(self.density[j])
+        out = self.motion.pair_log_density(self.detections, self.chains, i, j, duration) - np.log(self.density[j])
         if self.appearance is not None:
             out = out + self.appearance.log_ratio(self.chains, i, j, duration)
         return np.asarray(out)
@@ -263,7 +260,7 @@ def _round(learner: Learner, *, causal: bool) -> Solution:
         links, triples, gain, np.flatnonzero(chosen), np.flatnonzero(divided), no_triples(), np.zeros(0)
     )
     i, j, divisions = solution.i, solution.j, solution.divisions
-    chances = posterior(detections.n, solution).links
+    chances = posterior(detections.n, solution, calibrated=False).links
     if settings.blobs:
         shared = learner.blobs.shared if learner.blobs is not None else None
         chains = build_chains(detections, i, j, chances, shared=shared)
