@@ -1,0 +1,59 @@
+"""Identity numbers and founder sets of colonies along their edges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from napari_marrow.tracking.colony_tables import Colonies
+
+Node = tuple[int, int]
+"""Number of the table, and of the colony in it."""
+
+
+def identities(sessions: Sequence[Colonies], edges: pd.DataFrame) -> pd.DataFrame:
+    """Walk the edges: a number goes on to the largest heir of the largest parent, founder sets to all.
+
+    Parameters
+    ----------
+    sessions : sequence of Colonies
+        Tables in the order of time.
+    edges : DataFrame
+        ``table_parent, colony_parent, table_child, colony_child, kind``; refused ones carry nothing.
+
+    Returns
+    -------
+    DataFrame
+        ``session, colony, colony_id, founders``; a row per colony, the tables one after the other.
+    """
+    parents: dict[Node, list[Node]] = {}
+    firm = edges[edges["kind"] != "refused"]
+    columns = ["table_parent", "colony_parent", "table_child", "colony_child"]
+    for a, p, b, c in firm[columns].astype(int).itertuples(index=False, name=None):
+        parents.setdefault((b, c), []).append((a, p))
+    size = {(t, int(n)): float(r) for t, s in enumerate(sessions) for n, r in zip(s.number, s.r, strict=True)}
+    eldest = {child: max(found, key=lambda p: (size[p], p[0], -p[1])) for child, found in parents.items()}
+    heir: dict[Node, Node] = {}
+    for child, parent in eldest.items():
+        known = heir.get(parent)
+        if known is None or (size[child], -child[0], -child[1]) > (size[known], -known[0], -known[1]):
+            heir[parent] = child
+    first = next((t for t, s in enumerate(sessions) if len(s)), 0)
+    ids: dict[Node, int] = {}
+    founders: dict[Node, frozenset[int]] = {}
+    rows, fresh = [], 1
+    for t, s in enumerate(sessions):
+        for number in map(int, s.number):
+            node = (t, number)
+            parent = eldest.get(node)
+            if parent is not None and heir[parent] == node:
+                ids[node] = ids[parent]
+            else:
+                ids[node] = fresh
+                fresh += 1
+            inherited: frozenset[int] = frozenset().union(*(founders[p] for p in parents.get(node, [])))
+            founders[node] = inherited | ({ids[node]} if t == first else set())
+            rows.append((s.session, number, ids[node], ";".join(str(f) for f in sorted(founders[node]))))
+    table = pd.DataFrame(rows, columns=["session", "colony", "colony_id", "founders"])
+    return table.astype({"session": "int32", "colony": "int32", "colony_id": "int32", "founders": object})
