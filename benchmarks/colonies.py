@@ -1,7 +1,8 @@
 """Identity of colonies over remounted sessions: ours, simpler ways, and laptrack.
 
-Usage: ``python benchmarks/colonies.py [--seeds N] [--first SEED] [--peers]``. Positions and sizes only unless the line says more. laptrack
-runs where it is installed (``--peers``). Each number is the mean over the seeds, the least one in brackets.
+Usage: ``python benchmarks/colonies.py [--seeds N] [--first SEED]``; with ``--peers`` laptrack alone, in the environment
+where it is installed. Places and sizes only unless the line says more. Each score is the mean over the seeds, the least
+one in brackets.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def links_of(edges: pd.DataFrame) -> Links:
 
 
 def nearest(plate: Plate, radius: float = 250.0) -> Links:
-    """Every colony to the nearest of the next session."""
+    """Link every colony with the nearest of the next session."""
     found: Links = set()
     places = _places(plate)
     for s in range(len(places) - 1):
@@ -55,7 +56,7 @@ def nearest(plate: Plate, radius: float = 250.0) -> Links:
 
 
 def shifted(plate: Plate, radius: float = 200.0) -> Links:
-    """Assignment of least squared distance after the most frequent shift."""
+    """Assign by least squared distance after the most frequent shift."""
     found: Links = set()
     places = _places(plate)
     for s in range(len(places) - 1):

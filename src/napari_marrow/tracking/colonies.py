@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -153,8 +154,7 @@ def link_colonies(
     sessions = read_colonies(tables, landmarks)
     touch = contact(sessions)
     pairs: list[Pair | None] = [
-        pair_sessions(a, b, contact=touch, seed=seed) if len(a) and len(b) else None
-        for a, b in zip(sessions[:-1], sessions[1:], strict=True)
+        pair_sessions(a, b, contact=touch, seed=seed) if len(a) and len(b) else None for a, b in pairwise(sessions)
     ]
     pairs = _in_context(pairs)
     links = [

@@ -121,7 +121,9 @@ def _merges(model: PairModel) -> Hypotheses:
     none = Hypotheses([], [], np.zeros(0))
     if len(model.before) < 2 or not len(model.after):
         return none
-    parents, children, weights = [], [], []
+    parents: list[tuple[int, ...]] = []
+    children: list[tuple[int, ...]] = []
+    weights: list[Floats] = []
     found, kin = model.partners()
     real = np.log(found / (1 - found))
     log_area = model.before.log_area
@@ -159,7 +161,7 @@ def touching_groups(model: PairModel) -> dict[tuple[int, ...], float]:
     reach = 1.6 * (grown + grown.max()) + 4 * model.sigma
     near = [np.setdiff1d(found, [k]) for k, found in enumerate(tree.query_ball_point(model.moved, reach))]
     best: dict[tuple[int, ...], tuple[float, float]] = {}
-    level = {(k,): (0.0, 0.0) for k in range(n)}
+    level: dict[tuple[int, ...], tuple[float, float]] = {(k,): (0.0, 0.0) for k in range(n)}
     for size in range(2, _MOST_MERGED + 1):
         grew: dict[tuple[int, ...], tuple[float, float]] = {}
         for members, (chance, odds) in level.items():

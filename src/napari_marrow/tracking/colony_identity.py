@@ -46,9 +46,9 @@ def identities(sessions: Sequence[Colonies], edges: pd.DataFrame) -> pd.DataFram
     for t, s in enumerate(sessions):
         for number in map(int, s.number):
             node = (t, number)
-            parent = eldest.get(node)
-            if parent is not None and heir[parent] == node:
-                ids[node] = ids[parent]
+            forebear = eldest.get(node)
+            if forebear is not None and heir[forebear] == node:
+                ids[node] = ids[forebear]
             else:
                 ids[node] = fresh
                 fresh += 1

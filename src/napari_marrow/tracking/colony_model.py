@@ -1,4 +1,4 @@
-"""How likely two colonies of different sessions are one: place, growth, shape and composition, learned from the pair."""
+"""How likely two colonies of different sessions are one: place, growth, shape, composition, learned from the pair."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class PairModel:
         return np.asarray(self.before.r * np.exp(0.5 * np.maximum(shift, 0.0)))
 
     def spread(self, i: Ints) -> Floats:
-        """Standard deviation per coordinate of where each earlier colony is expected."""
+        """Return the standard deviation per coordinate of where earlier colonies are expected."""
         return np.asarray(np.sqrt(self.sigma**2 + self.uncertain[i]))
 
     # --- logs of likelihood ratios: the same colony against any other one

@@ -14,6 +14,8 @@ from napari_marrow.tracking.points import Floats
 from napari_marrow.tracking.residual_field import ResidualField, fit_field
 
 _ROUNDS = 4
+_CONVINCING = 60.0  # nats of a registration that need no second thought
+_GROWTH = (0.25, 0.5)  # of log area, tried where many colonies may have merged
 _ENOUGH = 6.0  # links from which more than a constellation can be learned
 
 
@@ -64,7 +66,7 @@ def pair_sessions(before: Colonies, after: Colonies, *, contact: float, seed: in
     if len(after) < 2:
         # a lone organoid cannot be taken for another; what is near is judged by its own size
         here = 1 / (np.pi * (4 * float(after.r[0])) ** 2)
-    fit, marks, evidence = _first_registration(before, after, here, seed)
+    fit, marks, evidence = _first_registration(before, after, here, contact, seed)
     model = first_model(before, after, fit.moved, fit.mixture.sigma, here, contact)
     field: ResidualField | None = None
     if marks is not None:
@@ -106,11 +108,11 @@ _Marks = tuple[Floats, Floats, Floats]
 
 
 def _first_registration(
-    before: Colonies, after: Colonies, here: float, seed: int
+    before: Colonies, after: Colonies, here: float, contact: float, seed: int
 ) -> tuple[ConstellationFit, _Marks | None, float]:
     """Register on the landmarks where there are enough of them, else on the colonies."""
     a, b = before.landmarks, after.landmarks
-    own = register_constellation(before.x, before.r, after.x, after.r, density=here, seed=seed)
+    own = _own_registration(before, after, here, contact, seed)
     if len(a) < 8 or len(b) < 8:
         return own, None, own.mixture.evidence
     crowd = density(b)
@@ -126,6 +128,35 @@ def _first_registration(
     moved = before.x @ fit.matrix.T + fit.shift
     through = ConstellationFit(fit.kind, moved, fit.matrix, fit.shift, own.mixture)
     return through, marks, fit.mixture.evidence
+
+
+def _own_registration(before: Colonies, after: Colonies, here: float, contact: float, seed: int) -> ConstellationFit:
+    """Register on the colonies as they are; where that convinces little, on what touching ones will have merged to."""
+    best = register_constellation(before.x, before.r, after.x, after.r, density=here, seed=seed)
+    if best.mixture.evidence >= _CONVINCING or min(len(before), len(after)) < 12:
+        return best
+    for growth in _GROWTH:
+        x, r = _united(before.x, before.r * np.exp(0.5 * growth), contact)
+        fit = register_constellation(x, r, after.x, after.r, density=here, seed=seed)
+        if fit.mixture.evidence > best.mixture.evidence:
+            moved = before.x @ fit.matrix.T + fit.shift
+            best = ConstellationFit(_PLAIN.get(fit.kind, fit.kind), moved, fit.matrix, fit.shift, fit.mixture)
+    return best
+
+
+def _united(x: Floats, r: Floats, contact: float) -> tuple[Floats, Floats]:
+    """Unite discs that touch, nearest first, into one about their common centre with their summed area."""
+    x, r = x.copy(), r.copy()
+    while len(x) > 1:
+        gap = np.hypot(*(x[:, None] - x[None]).transpose(2, 0, 1)) - contact * (r[:, None] + r[None])
+        np.fill_diagonal(gap, np.inf)
+        i, j = np.unravel_index(int(gap.argmin()), gap.shape)
+        if gap[i, j] > 0:
+            break
+        share = r[i] ** 2 / (r[i] ** 2 + r[j] ** 2)
+        x[i], r[i] = share * x[i] + (1 - share) * x[j], np.hypot(r[i], r[j])
+        x, r = np.delete(x, j, axis=0), np.delete(r, j)
+    return x, r
 
 
 def _register(

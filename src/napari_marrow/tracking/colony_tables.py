@@ -150,8 +150,8 @@ def density(x: Floats) -> float:
 def contact(sessions: Sequence[Colonies]) -> float:
     """Return the distance, in sums of radii, below which two colonies are seen as one.
 
-    Learned from the pairs that are still seen as two: random places leave as many pairs in equal rings of area, touching
-    ones are missing. The step with the largest likelihood is taken.
+    Learned from the pairs that are still seen as two: random places leave as many pairs in equal rings of area,
+    touching ones are missing. The step with the largest likelihood is taken.
     """
     ratios = []
     for s in sessions:

@@ -66,7 +66,7 @@ def pack(claims: Sequence[tuple[int, ...]], log_weight: Floats, position: Floats
     strong = np.flatnonzero(log_weight >= _FAINT)
     if len(strong) == 0:
         return Packing(probability, best, evidence)
-    for nodes, among in _components([claims[e] for e in strong], n):
+    for nodes, among in _components([claims[int(e)] for e in strong], n):
         mine = strong[among]
         axis = int(np.argmax(np.ptp(position[nodes], axis=0)))
         order = nodes[np.lexsort((nodes, position[nodes, axis]))]
