@@ -214,7 +214,7 @@ def _thick(strips: Iterator[Floats], least: int) -> Iterator[Floats]:
     for strip in strips:
         held.append(strip)
         if sum(s.shape[1] for s in held) >= least:
-            yield np.concatenate(held, axis=1)
+            yield held[0] if len(held) == 1 else np.concatenate(held, axis=1)
             held = []
     if held:
         yield np.concatenate(held, axis=1)

@@ -134,7 +134,9 @@ class MaskStream:
         padded = self.width + 2 * _GROWTH
         self._field = _Rows((self.width + 2, 2), np.float32, top=-1)
         self._field.extend(0)
-        self._ends = _Rows((self.width,), np.int64)
+        # y * width + x of an end point
+        self._place = np.int32 if self.height * self.width < 2**31 else np.int64
+        self._ends = _Rows((self.width,), self._place)
         self._counted = _Rows((self.width,), np.bool_)
         self._histogram = _Rows((padded,), np.int32)
         self._basins = _Rows((padded,), np.int32)
@@ -150,7 +152,7 @@ class MaskStream:
         rows /= np.float32(5)
         self._fastest = max(self._fastest, float(np.abs(rows[..., 0]).max(initial=0)))
         self._field.append(rows)
-        ends = np.where(inside, np.int64(kernels.UNKNOWN), np.int64(kernels.OUTSIDE))
+        ends = np.where(inside, self._place(kernels.UNKNOWN), self._place(kernels.OUTSIDE))
         self._ends.append(ends)
         self._counted.append(np.zeros(ends.shape, dtype=np.bool_))
         if self._field.end == self.height:
@@ -221,12 +223,13 @@ class MaskStream:
     def _label(self) -> int:
         """Give pixels their labels as far down as they are known; return that row."""
         objects, ends = self._objects, self._ends
-        rows = np.zeros((len(ends.values), self.width), dtype=np.int32)
-        n = kernels.label_rows(
-            ends.values, ends.top, self._basins.values, self._basins.top, self._settled, objects.boxes, objects.counts,
+        n = int(kernels.count_settled(ends.values, self._settled))
+        rows = np.zeros((n, self.width), dtype=np.int32)
+        kernels.label_rows(
+            ends.values[:n], ends.top, self._basins.values, self._basins.top, objects.boxes, objects.counts,
             rows,
         )  # fmt: skip
-        self._labels.append(rows[:n])
+        self._labels.append(rows)
         self._final.extend(self._labels.end)
         ends.drop(ends.top + n)
         self._counted.drop(ends.top)

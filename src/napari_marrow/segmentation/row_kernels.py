@@ -159,36 +159,36 @@ def expect(histogram: Labels, basins: Labels, top: int, first: int, last: int, e
 
 
 @njit(cache=True, nogil=True)
-def label_rows(
-    ends: Counts,
-    ends_top: int,
-    basins: Labels,
-    basins_top: int,
-    settled: int,
-    boxes: Labels,
-    counts: Counts,
-    out: Labels,
-) -> int:
-    """Label rows until one has an end beyond row `settled`; return how many were labelled."""
+def count_settled(ends: Counts, settled: int) -> int:
+    """Return how many rows have no end that is unknown or beyond row `settled`."""
     width = ends.shape[1]
     for y in range(ends.shape[0]):
         for x in range(width):
             if ends[y, x] == UNKNOWN or ends[y, x] >= settled * width:
                 return y
+    return ends.shape[0]
+
+
+@njit(cache=True, nogil=True)
+def label_rows(
+    ends: Counts, ends_top: int, basins: Labels, basins_top: int, boxes: Labels, counts: Counts, out: Labels
+) -> None:
+    """Give every pixel the label of the basin in which it ends."""
+    width = ends.shape[1]
+    for y in range(ends.shape[0]):
+        row = y + ends_top
         for x in range(width):
             if ends[y, x] < 0:
                 continue
             k = basins[ends[y, x] // width - basins_top, ends[y, x] % width + _PAD]
             out[y, x] = k
             if k > 0:
-                row = y + ends_top
                 if counts[k] == 0:
                     boxes[k, 0], boxes[k, 2], boxes[k, 3] = row, x, x + 1
                 boxes[k, 1] = row + 1
                 boxes[k, 2] = min(boxes[k, 2], x)
                 boxes[k, 3] = max(boxes[k, 3], x + 1)
                 counts[k] += 1
-    return ends.shape[0]
 
 
 @njit(cache=True, nogil=True)

@@ -166,7 +166,15 @@ def _blended(
         step = (down[n + 1] if n + 1 < len(down) else padded.height) - y
         yield y, total[:, :step] / weight[:step]
         if n + 1 < len(down):
-            fresh = min(step, height)
-            rows = np.concatenate([rows[:, fresh:], padded.rows(y + height, y + height + fresh)], axis=1)
-            total = np.concatenate([total[:, fresh:], np.zeros_like(total[:, :fresh])], axis=1)
-            weight = np.concatenate([weight[fresh:], np.zeros_like(weight[:fresh])])
+            for held in (rows, total, weight):  # in place: these are wide
+                _shift(held, step)
+            rows[:, height - step :] = padded.rows(y + height, y + height + step)
+
+
+def _shift(held: Floats, step: int) -> None:
+    """Move rows (second axis from the end) up by `step` and clear the last ones."""
+    n = held.shape[-2] - step
+    for y in range(0, n, step):
+        last = min(y + step, n)
+        held[..., y:last, :] = held[..., y + step : last + step, :]
+    held[..., n:, :] = 0
