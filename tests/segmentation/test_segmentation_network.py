@@ -152,6 +152,17 @@ def test_streams_and_threads_change_nothing(weights, golden):
             np.testing.assert_array_equal(result, alone)
 
 
+def test_tiles_side_by_side_change_nothing(weights, noise):
+    planes = resize(noise[None], (500, 700))
+    several, one = (OpenVINONetwork(weights, precision="f32", threads=3) for _ in range(2))
+    assert several.batch == 3
+    one.batch = 1
+    seen = []
+    together = run_network(several, planes, whole_pixels=0, on_tile=lambda done, total: seen.append((done, total)))
+    np.testing.assert_array_equal(together, run_network(one, planes, whole_pixels=0))
+    assert seen == [(4 * row + m, 12) for row in range(3) for m in (0, 3)]
+
+
 def test_blending_is_a_partition_of_unity():
     plane = np.random.default_rng(0).normal(size=(500, 390)).astype(np.float32)
     seen = []

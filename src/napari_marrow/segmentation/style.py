@@ -41,6 +41,7 @@ class StyleRecorder:
         if not hasattr(network, "with_style"):
             raise SettingsError("This network has no style vector: take a network of Cellpose 1-3.")
         self._network: StyledNetwork = network
+        self.batch = int(getattr(network, "batch", 1))
         self._total: Floats | None = None
 
     def __call__(self, tiles: Floats) -> Floats:

@@ -86,7 +86,8 @@ def network_rows(
     Parameters
     ----------
     network : callable
-        Takes float32 (1, n_channels, H, W) with sides that divide by 16, returns (1, 3, H, W).
+        Takes float32 (N, n_channels, H, W) with sides that divide by 16, returns (N, 3, H, W). Its attribute `batch`,
+        if it has one, says how many tiles it is best given at once.
     source : callable
         Gives rows of the normalised and resized channels; asked from the top, each row once.
     shape : (int, int)
@@ -96,7 +97,7 @@ def network_rows(
     whole_pixels : int or None
         Planes up to this size are one tile; None is `WHOLE_PIXELS`. With 0 the tiles are Cellpose's.
     on_tile : callable, optional
-        Called as ``on_tile(done, total)`` before each tile; what it raises ends the work.
+        Called as ``on_tile(done, total)`` before each call of the network; what it raises ends the work.
 
     Notes
     -----
@@ -153,16 +154,19 @@ def _blended(
     height, width = min(TILE, padded.height), min(TILE, padded.width)
     down, across = tile_starts(padded.height), tile_starts(padded.width)
     mask = taper(height, width)
+    batch = int(getattr(network, "batch", 1))
     rows = padded.rows(0, height)
     total = np.zeros((3, height, padded.width), dtype=np.float32)
     weight = np.zeros((height, padded.width), dtype=np.float32)
     for n, y in enumerate(down):
-        for m, x in enumerate(across):
+        for m in range(0, len(across), batch):
+            group = across[m : m + batch]
             if on_tile is not None:
                 on_tile(n * len(across) + m, len(down) * len(across))
-            place = slice(x, x + width)
-            total[:, :, place] += network(rows[None, :, :, place])[0] * mask
-            weight[:, place] += mask
+            outputs = network(np.stack([rows[:, :, x : x + width] for x in group]))
+            for x, output in zip(group, outputs, strict=True):
+                total[:, :, x : x + width] += output * mask
+                weight[:, x : x + width] += mask
         step = (down[n + 1] if n + 1 < len(down) else padded.height) - y
         yield y, total[:, :step] / weight[:step]
         if n + 1 < len(down):

@@ -157,6 +157,7 @@ class TorchNetwork:
         self.weights = weights
         self.precision = "bf16" if precision == "bf16" else "f32"
         self.device = device
+        self.batch = 1 if device == "cpu" else 8
         self.network = from_weights(weights).to(device)
 
     def __call__(self, tiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
