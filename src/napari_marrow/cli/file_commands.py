@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from napari_marrow.segmentation import Segmenter
 
 
+_MOST_FRAMES = 100_000
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("segment", rich_help_panel="Plain files")(segment)
@@ -109,23 +112,91 @@ def track(
         typer.Argument(help="A TIFF stack or folder of label images, or a CSV of points.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for Cell Tracking Challenge files, or a CSV for points.", show_default=False)
+        Path,
+        typer.Option(
+            help="Folder for Cell Tracking Challenge files, a CSV for points, or a name in .geff or .xml (TrackMate).",
+            show_default=False,
+        ),
     ],
+    times: Annotated[Path | None, typer.Option(help="Text file with the time of every frame in hours.")] = None,
+    frame_interval: Annotated[float | None, typer.Option(help="Minutes between frames, where they are even.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Size of a voxel or pixel of label images, such as 2,0.5,0.5.")
+    ] = None,
+    max_displacement: Annotated[
+        float | None, typer.Option(help="Largest step between two frames, unit of the coordinates; learned by default.")
+    ] = None,
+    max_gap: Annotated[int, typer.Option(help="Frames over which a lost cell is found again.")] = 3,
+    candidates: Annotated[int, typer.Option(help="Detections that compete for a cell.")] = 6,
+    rounds: Annotated[int, typer.Option(help="Rounds of learning.")] = 4,
+    features: Annotated[
+        str | None, typer.Option(help="Columns to use, separated by commas; all measurements by default.")
+    ] = None,
+    divisions: Annotated[bool, typer.Option(help="Whether cells divide.")] = True,
+    appearance: Annotated[bool, typer.Option(help="Whether size and other measurements count.")] = True,
+    decisions: Annotated[
+        Path | None, typer.Option(help="CSV for the least certain decisions, each with its reason.")
+    ] = None,
+    share: Annotated[float, typer.Option(help="Share of the decisions that --decisions lists.")] = 0.05,
+    figure: Annotated[Path | None, typer.Option(help="PNG or PDF of the distributions that were learned.")] = None,
 ) -> None:
     """Link cells from frame to frame, through divisions, each link with its probability.
 
     Label images give Cell Tracking Challenge files (maskNNN.tif and res_track.txt); a CSV with columns t, y, x
-    (and z, area, any features) is returned with track_id, parent_track_id and link_probability.
+    (and z, area, any features) or a TrackMate file is returned with track_id, parent_track_id and link_probability.
+    Settings and what was learned go to a .tracking.json beside it.
     """
     from napari_marrow.pipeline.track_files import track_labels_files, track_points_file
+    from napari_marrow.pipeline.track_outputs import TrackOutputs, beside
+    from napari_marrow.tracking import TrackingSettings
 
+    settings = TrackingSettings(
+        max_gap=max_gap,
+        candidates=candidates,
+        rounds=rounds,
+        divisions=divisions,
+        appearance=appearance,
+        features=tuple(name.strip() for name in features.split(",")) if features else None,
+        search_radius=max_displacement,
+    )
+    outputs = TrackOutputs(beside(out), decisions, figure, share)
     with working() as (progress, cancel):
-        if len(source) == 1 and source[0].suffix.lower() == ".csv":
-            tracking = track_points_file(source[0], out, progress=progress, cancel=cancel)
+        hours = _hours(times, frame_interval)
+        if len(source) == 1 and source[0].suffix.lower() in (".csv", ".xml"):
+            tracking = track_points_file(
+                source[0], out, settings=settings, times_h=hours, outputs=outputs,
+                progress=progress, cancel=cancel,
+            )  # fmt: skip
         else:
-            paths = source[0] if len(source) == 1 else source
-            tracking = track_labels_files(paths, out, progress=progress, cancel=cancel)
+            tracking = track_labels_files(
+                source[0] if len(source) == 1 else source, out, spacing=_lengths(spacing), settings=settings,
+                times_h=hours, outputs=outputs, progress=progress, cancel=cancel,
+            )  # fmt: skip
     typer.echo(f"{int(tracking.track_id.max(initial=0))} tracks, in {out}")
+
+
+def _hours(times: Path | None, frame_interval: float | None) -> list[float] | None:
+    from napari_marrow.errors import SettingsError
+    from napari_marrow.pipeline.track_files import read_times
+
+    if times is not None and frame_interval is not None:
+        raise SettingsError("--times and --frame-interval were both given: one of them says when frames were taken.")
+    if frame_interval is not None:
+        if not 0 < frame_interval < float("inf"):
+            raise SettingsError(f"--frame-interval is {frame_interval}: give minutes above 0.")
+        return [k * frame_interval / 60 for k in range(_MOST_FRAMES)]
+    return read_times(times) if times is not None else None
+
+
+def _lengths(text: str | None) -> list[float] | None:
+    from napari_marrow.errors import SettingsError
+
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingsError(f"--spacing is '{text}': give lengths separated by commas, such as 2,0.5,0.5.") from error
 
 
 def evaluate(

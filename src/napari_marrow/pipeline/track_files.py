@@ -22,12 +22,16 @@ from napari_marrow.errors import (
     write_refused,
 )
 from napari_marrow.export.ctc import ctc_tracks, write_ctc
+from napari_marrow.export.geff import write_geff
+from napari_marrow.export.trackmate import read_trackmate, trackmate_text
 from napari_marrow.pipeline.label_files import open_labels
+from napari_marrow.pipeline.track_outputs import TrackOutputs, beside
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.tracking import Tracking, TrackingSettings, label_points, track_points
 
 ADDED = ("track_id", "parent_track_id", "link_probability")
 """Columns that `track_points_file` adds."""
+_GRAPHS = (".geff", ".xml")
 
 
 def track_labels_files(
@@ -36,6 +40,8 @@ def track_labels_files(
     *,
     spacing: Sequence[float] | None = None,
     settings: TrackingSettings | None = None,
+    times_h: Sequence[float] | None = None,
+    outputs: TrackOutputs | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> Tracking:
@@ -47,9 +53,14 @@ def track_labels_files(
         A TIFF stack over time, a folder of TIFF files (in natural order), or a list of TIFF files.
     out_dir : Path
         New folder for ``maskNNN.tif`` (16 bit, the value is the track) and ``res_track.txt`` (L B E P). A track that
-        skips frames goes on under a new label whose parent is the piece before, as the format asks.
+        skips frames goes on under a new label whose parent is the piece before, as the format asks. A name that ends
+        in ``.xml`` gives a TrackMate file, one in ``.geff`` a GEFF folder instead.
     spacing : sequence of float, optional
         Size of a voxel (z, y, x) or pixel (y, x); 1 along every axis by default. Only its proportions matter.
+    times_h : sequence of float, optional
+        Time of every frame from t = 0, hours.
+    outputs : TrackOutputs, optional
+        Further files; by default the record of settings and of what was learned, beside the result.
     settings, progress, cancel :
         As for `napari_marrow.tracking.track_points`.
 
@@ -70,12 +81,14 @@ def track_labels_files(
     if out_dir.suffix.lower() == ".csv":
         raise SettingsError(f"'{out_dir}' is the name of a CSV, but label images give a folder: name a folder.")
     _check_place(out_dir)
+    outputs = outputs or TrackOutputs(beside(out_dir))
+    outputs.check()
     frames = open_labels(paths)
     cancel = cancel or CancelToken()
     progress(0, len(frames), "reading labels")
     steps = tuple(spacing) if spacing is not None else (1.0,) * frames.ndim
     try:
-        points = label_points(frames, spacing=steps, cancel=cancel)
+        points = label_points(frames, spacing=steps, times_h=times_h, cancel=cancel)
     except (SettingsError, TableError) as error:
         raise type(error)(f"{frames.files[0].path}: {error}") from error
     tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
@@ -86,7 +99,11 @@ def track_labels_files(
         cancel.raise_if_cancelled()
         progress(number + 1, len(frames), "writing masks")
 
-    write_ctc(out_dir, frames, t, label, tracks, n_frames=len(frames), on_frame=on_frame)
+    if out_dir.suffix.lower() in _GRAPHS:
+        _write_graph(out_dir, points, tracking)
+    else:
+        write_ctc(out_dir, frames, t, label, tracks, n_frames=len(frames), on_frame=on_frame)
+    outputs.write(tracking, points)
     return tracking
 
 
@@ -95,6 +112,8 @@ def track_points_file(
     out_csv: Path,
     *,
     settings: TrackingSettings | None = None,
+    times_h: Sequence[float] | None = None,
+    outputs: TrackOutputs | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> Tracking:
@@ -107,9 +126,13 @@ def track_points_file(
     ----------
     csv_path : Path
         Columns ``t, y, x``, optionally ``z``, ``time_h``, ``area`` and any measurements; separated by comma, semicolon
-        or tab.
+        or tab. A TrackMate file (``.xml``) gives its spots.
     out_csv : Path
-        New file.
+        New file: ``.csv``, ``.xml`` for TrackMate; or a new folder ``.geff``.
+    times_h : sequence of float, optional
+        Time of every frame from t = 0, hours.
+    outputs : TrackOutputs, optional
+        Further files; by default the record of settings and of what was learned, beside the result.
     settings, progress, cancel :
         As for `napari_marrow.tracking.track_points`.
 
@@ -126,23 +149,109 @@ def track_points_file(
     if out_csv.exists():
         raise PathExistsError(f"{out_csv} exists: give the name of a new file, nothing is overwritten.")
     _check_place(out_csv)
+    outputs = outputs or TrackOutputs(beside(out_csv))
+    outputs.check()
+    if csv_path.suffix.lower() == ".xml":
+        spots, _ = read_trackmate(csv_path)
+        return _track_table(spots, out_csv, settings, times_h, outputs, progress, cancel)
     header, rows, separator = read_rows(csv_path)
     there = [name for name in ADDED if name in header]
     if there:
         raise TableError(f"{csv_path} has the column(s) {', '.join(there)} already: rename or remove them first.")
     points = numeric_table(csv_path, header, rows)
+    points = _timed(points, times_h, csv_path)
     try:
         tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
     except TableError as error:
         raise TableError(f"{csv_path}: {error}") from error
+    if out_csv.suffix.lower() in _GRAPHS:
+        _write_graph(out_csv, points, tracking)
+        outputs.write(tracking, points)
+        return tracking
     added = zip(tracking.track_id, tracking.parent_track_id, tracking.link_probability, strict=True)
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, lineterminator="\n")
     writer.writerow([*header, *ADDED])
     for row, (track, parent, chance) in zip(rows, added, strict=True):
         writer.writerow([*row, int(track), int(parent), "" if np.isnan(chance) else f"{chance:.4f}"])
-    _write_new(out_csv, text.getvalue())
+    write_new(out_csv, text.getvalue())
+    outputs.write(tracking, points)
     return tracking
+
+
+def _track_table(
+    points: pd.DataFrame,
+    out: Path,
+    settings: TrackingSettings | None,
+    times_h: Sequence[float] | None,
+    outputs: TrackOutputs,
+    progress: Progress,
+    cancel: CancelToken | None,
+) -> Tracking:
+    """Track points that came from no CSV: their text need not be kept."""
+    points = _timed(points, times_h, out)
+    tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
+    if out.suffix.lower() in _GRAPHS:
+        _write_graph(out, points, tracking)
+    else:
+        found = points.assign(
+            track_id=tracking.track_id,
+            parent_track_id=tracking.parent_track_id,
+            link_probability=tracking.link_probability.round(4),
+        )
+        write_new(out, found.to_csv(index=False))
+    outputs.write(tracking, points)
+    return tracking
+
+
+def _timed(points: pd.DataFrame, times_h: Sequence[float] | None, path: Path) -> pd.DataFrame:
+    """Points with the time of their frames."""
+    if times_h is None or len(points) == 0:
+        return points
+    if "time_h" in points.columns:
+        raise TableError(f"{path} has a column 'time_h' already: leave the times out, or the column.")
+    t = points["t"].to_numpy(np.float64) if "t" in points.columns else np.zeros(len(points))
+    if not (np.isfinite(t).all() and t.min() >= 0 and t.max() < len(times_h)):
+        raise TableError(f"{path} has frames from {t.min():g} to {t.max():g}, but {len(times_h)} times were given.")
+    return points.assign(time_h=np.asarray(times_h, np.float64)[t.astype(np.int64)])
+
+
+def _write_graph(out: Path, points: pd.DataFrame, tracking: Tracking) -> None:
+    """Write a GEFF folder or a TrackMate file, by the ending of the name."""
+    if out.suffix.lower() == ".xml":
+        write_new(out, trackmate_text(points, tracking.edges, tracking.track_id, tracking.parent_track_id))
+        return
+    nodes = points.assign(
+        track_id=tracking.track_id,
+        parent_track_id=tracking.parent_track_id,
+        start_probability=tracking.start_probability,
+        end_probability=tracking.end_probability,
+    )
+    kinds = {"link": 0, "gap": 1, "division": 2}
+    edges = tracking.edges.assign(kind=tracking.edges["kind"].map(kinds).astype(np.int64))
+    write_geff(out, nodes, edges, extra={"edge_kinds": kinds})
+
+
+def read_times(path: Path) -> list[float]:
+    """Read a text file with the time of a frame, in hours, in every line.
+
+    Raises
+    ------
+    PathMissingError, InputFileError
+        If there is no file, or a line is no number, or times do not increase.
+    """
+    if not path.is_file():
+        raise PathMissingError(f"There is no file {path}.")
+    times: list[float] = []
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").split(), start=1):
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise InputFileError(f"{path} has '{_shown(text)}' as time {number}: give hours, one per frame.") from error
+        if not np.isfinite(value) or (times and value <= times[-1]):
+            raise InputFileError(f"{path} has {text} as time {number}: times have to increase from frame to frame.")
+        times.append(value)
+    return times
 
 
 def _check_place(out: Path) -> None:
@@ -228,7 +337,7 @@ def _shown(text: str) -> str:
     return line if len(line) <= 40 else line[:40] + "..."
 
 
-def _write_new(path: Path, text: str) -> None:
+def write_new(path: Path, content: str | bytes) -> None:
     """Write a new file, all or nothing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,8 +345,8 @@ def _write_new(path: Path, text: str) -> None:
     except OSError as error:
         raise write_refused(path, error) from error
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         mask = os.umask(0)

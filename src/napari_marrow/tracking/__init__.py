@@ -2,6 +2,7 @@
 
 from napari_marrow.tracking.cells import Tracking, track_labels, track_points
 from napari_marrow.tracking.colonies import ColonyLinks, SessionLink, link_colonies
+from napari_marrow.tracking.decisions import uncertain_decisions
 from napari_marrow.tracking.frames import label_points
 from napari_marrow.tracking.identity import identity_ceiling
 from napari_marrow.tracking.pedigree import summarise_tracks, track_tables
@@ -22,4 +23,5 @@ __all__ = [
     "track_labels",
     "track_points",
     "track_tables",
+    "uncertain_decisions",
 ]

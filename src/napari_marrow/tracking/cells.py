@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.progress import CancelToken, Progress, no_progress
+from napari_marrow.tracking.decisions import distributions, rivals
 from napari_marrow.tracking.frames import label_points
 from napari_marrow.tracking.hypotheses import Solution, no_solution
 from napari_marrow.tracking.points import Detections, Floats, Ints, read_points
@@ -34,8 +35,8 @@ class Tracking:
     start_probability, end_probability : (n,) float64
         Probability that nothing precedes, nothing follows the row.
     edges : DataFrame
-        ``parent_row, child_row`` (rows of the input), ``kind`` (link, gap, division), ``probability``; sorted by child
-        row.
+        ``parent_row, child_row`` (rows of the input), ``kind`` (link, gap, division), ``probability``, ``rival_row``
+        (strongest competitor for either end, -1 without); sorted by child row.
     model : dict
         What was learned: displacement, appearance, rates, divisions; and the settings.
     """
@@ -109,6 +110,7 @@ def track_points(
         )
     solution, learner = solve(detections, settings, progress=progress, cancel=cancel or CancelToken())
     model = _describe(learner, solution, settings)
+    model["distributions"] = distributions(detections, learner.full.past, learner.full.future, solution)
     return _assemble(detections, solution, posterior(detections.n, solution, calibrated=True), model)
 
 
@@ -173,7 +175,7 @@ def _assemble(detections: Detections, solution: Solution, chances: Posterior, mo
     parent_of_track = np.zeros(int(track.max(initial=0)) + 1, np.int32)
     born = np.flatnonzero(mother >= 0)
     parent_of_track[track[born]] = track[mother[born]]
-    edges = _edges(detections, previous, chance, mother, daughter_chance)
+    edges = _edges(detections, previous, chance, mother, daughter_chance, rivals(n, solution))
     track_id, parent, probability = np.zeros(n, np.int32), np.zeros(n, np.int32), np.full(n, np.nan)
     track_id[order], parent[order], probability[order] = track, parent_of_track[track], chance
     begins, ends = np.ones(n), np.ones(n)
@@ -196,7 +198,7 @@ def _number(previous: Ints) -> npt.NDArray[np.int32]:
 
 
 def _edges(
-    detections: Detections, previous: Ints, chance: Floats, mother: Ints, daughter_chance: Floats
+    detections: Detections, previous: Ints, chance: Floats, mother: Ints, daughter_chance: Floats, rival: Ints
 ) -> pd.DataFrame:
     linked, born = np.flatnonzero(previous >= 0), np.flatnonzero(mother >= 0)
     frames = np.unique(detections.t)
@@ -210,6 +212,7 @@ def _edges(
             "child_row": detections.order[np.concatenate([linked, born])],
             "kind": np.concatenate([kinds, np.full(len(born), "division", dtype=object)]),
             "probability": np.concatenate([chance[linked], daughter_chance[born]]),
+            "rival_row": np.where(rival >= 0, detections.order[rival], -1)[np.concatenate([linked, born])],
         }
     )
     return table.sort_values("child_row", kind="stable", ignore_index=True)
