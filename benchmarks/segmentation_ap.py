@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_marrow.pipeline.training_data import image_name, list_files, median_diameter, read_pair, split
+from napari_marrow.pipeline.training_data import image_name, list_files, read_pair, split
 from napari_marrow.segmentation import Segmenter, load_segmenter, pool_scores, score_labels
+from napari_marrow.segmentation.diameter import median_diameter
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "nuclei_dsb2018"
 

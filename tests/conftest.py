@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from napari_marrow import simulation
 from napari_marrow.study import Study
@@ -73,6 +75,25 @@ def imported_tiny_study(tiny_experiment: simulation.Experiment, tmp_path_factory
 def tiny_study(imported_tiny_study: Path, tmp_path: Path) -> Path:
     """A copy of an imported study that nothing was run on."""
     return Path(shutil.copytree(imported_tiny_study, tmp_path / "tiny.marrow"))
+
+
+@pytest.fixture(scope="session")
+def blinking_frames() -> np.ndarray:
+    """Four frames of five cells, of which `marrow-nuclei` misses one in the second at a probability threshold of 2."""
+    from napari_marrow.segmentation import load_segmenter
+
+    def frame(light: float) -> np.ndarray:
+        y, x = np.mgrid[:96, :96]
+        image = np.zeros((96, 96))
+        for k, (cy, cx) in enumerate([(20, 20), (20, 60), (75, 20), (70, 75), (50, 40)]):
+            image += (light if k == 4 else 1.0) * 400 * ((y - cy) ** 2 + (x - cx) ** 2 < 64)
+        return np.random.default_rng(0).poisson(gaussian_filter(image, 1.0) + 50).astype(np.uint16)
+
+    segmenter = load_segmenter(threads=1)
+    for light in (0.2, 0.17, 0.15, 0.13, 0.12, 0.11, 0.1, 0.09, 0.08, 0.07):
+        if segmenter.segment(frame(light), diameter=16, cellprob_threshold=2.0).n_cells == 4:
+            return np.stack([frame(1.0), frame(light), frame(1.0), frame(1.0)])
+    raise AssertionError("the network sees the cell at any light")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from napari_marrow.errors import Cancelled, SettingsError, StudyError
-from napari_marrow.pipeline import DaskExecutor, ProcessExecutor, RunSummary, parse_recipe, run
+from napari_marrow.pipeline import DaskExecutor, ProcessExecutor, RunSummary, SerialExecutor, parse_recipe, run
 from napari_marrow.progress import CancelToken
 from napari_marrow.segmentation.registry import find_model
 from napari_marrow.study import Study
@@ -195,6 +195,25 @@ def test_a_second_channel_reaches_the_network_or_is_missed(tiny_study, finished)
     assert not np.array_equal(ours, alone[position, session, 0])
     summary = run(tiny_study, with_second("CD7"), until="segment")
     assert any("'nuclei' (recipe: segment.channel) and 'CD7' (segment.second_channel)" in n for n in summary.notes)
+
+
+def test_a_cell_missed_in_one_frame_is_mended_by_its_neighbours(blinking_frames, tmp_path):
+    def counts(name, executor, **section):
+        path = one_channel_study(tmp_path / name, blinking_frames)
+        recipe = parse_recipe({"segment": {"cellprob_threshold": 2.0, "diameter_um": 16, **section}})
+        summary = run(path, recipe, executor=executor, until="segment")
+        study = Study.open(path)
+        labels = study.labels("cells", study.active["segment"], "A01_f00", 0)
+        assert study.table("segmentation")["cells"].tolist() == [int(labels.read(t).max()) for t in range(4)]
+        return [int(labels.read(t).max()) for t in range(4)], summary.steps[-1].counts, labels
+
+    assert counts("plain.marrow", SerialExecutor())[0] == [5, 4, 5, 5]
+    found, numbers, labels = counts("mended.marrow", SerialExecutor(), repair=True)
+    assert found == [5, 5, 5, 5]
+    assert numbers["repairs"] == 1
+    assert labels.read(1)[0, 50, 40] > 0
+    elsewhere = counts("processes.marrow", ProcessExecutor(2), repair=True)[2]
+    assert all(np.array_equal(labels.read(t), elsewhere.read(t)) for t in range(4))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux's affinity")

@@ -293,18 +293,24 @@ def test_pictures_that_are_none(tmp_path):
         segment_files([tmp_path / "c.png", tmp_path / "c.tif"], tmp_path / "out", channel=0)
 
 
-def test_a_series_without_fault_is_mended_nowhere(tmp_path):
-    still = np.stack([frame(1)] * 3)
-    tifffile.imwrite(tmp_path / "s.tif", still, photometric="minisblack")
-    plain = segment_files([tmp_path / "s.tif"], tmp_path / "b", diameter=16, threads=2)
-    table = segment_files([tmp_path / "s.tif"], tmp_path / "c", diameter=16, threads=2, repair=True)
-    assert table["cells"].tolist() == plain["cells"].tolist()
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b" / "s.tif"), tifffile.imread(tmp_path / "c" / "s.tif"))
-    assert list(pd.read_csv(tmp_path / "c" / "s.repairs.csv")) == [
-        "t", "kind", "labels", "y", "x", "probability", "overlap"
-    ]  # fmt: skip
+def test_a_series_is_mended_by_its_neighbours(blinking_frames, tmp_path):
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, blinking_frames, photometric="minisblack")
+    settings = {"diameter": 16, "cellprob_threshold": 2.0, "threads": 2}
+    plain = segment_files([path], tmp_path / "plain", **settings)
+    mended = segment_files([path], tmp_path / "mended", repair=True, **settings)
+    assert (plain["cells"][0], mended["cells"][0]) == (19, 20)
+    labels = tifffile.imread(tmp_path / "mended" / "s.tif")
+    assert labels[1].max() == 5
+    assert labels[1, 50, 40] == 5
+    np.testing.assert_array_equal(labels[[0, 2, 3]], tifffile.imread(tmp_path / "plain" / "s.tif")[[0, 2, 3]])
+    table = pd.read_csv(tmp_path / "mended" / "s.repairs.csv")
+    assert table["kind"].tolist() == ["missed"]
+    assert (table["t"][0], table["labels"][0]) == (1, 5)
+    assert (table["y"][0], table["x"][0]) == pytest.approx((50, 40), abs=1.5)
+    assert list(table) == ["t", "kind", "labels", "y", "x", "probability", "overlap"]
     with pytest.raises(PathExistsError, match="repair True, now False"):
-        segment_files([tmp_path / "s.tif"], tmp_path / "c", diameter=16, threads=2)
+        segment_files([path], tmp_path / "mended", **settings)
 
 
 @pytest.fixture

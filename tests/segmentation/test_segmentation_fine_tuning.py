@@ -8,7 +8,8 @@ import pytest
 from napari_marrow.errors import Cancelled, InputFileError, SettingsError
 from napari_marrow.progress import CancelToken
 from napari_marrow.segmentation.annotation import AnnotatedImage, annotate, prepare
-from napari_marrow.segmentation.fine_tuning import FineTuningSettings, fine_tune, learning_rate, score_held_out
+from napari_marrow.segmentation.fine_tuning import FineTuningSettings, fine_tune
+from napari_marrow.segmentation.held_out import score_held_out, segmenter_of
 from napari_marrow.segmentation.registry import find_model
 from napari_marrow.segmentation.scoring import pool_scores, score_labels
 from napari_marrow.segmentation.segmenter import Segmentation
@@ -110,14 +111,6 @@ def test_large_cells_are_reduced_once():
     assert 2 * np.sqrt(area / np.pi) == pytest.approx(34, rel=0.03)
 
 
-def test_the_rate_rises_and_falls():
-    rates = [learning_rate(f, 1.0) for f in np.linspace(0, 1, 101)]
-    assert np.argmax(rates) == 10
-    assert max(rates) == pytest.approx(1)
-    assert rates[0] <= 0.05
-    assert rates[-1] <= 0.001
-
-
 @pytest.mark.parametrize(
     "wrong",
     [{"steps": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"rate": -1.0}, {"freeze": "decoder"}, {"batch": 0}],
@@ -153,8 +146,6 @@ def test_training_makes_a_network_better_at_what_it_did_not_know(base):
     assert "loss" in said[-1][2]
     assert "left" in said[-1][2]
     # What is returned is what was scored.
-    from napari_marrow.segmentation.fine_tuning import segmenter_of
-
     held_out = cores(7)
     labels = segmenter_of(tuning.weights, threads=1).segment(held_out.image, diameter=20).labels
     assert pool_scores([score_labels(held_out.labels, labels)]) == tuning.after.score

@@ -8,17 +8,18 @@ import pytest
 import tifffile
 
 from napari_marrow.errors import PathMissingError, SettingsError
-from napari_marrow.pipeline.training import TrainingSettings, main, one_cycle
+from napari_marrow.pipeline.training import TrainingSettings, main
 from napari_marrow.pipeline.training_data import (
     image_name,
     is_held_out,
     list_files,
-    median_diameter,
     read_pair,
     simulated_examples,
     split,
 )
+from napari_marrow.segmentation.diameter import median_diameter
 from napari_marrow.segmentation.flows import labels_to_flows
+from napari_marrow.segmentation.learning_rate import one_cycle
 
 
 def test_the_held_out_fifth_depends_on_the_name_alone():

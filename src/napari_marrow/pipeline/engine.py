@@ -138,7 +138,7 @@ def _run_step(
     todo = [unit for unit in units if tuple(sorted(unit.as_dict().items())) not in finished]
     chains: dict[Any, list[Unit]] = {}
     for unit in todo:
-        chains.setdefault(step.chain(unit), []).append(unit)
+        chains.setdefault(step.chain(unit, context), []).append(unit)
     counts: Counter[str] = Counter()
     done = len(units) - len(todo)
     progress(done, len(units), step.title)

@@ -23,14 +23,8 @@ from napari_marrow.pipeline.annotated_study import read_study_frames
 from napari_marrow.pipeline.label_folder import write_atomically
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation.annotation import AnnotatedImage
-from napari_marrow.segmentation.fine_tuning import (
-    Check,
-    FineTuning,
-    FineTuningSettings,
-    fine_tune,
-    score_held_out,
-    segmenter_of,
-)
+from napari_marrow.segmentation.fine_tuning import FineTuning, FineTuningSettings, fine_tune
+from napari_marrow.segmentation.held_out import Check, score_held_out, segmenter_of
 from napari_marrow.segmentation.registry import CELLPOSE_MODELS, DEFAULT_MODEL, ModelCard, find_model
 from napari_marrow.segmentation.weights import NetworkWeights, read_weights
 

@@ -95,6 +95,9 @@ class SegmentSection(_Section):
     flow_smoothing: float = Field(
         0.0, ge=0, le=20, description="Gaussian over the flows in three orientations.", json_schema_extra=_unit("px")
     )
+    repair: bool = Field(
+        False, description="Mend cells that are missed, merged or split in one frame by the frames before and after."
+    )
     device: Literal["cpu", "auto", "cuda", "mps"] = Field(
         "cpu", description="What computes the network; auto: a GPU where torch finds one."
     )

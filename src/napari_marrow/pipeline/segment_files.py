@@ -308,7 +308,7 @@ class _Run:
         frames = repair_sequence(noted()) if self._repairs(job) else ((labels, []) for labels, _ in noted())
         for t, (labels, repairs) in enumerate(frames):
             job.repairs += repairs
-            job.cells += int(np.unique(labels).size - 1 if repairs else labels.max(initial=0))
+            job.cells += int(labels.max(initial=0))
             if self.overlays and t == job.image.n_frames // 2:
                 job.shown = labels
             yield labels

@@ -94,7 +94,7 @@ class Step(ABC):
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return the units, in the order in which a chain of them has to be computed."""
 
-    def chain(self, unit: Unit) -> Hashable:
+    def chain(self, unit: Unit, context: Context) -> Hashable:
         """Return what units share that have to be computed one after the other; by default each stands alone."""
         return unit
 

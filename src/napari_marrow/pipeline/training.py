@@ -30,11 +30,12 @@ from napari_marrow.pipeline.training_data import (
     image_name,
     list_files,
     load_examples,
-    median_diameter,
     read_pair,
     simulated_examples,
     split,
 )
+from napari_marrow.segmentation.diameter import median_diameter
+from napari_marrow.segmentation.learning_rate import one_cycle
 
 if TYPE_CHECKING:
     from napari_marrow.segmentation.augmentation import AugmentationSettings, Example
@@ -113,14 +114,6 @@ def evaluate(pairs: Sequence[Pair], weights: Path, *, threads: int | None = None
         "ms_per_image": round(1000 * (time.perf_counter() - started) / len(pairs), 1),
         "precision": segmenter.precision,
     }
-
-
-def one_cycle(fraction: float, rate: float, *, warm_up: float = 0.12) -> float:
-    """Return the learning rate at a fraction 0..1 of the training: half a cosine up, half a cosine down to nothing."""
-    if fraction < warm_up:
-        return rate * (0.04 + 0.96 * 0.5 * (1 - float(np.cos(np.pi * fraction / warm_up))))
-    rest = (fraction - warm_up) / (1 - warm_up)
-    return rate * max(1e-3, 0.5 * (1 + float(np.cos(np.pi * min(rest, 1.0)))))
 
 
 def train(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError, PathMissingError
+from napari_marrow.segmentation.diameter import median_diameter
 from napari_marrow.segmentation.flows import labels_to_flows
 
 if TYPE_CHECKING:
@@ -71,13 +72,6 @@ def read_pair(pair: Pair) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32
     if image.ndim != 2 or image.shape != labels.shape:
         raise InputFileError(f"{pair[0]} is {image.shape}, its labels {labels.shape}: two equal planes are needed.")
     return image, labels
-
-
-def median_diameter(labels: npt.NDArray[np.integer]) -> float:
-    """Return the median over labels of the diameter of the circle of the label's area, px; 0 without labels."""
-    counts = np.bincount(labels.ravel())[1:]
-    counts = counts[counts > 0]
-    return float(2 * np.sqrt(np.median(counts) / np.pi)) if counts.size else 0.0
 
 
 def load_examples(pairs: Sequence[Pair]) -> list[Example]:

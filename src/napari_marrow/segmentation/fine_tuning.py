@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,9 +18,9 @@ import numpy.typing as npt
 from napari_marrow.errors import Cancelled, MissingExtraError, SettingsError
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation.annotation import AnnotatedImage, PreparedImage, prepare
+from napari_marrow.segmentation.held_out import Check, score_held_out, segmenter_of
+from napari_marrow.segmentation.learning_rate import one_cycle
 from napari_marrow.segmentation.registry import ModelCard
-from napari_marrow.segmentation.scoring import LabelScore, pool_scores, score_labels
-from napari_marrow.segmentation.segmenter import CPnetSegmenter
 from napari_marrow.segmentation.weights import NetworkWeights, check_weights
 
 if TYPE_CHECKING:
@@ -90,28 +90,6 @@ class FineTuningSettings:
             raise SettingsError(f"A learning rate of {self.rate:g} cannot be: give more than 0 and at most 0.1.")
         if self.batch < 1 or self.checks < 1 or self.patience < 1:
             raise SettingsError("Batch, checks and patience are each 1 or more.")
-
-
-@dataclass(frozen=True)
-class Check:
-    """A scoring of the held-out images.
-
-    Attributes
-    ----------
-    step : int
-        Steps taken; 0 is the base.
-    score : LabelScore
-    """
-
-    step: int
-    score: LabelScore
-
-    @property
-    def value(self) -> float:
-        """What is to become large: the mean of the average precisions at IoU .5 and .75; 0 where it is not defined."""
-        precision = self.score.average_precision
-        value = (precision[0.5] + precision[0.75]) / 2
-        return value if np.isfinite(value) else 0.0
 
 
 @dataclass(frozen=True)
@@ -239,55 +217,6 @@ def _torch_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def learning_rate(fraction: float, rate: float, *, warm_up: float = 0.1) -> float:
-    """Return the rate at a fraction 0..1 of the training: a line up, then half a cosine down to nothing."""
-    if fraction < warm_up:
-        return rate * (0.05 + 0.95 * fraction / warm_up)
-    rest = min((fraction - warm_up) / (1 - warm_up), 1.0)
-    return rate * max(1e-3, 0.5 * (1 + float(np.cos(np.pi * rest))))
-
-
-def score_held_out(
-    segmenter: CPnetSegmenter,
-    images: Sequence[AnnotatedImage],
-    *,
-    diameter: float | None = None,
-    cancel: CancelToken | None = None,
-) -> tuple[LabelScore, list[Labels]]:
-    """Return the pooled score of a model on annotated images, and the labels that it gave.
-
-    Labels that lie mostly where nobody annotated do not count.
-    """
-    scores, found = [], []
-    for image in images:
-        labels = segmenter.segment(image.image, diameter=diameter, cancel=cancel).labels
-        found.append(labels)
-        counted = labels
-        if image.ignored is not None:
-            size = np.bincount(labels.ravel())
-            hidden = np.bincount(labels[image.ignored], minlength=size.size)
-            counted = np.where((2 * hidden > size)[labels], 0, labels)
-        scores.append(score_labels(image.labels, counted))
-    return pool_scores(scores), found
-
-
-def segmenter_of(
-    weights: NetworkWeights, card: ModelCard | None = None, *, threads: int | None = None
-) -> CPnetSegmenter:
-    """Return a segmenter on the CPU with weights that are in memory."""
-    from napari_marrow.segmentation.openvino_network import OpenVINONetwork
-
-    card = card or ModelCard("network", "cpnet", "", "", "", weights.diam_mean, "CPU", smooth_reduction=True)
-    network = OpenVINONetwork(weights, threads=threads)
-    return CPnetSegmenter(
-        replace(card, diameter_px=weights.diam_mean, sha256=weights.sha256),
-        network,
-        weights.n_channels,
-        threads,
-        usual_diameter=weights.diam_labels,
-    )
-
-
 @dataclass
 class _Training:
     """One call of `fine_tune`."""
@@ -326,7 +255,7 @@ class _Training:
             if self.cancel is not None and self.cancel.cancelled:
                 raise Cancelled("Cancelled: the training was not finished, and no model was written.")
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(fraction, rate)
+                group["lr"] = one_cycle(fraction, rate)
             recent.append(_take_step(network, optimiser, trained, self._batch(rng), half=half))
             step += 1
             _update_mean(mean, network, min(_EMA, (1 + step) / (10 + step)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -135,7 +135,8 @@ def repair_frame(
     Returns
     -------
     int32 array, list of Repair
-        Labels that were not mended keep their numbers; new ones come after the largest.
+        Labels that were not mended keep their numbers and new ones come after the largest, unless labels were joined:
+        then all are numbered anew from 1, in the same order.
 
     Raises
     ------
@@ -188,6 +189,10 @@ def _mend(
         if repair is not None:
             repairs.append(repair)
             done[group] = True
+    if any(repair.kind == "split" for repair in repairs):  # a number has become free
+        numbers, inverse = np.unique(mended, return_inverse=True)
+        mended = inverse.reshape(mended.shape).astype(np.int32)
+        repairs = [replace(r, labels=tuple(int(k) for k in np.searchsorted(numbers, r.labels))) for r in repairs]
     return mended, repairs
 
 

@@ -37,7 +37,7 @@ class RegisterStep(Step):
         """Return one unit per session of a position."""
         return session_units(study)
 
-    def chain(self, unit: Unit) -> Hashable:
+    def chain(self, unit: Unit, context: Context) -> Hashable:
         """Return the position: a session is placed on the one before it."""
         return unit.position
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from napari_marrow.pipeline.steps.correct import corrected_session
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
-    from napari_marrow.segmentation import Segmenter
+    from napari_marrow.segmentation import Segmentation, Segmenter
     from napari_marrow.study import SessionImage, Study
 
 
@@ -37,38 +40,23 @@ class SegmentStep(Step):
         """Return one unit per frame of the sessions that show what is to be segmented."""
         return [u for u in frame_units(study) if _channels(study.image(u.position, u.session), context.recipe)]
 
+    def chain(self, unit: Unit, context: Context) -> Hashable:
+        """Return the unit, or a block of frames where they mend each other, so that few are segmented twice."""
+        return (unit.position, unit.session, unit.t // _BLOCK) if context.recipe.segment.repair else unit
+
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Segment one frame, write its labels, then commit its counts."""
-        section, key = context.recipe.segment, context.keys[self.name]
-        segmenter = _segmenter(section)
-        session = corrected_session(study, unit.position, unit.session, context)
-        channels = _channels(session.image, context.recipe)
-        spacing = session.image.spacing
-        diameter = None
-        if section.diameter_um is not None:
-            diameter = section.diameter_um / spacing[2]
-        elif segmenter.needs_diameter:
-            diameter = _session_diameter(study, unit.position, unit.session, context)
-        volumes = [session.read(unit.t, channel) for channel in channels]
-        flat = volumes[0].shape[0] == 1
-        images = [volume[0] if flat else volume for volume in volumes]
-        found = segmenter.segment(
-            images[0],
-            second=images[1] if len(images) > 1 else None,
-            diameter=diameter,
-            spacing=spacing[1:] if flat else spacing,
-            flow_threshold=section.flow_threshold,
-            cellprob_threshold=section.cellprob_threshold,
-            min_size=round(section.min_area_um2 / (spacing[1] * spacing[2])),
-            volume_mode=section.volume_mode,
-            flow_smoothing=section.flow_smoothing,
-            cancel=cancel,
-        )
-        labels = found.labels[None] if flat else found.labels
+        key = context.keys[self.name]
+        spacing = study.image(unit.position, unit.session).spacing
+        if context.recipe.segment.repair:
+            found, repaired = _mended(study, unit, context, cancel)
+        else:
+            found, repaired = _segmented(study, unit, context, cancel), 0
+        labels = found.labels[None] if found.labels.ndim == 2 else found.labels
         study.write_labels("cells", key, unit.position, unit.session, unit.t, labels)
         row = {**unit.as_dict(), "cells": int(labels.max(initial=0)), "diameter_um": found.diameter * spacing[2]}
         study.commit(self.tables[0], key, unit.as_dict(), pd.DataFrame([row]))
-        return {"cells": row["cells"]}
+        return {"cells": row["cells"], **({"repairs": repaired} if context.recipe.segment.repair else {})}
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
         """Name the sessions that could not be segmented, and frames without a cell."""
@@ -93,6 +81,68 @@ class SegmentStep(Step):
             if empty:
                 notes.append(f"{empty} of {len(table)} frames hold no cell that the network recognised.")
         return notes
+
+
+def _segmented(study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Segmentation:
+    """Segment one frame."""
+    section = context.recipe.segment
+    segmenter = _segmenter(section)
+    session = corrected_session(study, unit.position, unit.session, context)
+    spacing = session.image.spacing
+    diameter = None
+    if section.diameter_um is not None:
+        diameter = section.diameter_um / spacing[2]
+    elif segmenter.needs_diameter:
+        diameter = _session_diameter(study, unit.position, unit.session, context)
+    volumes = [session.read(unit.t, channel) for channel in _channels(session.image, context.recipe)]
+    flat = volumes[0].shape[0] == 1
+    images = [volume[0] if flat else volume for volume in volumes]
+    return segmenter.segment(
+        images[0],
+        second=images[1] if len(images) > 1 else None,
+        diameter=diameter,
+        spacing=spacing[1:] if flat else spacing,
+        flow_threshold=section.flow_threshold,
+        cellprob_threshold=section.cellprob_threshold,
+        min_size=round(section.min_area_um2 / (spacing[1] * spacing[2])),
+        volume_mode=section.volume_mode,
+        flow_smoothing=section.flow_smoothing,
+        return_probability=section.repair,
+        cancel=cancel,
+    )
+
+
+_BLOCK = 12
+"""Frames that one process segments one after the other where they mend each other."""
+_recent: OrderedDict[tuple[str, str, Unit], Segmentation] = OrderedDict()
+
+
+def _mended(study: Study, unit: Unit, context: Context, cancel: CancelToken) -> tuple[Segmentation, int]:
+    """Segment a frame and mend it by its neighbours; return how many repairs were made.
+
+    A unit depends on nothing but images, so that units may come in any order; the last three frames are kept, since the
+    next unit of a block needs two of them.
+    """
+    from napari_marrow.segmentation.temporal_repair import repair_frame
+
+    n_frames = int(study.image(unit.position, unit.session).shape[0])
+    frames = []
+    for t in (unit.t - 1, unit.t, unit.t + 1):
+        if not 0 <= t < n_frames:
+            continue
+        at = replace(unit, t=t)
+        name = (str(study.path), context.keys["segment"], at)
+        found = _recent.pop(name, None) or _segmented(study, at, context, cancel)
+        frames.append(found)
+        _recent[name] = found
+    while len(_recent) > 3:
+        _recent.popitem(last=False)
+    found = frames[min(unit.t, 1)]
+    if len(frames) < 3 or found.probability is None:
+        return found, 0
+    before, _, after = (frame.labels for frame in frames)
+    labels, repairs = repair_frame(before, found.labels, after, found.probability, t=unit.t)
+    return replace(found, labels=labels), len(repairs)
 
 
 def _channels(image: SessionImage, recipe: Recipe) -> list[str]:
