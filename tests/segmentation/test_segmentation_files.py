@@ -330,7 +330,8 @@ def test_a_large_plane_is_written_as_it_comes(images, tmp_path, large_is_small):
     folder, _ = images
     seen = []
     names = [folder / "plane.tif", folder / "series.tif"]
-    table = segment_files(names, tmp_path / "out", diameter=16, threads=2)
+    table = segment_files(names, tmp_path / "out", diameter=16, threads=2, overlays=True)
+    assert sorted(p.name for p in (tmp_path / "out" / "overlays").iterdir()) == ["plane.png", "series.png"]
     alone = segment_files(names[:1], tmp_path / "alone", threads=2, progress=lambda *a: seen.append(a))
     labels = tifffile.imread(tmp_path / "out" / "plane.tif")
     assert labels.dtype == np.uint32

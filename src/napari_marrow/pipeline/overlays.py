@@ -33,6 +33,8 @@ def overlay(image: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]]) -> np
     """
     if image.ndim == 3:
         image, labels = image.max(axis=0), labels[len(labels) // 2]
+    step = -(-max(labels.shape) // LARGEST_SIDE)
+    image, labels = image[::step, ::step], labels[::step, ::step]
     pixels = image.astype(np.float32)
     low, high = np.percentile(pixels, (0.5, 99.8))
     grey = np.clip((pixels - low) / max(float(high - low), 1e-6), 0, 1) ** 0.8
@@ -44,8 +46,7 @@ def overlay(image: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]]) -> np
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge &= labels > 0  # the outline lies within the cell, so that nothing beside it is hidden
     picture[edge] = _COLORS[labels[edge] % len(_COLORS)]
-    step = -(-max(picture.shape[:2]) // LARGEST_SIDE)
-    return np.ascontiguousarray(picture[::step, ::step])
+    return picture
 
 
 # Light enough for a dark ground, told apart under every common colour vision (after Okabe and Ito).

@@ -372,6 +372,8 @@ class _Run:
             job.cells = write_strips(target, found.strips, job.image.frame_shape)
         job.diameters.append(found.diameter)
         job.seconds = time.perf_counter() - started
+        if self.overlays:
+            add_overlay(job.image, target)
         self.progress(finished + 1, total, job.image.path.name)
         return finished + 1
 
