@@ -1,14 +1,15 @@
 """Link and division scores of cell tracking on simulated and real truth, one automatic setting for all.
 
-Usage: ``python benchmarks/tracking.py [--full] [--data FOLDER] [--peers]``. Real sets that are absent are left out,
-saying so; peers run if they are installed.
+Usage: ``python benchmarks/tracking.py [--full] [--data FOLDER] [--seeds N] [--peers FOLDER]``. Real sets that are
+absent are left out, saying so. Peers are installed into environments of their own in FOLDER and run at the best of nine
+settings: on simulated sets the best on a smaller field of another seed, on real ones the best on the set itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 
 from napari_marrow.tracking import TrackingSettings, label_points, score_tracks, track_points
 from napari_marrow.tracking.scores import links_of
+from tracking_peers import PEERS, environment, run_peer, settings
 from tracking_simulator import SETS, simulate
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "tracking"
@@ -29,35 +31,8 @@ def ours(points: pd.DataFrame) -> tuple[Tracks, np.ndarray, pd.DataFrame]:
     return (found.track_id, found.parent_track_id), found.link_probability, found.edges
 
 
-def trackpy_tracks(points: pd.DataFrame, radius: float) -> Tracks:
-    """Tracks of trackpy with a memory of two frames."""
-    import trackpy
-
-    trackpy.quiet()
-    linked = trackpy.link(points.assign(frame=points["t"]), radius, memory=2, pos_columns=["y", "x"])
-    track = linked["particle"].reindex(points.index).to_numpy() + 1
-    return track, np.zeros(len(track), np.int64)
-
-
-def laptrack_tracks(points: pd.DataFrame, radius: float) -> Tracks:
-    """Tracks of laptrack with gap closing and splitting."""
-    from laptrack import LapTrack
-
-    tracker = LapTrack(
-        cutoff=radius**2, gap_closing_cutoff=radius**2, gap_closing_max_frame_count=2, splitting_cutoff=radius**2
-    )
-    result = tracker.predict_dataframe(points, ["y", "x"], frame_col="t", index_offset=0)
-    table, split = result[0], result[1]
-    mother = dict(zip(split["child_track_id"], split["parent_track_id"], strict=True)) if len(split) else {}
-    track = table["track_id"].to_numpy() + 1
-    return track, np.array([mother.get(k - 1, -1) + 1 for k in track])
-
-
-PEERS: dict[str, Callable[[pd.DataFrame, float], Tracks]] = {"trackpy": trackpy_tracks, "laptrack": laptrack_tracks}
-
-
-def complete_tracks(truth: pd.DataFrame, track: np.ndarray, max_gap: int = 3) -> float:
-    """Share of true tracks whose links were all found and that no wrong link touches."""
+def complete_names(truth: pd.DataFrame, track: np.ndarray, max_gap: int = 3) -> set[int]:
+    """Return the true tracks whose links were all found and that no wrong link touches."""
     t, true = truth["t"].to_numpy(), truth["track_id"].to_numpy()
     nobody = np.zeros(len(t), np.int64)
     links, _ = links_of(t, true, nobody)
@@ -66,15 +41,17 @@ def complete_tracks(truth: pd.DataFrame, track: np.ndarray, max_gap: int = 3) ->
     n = len(t)
     key, found_key = links[:, 0] * n + links[:, 1], found[:, 0] * n + found[:, 1]
     wrong = found[~np.isin(found_key, key)]
-    size = int(true.max()) + 1
-    need = np.bincount(true[links[:, 0]], minlength=size)
-    got = np.bincount(true[links[np.isin(key, found_key), 0]], minlength=size)
-    touched = np.zeros(size, bool)
-    touched[true[wrong.ravel()]] = True
-    touched[0] = True
-    asked = need > 0
-    asked[0] = False
-    return float((asked & (need == got) & ~touched).sum() / max(asked.sum(), 1))
+    missed = links[~np.isin(key, found_key)]
+    spoiled = set(true[wrong.ravel()].tolist()) | set(true[missed[:, 0]].tolist()) | {0}
+    return set(true[links[:, 0]].tolist()) - spoiled
+
+
+def complete_tracks(truth: pd.DataFrame, track: np.ndarray, max_gap: int = 3) -> float:
+    """Share of the true tracks of two detections and more that are complete."""
+    t, true = truth["t"].to_numpy(), truth["track_id"].to_numpy()
+    links, _ = links_of(t, true, np.zeros(len(t), np.int64))
+    asked = set(true[links[t[links[:, 1]] - t[links[:, 0]] <= max_gap, 0]].tolist()) - {0}
+    return len(complete_names(truth, track, max_gap) & asked) / max(len(asked), 1)
 
 
 def calibration_error(truth: pd.DataFrame, edges: pd.DataFrame, max_gap: int = 3) -> float:
@@ -94,36 +71,78 @@ def calibration_error(truth: pd.DataFrame, edges: pd.DataFrame, max_gap: int = 3
     return float(gap[count > 0].sum() / len(p))
 
 
-def report(name: str, method: str, truth: pd.DataFrame, tracks: Tracks, seconds: float, more: str = "") -> None:
-    """Print one line."""
+def whole_divisions(truth: pd.DataFrame, tracks: Tracks, max_gap: int = 3) -> float:
+    """Share of the true divisions that were found, and both of whose daughters' tracks are complete."""
+    t, true, parent = (truth[c].to_numpy() for c in ("t", "track_id", "parent_track_id"))
+    whole = complete_names(truth, tracks[0], max_gap)
+    _, born = links_of(t, true, parent)
+    _, found = links_of(t, tracks[0].astype(np.int64), tracks[1].astype(np.int64))
+    kids: dict[int, list[int]] = {}
+    for source, target in found:
+        kids.setdefault(int(source), []).append(int(true[target]))
+    predicted = {frozenset(k) for k in kids.values() if len(k) == 2}
+    families: dict[int, list[int]] = {}
+    for source, target in born:
+        families.setdefault(int(source), []).append(int(true[target]))
+    pairs = [frozenset(k) for k in families.values() if len(k) == 2]
+    good = sum(pair in predicted and pair <= whole for pair in pairs)
+    return good / len(pairs) if pairs else float("nan")
+
+
+HEAD = (
+    "| set | method | detections | precision | recall | link F1 | division F1 | complete tracks | divisions with whole "
+    "daughters | CPU s | calibration error |\n" + "|---" * 11 + "|"
+)
+
+
+def report(name: str, method: str, truth: pd.DataFrame, tracks: Tracks, seconds: float, error: float | None) -> None:
+    """Print one row of the table."""
     predicted = pd.DataFrame({"t": truth["t"], "track_id": tracks[0], "parent_track_id": tracks[1]})
     s = score_tracks(truth, predicted, max_gap=3)
     print(
-        f"{name:10s} {method:12s} {len(truth):8d} {s.precision:9.4f} {s.recall:7.4f} {s.f1:7.4f} {s.division_f1:7.3f} "
-        f"{complete_tracks(truth, tracks[0]):8.3f} {seconds:7.1f} {more}",
+        f"| {name} | {method} | {len(truth)} | {s.precision:.4f} | {s.recall:.4f} | {s.f1:.4f} | {s.division_f1:.3f} | "
+        f"{complete_tracks(truth, tracks[0]):.3f} | {whole_divisions(truth, tracks):.3f} | {seconds:.1f} | "
+        f"{'' if error is None else f'{error:.3f}'} |",
         flush=True,
     )
 
 
-def measure(name: str, table: pd.DataFrame, features: list[str], peers: bool) -> None:
-    """Track one set with ours (with and without features) and with the peers at several radii."""
+def measure(name: str, table: pd.DataFrame, features: list[str]) -> None:
+    """Track one set with and without features."""
     points = table[["t", "y", "x", *features]]
-    for method, given in (("marrow", points), *((("marrow, pos.", points[["t", "y", "x"]]),) if features else ())):
-        begin = time.perf_counter()
+    for method, given in (("marrow", points), *((("marrow, positions", points[["t", "y", "x"]]),) if features else ())):
+        begin = time.process_time()
         tracks, _, edges = ours(given)
-        seconds = time.perf_counter() - begin
-        error = calibration_error(table, edges)
-        report(name, method, table, tracks, seconds, f"calibration error {error:.3f}")
-    for peer, function in PEERS.items() if peers else ():
-        step = np.quantile(_steps(table), 0.95)
-        for factor in (1.0, 1.5, 2.5):
-            begin = time.perf_counter()
+        report(name, method, table, tracks, time.process_time() - begin, calibration_error(table, edges))
+
+
+def measure_peers(
+    name: str, tuning: pd.DataFrame, table: pd.DataFrame, features: list[str], interpreters: dict[str, Path], home: Path
+) -> None:
+    """Run every peer at the setting with the best link F1 on the tuning set."""
+    columns = ["t", "y", "x", *features]
+    step = float(np.quantile(_steps(tuning), 0.95))
+    for peer, python in interpreters.items():
+        best, chosen = -1.0, {}
+        for tried in settings(step, features=bool(features)):
             try:
-                tracks = function(points, float(factor * step))
-            except Exception as error:  # a peer's own failure is its result
-                print(f"{name:10s} {peer:12s} {type(error).__name__}: {error}")
-                break
-            report(name, f"{peer} {factor}", table, tracks, time.perf_counter() - begin)
+                track, parent, *_ = run_peer(peer, python, tuning[columns], tried, home / "scratch")
+            except RuntimeError as error:
+                print(f"{error}", flush=True)
+                continue
+            found = pd.DataFrame({"t": tuning["t"], "track_id": track, "parent_track_id": parent})
+            score = score_tracks(tuning, found, max_gap=3).f1
+            if score > best:
+                best, chosen = score, tried
+        if not chosen:
+            continue
+        try:
+            track, parent, seconds, _ = run_peer(peer, python, table[columns], chosen, home / "scratch")
+        except RuntimeError as error:
+            print(f"{error}", flush=True)
+            continue
+        report(name, f"{peer}, radius {chosen['radius']:.0f}, weight {chosen['weight']:.0f}", table, (track, parent),
+               seconds, None)  # fmt: skip
 
 
 def _steps(table: pd.DataFrame) -> np.ndarray:
@@ -170,22 +189,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="larger simulated sets")
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--peers", action="store_true", help="trackpy and laptrack, if installed")
+    parser.add_argument("--peers", type=Path, help="folder for the environments of trackpy and laptrack")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     track_points(simulate(SETS["tiny"], 0)[["t", "y", "x"]], settings=TrackingSettings(rounds=1))  # compile
-    print(
-        f"{'set':10s} {'method':12s} {'rows':>8s} {'precision':>9s} {'recall':>7s} {'link F1':>7s} {'div F1':>7s} "
-        f"{'complete':>8s} {'s':>7s}"
-    )
+    interpreters: dict[str, Path] = {}
+    for peer in PEERS if options.peers else ():
+        try:
+            interpreters[peer] = environment(peer, options.peers)
+        except RuntimeError as error:
+            print(error)
+    print(HEAD)
+    features = ["area", "intensity"]
     for name in ("sparse", "crowded", "slow", "large") if options.full else ("tiny", "sparse"):
         for seed in range(101, 101 + options.seeds):
-            measure(name, simulate(SETS[name], seed), ["area", "intensity"], options.peers)
+            table = simulate(SETS[name], seed)
+            measure(name, table, features)
+            if interpreters:
+                # tuned on a smaller field of the same kind and other seeds
+                smaller = replace(SETS[name], cells=min(SETS[name].cells, 150), frames=min(SETS[name].frames, 60))
+                measure_peers(name, simulate(smaller, 55), table, features, interpreters, options.peers)
     sets = real_sets(options.data)
     if not sets:
         print(f"No real sets in {options.data}.")
-    for name, (table, features) in sets.items():
-        measure(name, table, features, options.peers)
+    for name, (table, known) in sets.items():
+        measure(name, table, known)
+        if interpreters:
+            measure_peers(name, table, table, known, interpreters, options.peers)  # the best on the set itself
 
 
 if __name__ == "__main__":

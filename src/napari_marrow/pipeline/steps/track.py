@@ -22,7 +22,7 @@ class TrackStep(Step):
 
     name = "track"
     title = "Tracking cells"
-    version = 1
+    version = 2
     reads = ("measure",)
     tables = ("session_tracks", "track_edges", "track_nodes", "tracks")
 
