@@ -205,6 +205,19 @@ TRACKS = _schema(
         ("mean_probability", "float64", "", "mean link probability"),
     ),
 )
+STRUCTURES = _schema(
+    "structures",
+    (
+        *_FRAME,
+        ("structure", "str", "", "organoid, scaffold or vessels: the name of its label image"),
+        ("source", "str", "", "channels or classifier that it was found in"),
+        ("n", "int32", "", "organoids; of scaffold and vessels 1 where there is any, 0 where there is none"),
+        ("amount", "float64", "µm² (3D: µm³)", "its area or volume"),
+        ("share", "float64", "", "of the field of view"),
+        ("threshold", "float64", "", "brightness above which it begins; NaN where there is no such"),
+        ("contrast", "float64", "", "difference of the means in it and beside it in pooled standard deviations"),
+    ),
+)
 COLONIES = _schema(
     "colonies",
     (
@@ -341,8 +354,8 @@ ORGANOID_SUMMARY = _schema(
 ALL: dict[str, Schema] = {
     s.name: s
     for s in (
-        LAYOUT, FRAMES, TRANSFORMS, CELLS, TRACK_NODES, TRACK_EDGES, TRACKS, COLONIES, COLONY_EDGES, NICHE_METRICS,
-        NICHE_CURVES, ONSETS, EMERGENCE, COLONY_GROWTH, COMPARISONS, ORGANOID_SUMMARY,
+        LAYOUT, FRAMES, TRANSFORMS, CELLS, TRACK_NODES, TRACK_EDGES, TRACKS, STRUCTURES, COLONIES, COLONY_EDGES,
+        NICHE_METRICS, NICHE_CURVES, ONSETS, EMERGENCE, COLONY_GROWTH, COMPARISONS, ORGANOID_SUMMARY,
     )
 }  # fmt: skip
 """Every schema by name."""

@@ -1,4 +1,4 @@
-"""A session of a study as napari layer data: images, cells, tracks, colonies, vessels. Knows no Qt.
+"""A session of a study as napari layer data: images, structures, cells, tracks, colonies. Knows no Qt.
 
 Space is in µm, as in every table of the study. The time axis counts frames, because the frames of a session need not be
 evenly spaced; the true time of each stands in `SessionLayers.times_h` and is shown over the image.
@@ -113,7 +113,7 @@ def session_layers(study: Study, position: str, session: int) -> SessionLayers:
     where = {"position": position, "session": session}
     nodes = _rows(study, "track_nodes", where)
     results = [
-        vessel_layer(study, image, geometry),
+        *mask_layers(study, image, geometry),
         cell_layer(study, image, geometry, _rows(study, "cells", where), nodes),
         track_layer(study, image, geometry, nodes),
         colony_layer(image, geometry, _rows(study, "colonies", where)),
@@ -254,22 +254,52 @@ def colony_layer(image: SessionImage, geometry: Geometry, colonies: pd.DataFrame
     return geometry.points(colonies), arguments, "points"
 
 
-def vessel_layer(study: Study, image: SessionImage, geometry: Geometry) -> LayerData | None:
-    """Return the vessels as a mask; they are measured now and then and shown until the next measurement."""
-    key = study.active.get("niche", "")
-    if "niche" not in current_steps(study) or not study.has_labels("vessels", key, image.position, image.session):
-        return None
+@dataclass(frozen=True)
+class _MaskStyle:
+    """How the label image of a structure is shown: name of its layer, step that writes it, colour, line width."""
+
+    title: str
+    step: str
+    colour: tuple[float, float, float]
+    contour: int
+    opacity: float
+
+
+_MASKS: dict[str, _MaskStyle] = {
+    "organoid": _MaskStyle("Organoid", "structures", (0.34, 0.71, 0.91), 2, 0.8),
+    "scaffold": _MaskStyle("Scaffold", "structures", (0.75, 0.75, 0.75), 0, 0.4),
+    "vessels": _MaskStyle("Vessels", "structures", (0.8, 0.475, 0.655), 0, 0.5),
+    "colonies": _MaskStyle("Colony masks", "colonies", (0.9, 0.62, 0.0), 2, 0.8),
+}
+"""Structures from bottom to top; a contour of 0 is a filled mask."""
+
+
+def mask_layers(study: Study, image: SessionImage, geometry: Geometry) -> list[LayerData]:
+    """Return the structures as masks; they are found now and then and shown until the next time."""
+    current = current_steps(study)
+    layers: list[LayerData] = []
+    for name, style in _MASKS.items():
+        key = study.active.get(style.step, "")
+        if style.step not in current or not study.has_labels(name, key, image.position, image.session):
+            continue
+        layers.append(_mask_layer(study, image, geometry, name, style, key))
+    return layers
+
+
+def _mask_layer(
+    study: Study, image: SessionImage, geometry: Geometry, name: str, style: _MaskStyle, key: str
+) -> LayerData:
     from napari.utils.colormaps import CyclicLabelColormap
 
-    labels = study.labels("vessels", key, image.position, image.session)
+    labels = study.labels(name, key, image.position, image.session)
     # a cyclic map of one colour; a direct one costs napari seconds of compilation in the window's thread
-    colours = np.array([[0.0, 0.0, 0.0, 0.0], [0.8, 0.475, 0.655, 1.0]])
+    colours = np.array([[0.0, 0.0, 0.0, 0.0], [*style.colour, 1.0], [*style.colour, 1.0]])
     arguments = {
-        "name": "Vessels",
-        "opacity": 0.5,
+        "name": style.title,
+        "opacity": style.opacity,
         "colormap": CyclicLabelColormap(colors=colours, background_value=0),
         "visible": False,
-        "metadata": {"role": "vessels"},
+        "metadata": {"role": name if name != "colonies" else "colony masks", "contour": style.contour},
         **geometry.pixels(),
     }
     return lazy_labels(labels, flat=geometry.flat, hold=True), arguments, "labels"

@@ -70,7 +70,7 @@ class SessionView:
         return [layer for layer in self._viewer.layers if study_of(layer) is not None]
 
     def layer(self, role: str) -> Any | None:
-        """Return the layer of a role (cells, tracks, colonies, vessels), None where there is none."""
+        """Return the layer of a role (cells, tracks, vessels, colony masks, ...), None where there is none."""
         return next((x for x in self.layers() if x.metadata["marrow"]["role"] == role), None)
 
     def place(self) -> tuple[str, str, int] | None:
@@ -82,7 +82,10 @@ class SessionView:
     def _add(self, data: Any, arguments: dict[str, Any], kind: str) -> None:
         from napari.layers import Layer
 
-        self._viewer.add_layer(Layer.create(data, arguments, kind))
+        layer = Layer.create(data, arguments, kind)
+        if "contour" in arguments["metadata"]["marrow"]:  # no argument of the layer's
+            layer.contour = arguments["metadata"]["marrow"]["contour"]
+        self._viewer.add_layer(layer)
 
     def _remove(self, layers: list[Any]) -> None:
         if layers:

@@ -111,8 +111,44 @@ class TrackSection(_Section):
     use_intensities: bool = Field(True, description="Let the brightness in every channel help to tell cells apart.")
 
 
+_CLASSIFIER = "file of a pixel classifier (marrow pixels train)"
+
+
+class StructuresSection(_Section):
+    """Organoid, scaffold and vessels as label images; the channel and radii of vessels stand in the section niche."""
+
+    organoid_channels: list[str] = Field(
+        [],
+        description="Channels whose sum shows the tissue, or brightfield alone; empty: every fluorescence channel.",
+    )
+    organoids: int = Field(1, ge=1, le=1000, description="Organoids that a field may show; the largest are kept.")
+    organoid_classifier: str | None = Field(
+        None, min_length=1, description=f"Organoid by a {_CLASSIFIER} with the class organoid; empty: by brightness."
+    )
+    scaffold_channel: str = Field("scaffold", min_length=1, description="Channel that shows the scaffold.")
+    scaffold_classifier: str | None = Field(
+        None, min_length=1, description=f"Scaffold by a {_CLASSIFIER} with the class scaffold; empty: by brightness."
+    )
+    vessel_classifier: str | None = Field(
+        None, min_length=1, description=f"Vessels by a {_CLASSIFIER} with the class vessels; empty: by a ridge filter."
+    )
+
+
 class ColoniesSection(_Section):
     """Colonies and their identity over sessions."""
+
+    source: Literal["cells", "channel", "brightfield", "classifier"] = Field(
+        "cells",
+        description="From groups of cells, a channel that they are bright in, bright field, or a pixel classifier.",
+    )
+    channel: str = Field(
+        "nuclei", min_length=1, description="Channel that colonies are bright in, where it is their source."
+    )
+    classifier: str | None = Field(
+        None,
+        min_length=1,
+        description=f"A {_CLASSIFIER} with the class colonies, where it is their source.",
+    )
 
     distance_um: float = Field(
         18.0, gt=0, le=500, description="Cells closer than this belong together.", json_schema_extra=_unit("µm")
@@ -140,6 +176,10 @@ class NicheSection(_Section):
         24.0, gt=0, le=1e4, description="Measured at each session's first and last frame, and at this spacing between.",
         json_schema_extra=_unit("h"),
     )  # fmt: skip
+    tissue_window: Literal["organoid", "field"] = Field(
+        "organoid",
+        description="Where densities and distances count: in the organoid's outline, or in the whole field of view.",
+    )
     r_max_um: float = Field(
         60.0, gt=0, le=2000, description="Largest distance of the curves.", json_schema_extra=_unit("µm")
     )
@@ -182,6 +222,7 @@ class Recipe(_Section):
     registration: RegistrationSection = RegistrationSection()
     segment: SegmentSection = SegmentSection()
     track: TrackSection = TrackSection()
+    structures: StructuresSection = StructuresSection()
     colonies: ColoniesSection = ColoniesSection()
     niche: NicheSection = NicheSection()
     lineage: LineageSection = LineageSection()

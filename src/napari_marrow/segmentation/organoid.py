@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from napari_marrow.errors import SettingsError
+from napari_marrow.segmentation.gaps import distance_to
 from napari_marrow.segmentation.resolution import block_mean, enlarge, factors_for, repeat_blocks, smooth_coarse
-from napari_marrow.segmentation.thresholds import Floats, Mask, as_pixels, median_and_noise, otsu_threshold, separation
+from napari_marrow.segmentation.thresholds import Floats, Mask, as_pixels, median_and_noise, otsu_threshold
+
+_HAZE_UM = 15.0
+"""Medium nearer to the tissue than this is seen through its haze, µm."""
 
 _CELL_UM = 8.0
 """Side of the squares whose darker pixels show the tissue between the cells, µm."""
 
 
 def organoid_mask(
-    image: npt.ArrayLike, *, spacing: Sequence[float], smoothing: float = 15.0, min_contrast: float = 1.15
+    image: npt.ArrayLike, *, spacing: Sequence[float], smoothing: float = 10.0, min_contrast: float = 1.15
 ) -> Mask:
     """Return the largest bright body of an image, holes filled: the tissue.
 
@@ -31,8 +35,8 @@ def organoid_mask(
         Sigma, µm.
     min_contrast : float
         If the mean of the bright side of Otsu's threshold is less than this many times that of the dark side (both
-        above the image's minimum), or both sides are no two populations (`organoid_labels`), the tissue fills the
-        frame and the mask is true everywhere.
+        above the image's minimum), or the dark side is too uneven for medium (`organoid_labels`), the tissue
+        fills the frame and the mask is true everywhere.
 
     Returns
     -------
@@ -52,9 +56,9 @@ def organoid_labels(
     image: npt.ArrayLike,
     *,
     spacing: Sequence[float],
-    smoothing: float = 15.0,
+    smoothing: float = 10.0,
     min_contrast: float = 1.15,
-    min_separation: float = 3.5,
+    min_evenness: float = 8.0,
     min_diameter: float = 100.0,
     max_organoids: int | None = None,
 ) -> npt.NDArray[np.int32]:
@@ -64,9 +68,10 @@ def organoid_labels(
     ----------
     image, spacing, smoothing, min_contrast
         See `organoid_mask`.
-    min_separation : float
-        Distance of the means of both sides of Otsu's threshold in units of their pooled standard deviation below which
-        they are no two populations, and the tissue fills the frame: uneven light has 3.46 at most, noise 2.65.
+    min_evenness : float
+        Difference of the means of both sides of Otsu's threshold in standard deviations of the dark side, seen at
+        least `smoothing` and 15 µm away from the bright one. Medium is even and has 10 or more, the darker parts of a
+        tissue have up to 7: below this the tissue fills the frame.
     min_diameter : float
         Bodies smaller than the circle (in a volume, the ball) of this diameter, µm, are none; the largest stays.
     max_organoids : int, optional
@@ -95,7 +100,7 @@ def organoid_labels(
         return fills
     threshold = otsu_threshold(smooth)
     bright = smooth > threshold
-    if separation(smooth, threshold) < min_separation:
+    if _evenness(smooth, bright, smoothing, [s * f for s, f in zip(size, factors, strict=True)]) < min_evenness:
         return fills
     floor = float(pixels.min())
     if float(smooth[bright].mean()) - floor < min_contrast * max(float(smooth[~bright].mean()) - floor, 0.0):
@@ -113,7 +118,16 @@ def organoid_labels(
     return labels
 
 
-def tissue_signal(channels: Sequence[npt.ArrayLike], *, spacing: Sequence[float]) -> Floats:
+def _evenness(smooth: Floats, bright: Mask, away: float, size: Sequence[float]) -> float:
+    """Return the difference of both sides in standard deviations of the dark one, away from the bright one."""
+    medium = distance_to(bright, size) > max(away, _HAZE_UM)
+    if not medium.any():
+        return 0.0
+    spread = float(smooth[medium].std())
+    return (float(smooth[bright].mean()) - float(smooth[medium].mean())) / max(spread, 1e-30)
+
+
+def tissue_signal(channels: Iterable[npt.ArrayLike], *, spacing: Sequence[float]) -> Floats:
     """Add up what shows of the tissue itself in several channels, without the cells.
 
     Cells and vessels are much brighter than the tissue between them and would draw a threshold to themselves. So each
@@ -122,7 +136,7 @@ def tissue_signal(channels: Sequence[npt.ArrayLike], *, spacing: Sequence[float]
 
     Parameters
     ----------
-    channels : sequence of arrays, each (Y, X) or (Z, Y, X)
+    channels : iterable of arrays, each (Y, X) or (Z, Y, X)
         Fluorescence channels of one frame.
     spacing : sequence of float
         Pixel size (y, x) or (z, y, x), µm.
@@ -136,8 +150,6 @@ def tissue_signal(channels: Sequence[npt.ArrayLike], *, spacing: Sequence[float]
     SettingsError
         If there is no channel, or shapes or spacing do not fit.
     """
-    if not len(channels):
-        raise SettingsError("The tissue needs at least one channel.")
     total: Floats | None = None
     for channel in channels:
         pixels, size = as_pixels(channel, spacing)
@@ -145,7 +157,8 @@ def tissue_signal(channels: Sequence[npt.ArrayLike], *, spacing: Sequence[float]
             raise SettingsError(f"Channels have the shapes {total.shape} and {pixels.shape}: they must be alike.")
         own = _between_cells(pixels, size)
         total = own if total is None else total + own
-    assert total is not None
+    if total is None:
+        raise SettingsError("The tissue needs at least one channel.")
     return total
 
 

@@ -13,6 +13,7 @@ from napari_marrow.pipeline.steps.quality import QualityStep
 from napari_marrow.pipeline.steps.register import RegisterStep
 from napari_marrow.pipeline.steps.report import ReportStep
 from napari_marrow.pipeline.steps.segment import SegmentStep
+from napari_marrow.pipeline.steps.structures import StructuresStep
 from napari_marrow.pipeline.steps.track import TrackStep
 
 STEPS: Sequence[Step] = (
@@ -23,6 +24,7 @@ STEPS: Sequence[Step] = (
     MeasureStep(),
     ClassifyStep(),
     TrackStep(),
+    StructuresStep(),
     ColoniesStep(),
     NicheStep(),
     LineageStep(),

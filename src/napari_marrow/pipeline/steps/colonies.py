@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_marrow.imaging import Transform
+from napari_marrow.pipeline.pixel_classes import classifier_digest
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, position_units
 from napari_marrow.pipeline.steps.classify import classified_cells
+from napari_marrow.pipeline.steps.colony_frames import colonies_of_frame, source_channel
+from napari_marrow.pipeline.steps.correct import CorrectedSession
 from napari_marrow.pipeline.steps.frames import key_frames
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import COLONIES, COLONY_EDGES
@@ -21,18 +25,21 @@ if TYPE_CHECKING:
 
 
 class ColoniesStep(Step):
-    """Group cells into colonies at each session's first and last frame, and follow the colonies over the gaps."""
+    """Find colonies at each session's first and last frame, as masks and rows, and follow them over the gaps."""
 
     name = "colonies"
     title = "Following colonies"
-    version = 1
-    reads = ("register", "measure", "classify")
+    version = 2
+    reads = ("correct", "register", "segment", "measure", "classify", "structures")
     tables = ("colonies", "colony_edges", "colony_members", "session_links")
     whole_study = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
-        """Return the section `colonies` and the lineages."""
-        return {**recipe.colonies.model_dump(mode="json"), "lineages": sorted(recipe.lineage.markers)}
+        """Return the section `colonies`, with the checksum of its classifier, and the lineages."""
+        section = recipe.colonies
+        chosen = section.model_dump(mode="json")
+        chosen["classifier"] = classifier_digest(section.classifier) if section.source == "classifier" else None
+        return {**chosen, "lineages": sorted(recipe.lineage.markers)}
 
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return the positions with measured cells."""
@@ -93,49 +100,28 @@ def _session_links(linked: ColonyLinks, session_of: npt.NDArray[np.int64], posit
 def _frames_of(
     study: Study, unit: Unit, cells: pd.DataFrame, context: Context, cancel: CancelToken
 ) -> tuple[list[pd.DataFrame], pd.DataFrame]:
-    """Return the colonies of each chosen frame, numbered within their session, and the colony of each cell in one."""
-    tables, members = [], []
-    for session in study.sessions(unit.position):
-        cancel.raise_if_cancelled()
-        times = study.image(unit.position, session).times_h
+    """Write the masks of each chosen frame; return its colonies, numbered within their session, and their cells."""
+    tables, members = [], [cells.iloc[:0][["position", "session", "t", "label"]].assign(colony=np.int64(0))]
+    for number in study.sessions(unit.position):
+        session = CorrectedSession(study, unit.position, number, context)
+        if not source_channel(session, context):
+            continue
+        places = study.table(
+            "transforms", context.keys["register"], unit={"position": unit.position, "session": number}
+        ).set_index("t")
         numbered = 0
-        for t in key_frames(study, unit.position, session):
-            here = cells[(cells["session"] == session) & (cells["t"] == t)]
-            found, colony = _colonies(here, context)
-            found["colony"] += numbered
-            found = found.assign(position=unit.position, session=session, t=t, time_h=times[t])
-            found.attrs.update(session=session, time_h=float(times[t]))
-            tables.append(found)
-            inside = here.loc[colony > 0, ["position", "session", "t", "label"]]
-            members.append(inside.assign(colony=colony[colony > 0] + numbered))
-            numbered += len(found)
+        for t in key_frames(study, unit.position, number):
+            cancel.raise_if_cancelled()
+            here = cells[(cells["session"] == number) & (cells["t"] == t)]
+            frame = Unit(unit.position, number, t)
+            place = Transform.from_row(places.loc[[t]].iloc[0])
+            found = colonies_of_frame(study, frame, context, session, here, place).numbered_from(numbered)
+            study.write_labels("colonies", context.keys[ColoniesStep.name], unit.position, number, t, found.labels)
+            hours = float(session.image.times_h[t])
+            table = found.table.assign(position=unit.position, session=number, t=t, time_h=hours)
+            table.attrs.update(session=number, time_h=hours)
+            tables.append(table)
+            inside = here.loc[found.of_cell > 0, ["position", "session", "t", "label"]]
+            members.append(inside.assign(colony=found.of_cell[found.of_cell > 0].astype(np.int64)))
+            numbered += len(found.table)
     return tables, pd.concat(members, ignore_index=True)
-
-
-def _colonies(cells: pd.DataFrame, context: Context) -> tuple[pd.DataFrame, npt.NDArray[np.int32]]:
-    """Return a row per colony and the colony of each cell."""
-    from napari_marrow.segmentation.colonies import cluster_colonies
-    from napari_marrow.segmentation.outline import outline_area
-
-    section = context.recipe.colonies
-    points = cells[["y", "x"]].to_numpy(np.float64)
-    colony = cluster_colonies(points, distance=section.distance_um, min_cells=section.min_cells)
-    lineages = sorted(context.recipe.lineage.markers)
-    rows = []
-    for number in range(1, int(colony.max(initial=0)) + 1):
-        inside = cells[colony == number]
-        radius = float(np.sqrt(inside["area"].mean() / np.pi))
-        area = outline_area(inside[["y", "x"]].to_numpy(np.float64), margin=radius)
-        row: dict[str, Any] = {
-            "colony": number,
-            "area": area,
-            "radius": float(np.sqrt(area / np.pi)),
-            "n_cells": len(inside),
-        }
-        row |= {name: float(inside[name].mean()) for name in ("y", "x", "y_reg", "x_reg")}
-        row |= {f"fraction_{name}": float((inside["lineage"] == name).mean()) for name in lineages}
-        rows.append(row)
-    columns = ["colony", "area", "radius", "n_cells", "y", "x", "y_reg", "x_reg", *(f"fraction_{n}" for n in lineages)]
-    # without a colony the columns would have no type of their own
-    whole = {"colony": "int64", "n_cells": "int64"}
-    return pd.DataFrame(rows, columns=columns).astype({c: whole.get(c, "float64") for c in columns}), colony

@@ -1,4 +1,4 @@
-"""Step *niche*: vessels, distances, and who lives where, against null models."""
+"""Step *niche*: the vessel network, distances, and who lives where, against null models."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_uni
 from napari_marrow.pipeline.steps.classify import classified_cells
 from napari_marrow.pipeline.steps.correct import CorrectedSession
 from napari_marrow.pipeline.steps.frames import key_frames
+from napari_marrow.pipeline.steps.structures import structure_masks
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import NICHE_CURVES, NICHE_METRICS
 
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
     from napari_marrow.study import Study
 
 
+_LABELS = {"vessel": "vessels", "scaffold": "scaffold"}
+"""Structures that distances are measured to, and the label images that show them."""
+
+
 class NicheStep(Step):
     """Measure the niche at each session's first and last frame, and in between at the recipe's spacing."""
 
     name = "niche"
     title = "Measuring the niche"
-    version = 1
-    reads = ("correct", "measure", "classify")
+    version = 2
+    reads = ("correct", "measure", "classify", "structures")
     tables = ("niche_metrics", "niche_curves", "vessels", "niche_cells")
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -52,11 +57,7 @@ class NicheStep(Step):
         cells = classified_cells(study, context, unit)
         classes = {"all": np.ones(len(cells), dtype=bool)}
         classes |= {name: (cells["lineage"] == name).to_numpy() for name in sorted(context.recipe.lineage.markers)}
-        structures, tissue = _structures(session, unit.t, context.recipe)
-        if "vessel" in structures:
-            study.write_labels(
-                "vessels", key, unit.position, unit.session, unit.t, structures["vessel"].astype(np.int32)
-            )
+        structures, tissue = _masks(study, unit, context, session.image.shape[2:])
         cancel.raise_if_cancelled()
         found = measure_niche(
             cells=cells,
@@ -75,32 +76,13 @@ class NicheStep(Step):
         study.commit(self.tables[0], key, unit.as_dict(), NICHE_METRICS.conform(found.metrics.assign(**place)))
         return {"metrics": len(found.metrics)}
 
-    def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
-        """Say where vessels could not be looked for."""
-        channel = context.recipe.niche.vessel_channel
-        without = [
-            f"{u.position} session {u.session}"
-            for u in session_units(study)
-            if channel not in [c.name for c in study.image(u.position, u.session).channels]
-        ]
-        return [f"No channel '{channel}' (recipe: niche.vessel_channel) in {', '.join(without)}."] if without else []
 
-
-def _structures(
-    session: CorrectedSession, t: int, recipe: Recipe
+def _masks(
+    study: Study, unit: Unit, context: Context, shape: tuple[int, ...]
 ) -> tuple[dict[str, npt.NDArray[np.bool_]], npt.NDArray[np.bool_]]:
-    """Return the masks of vessels and scaffold, and the organoid within the field."""
-    from napari_marrow.segmentation import scaffold_mask, vessel_mask
-
-    tissue = np.ones(session.image.shape[2:], dtype=bool)
-    structures: dict[str, npt.NDArray[np.bool_]] = {}
-    spacing = session.image.spacing
-    if recipe.niche.vessel_channel in session.channels:
-        volume = session.read(t, recipe.niche.vessel_channel)
-        # a single plane has vessels that are ridges, a volume has tubes
-        flat = volume.shape[0] == 1
-        mask = vessel_mask(volume[0] if flat else volume, spacing=spacing, radii=recipe.niche.vessel_radii_um)
-        structures["vessel"] = mask.reshape(volume.shape)
-    if "scaffold" in session.channels:
-        structures["scaffold"] = scaffold_mask(session.read(t, "scaffold"), spacing=spacing)
-    return structures, tissue
+    """Return the masks of vessels and scaffold, and the tissue: the organoid or the whole field."""
+    found = structure_masks(study, unit, context)
+    tissue = np.ones(shape, dtype=bool)
+    if context.recipe.niche.tissue_window == "organoid" and "organoid" in found:
+        tissue = found["organoid"] > 0
+    return {name: found[label] > 0 for name, label in _LABELS.items() if label in found}, tissue
