@@ -220,6 +220,36 @@ def test_a_cell_missed_in_one_frame_is_mended_by_its_neighbours(blinking_frames,
     assert all(np.array_equal(labels.read(t), elsewhere.read(t)) for t in range(4))
 
 
+def test_colony_masks_carry_the_numbers_of_the_table(finished):
+    study = Study.open(finished[0])
+    colonies, members = study.table("colonies"), study.table("colony_members")
+    key, cells_key = study.active["colonies"], study.active["segment"]
+    assert len(colonies)
+    for (position, session, t), rows in colonies.groupby(["position", "session", "t"]):
+        masks = study.labels("colonies", key, position, session).read(t)
+        assert set(np.unique(masks)) - {0} == set(rows["colony"])
+        cells = study.labels("cells", cells_key, position, session).read(t)
+        here = members[(members["position"] == position) & (members["session"] == session) & (members["t"] == t)]
+        for label, colony in zip(here["label"], here["colony"], strict=True):
+            assert (masks[cells == label] == colony).all()
+        pixel = np.prod(study.image(position, session).spacing[1:])
+        areas = [(masks == number).sum() * pixel for number in rows["colony"]]
+        np.testing.assert_allclose(rows["area"], areas)
+
+
+def test_the_tissue_of_the_niche_is_the_organoid_without_scaffold(finished):
+    study = Study.open(finished[0])
+    metrics = study.table("niche_metrics")
+    areas = metrics[metrics["metric"] == "tissue_area"].set_index(["position", "session", "t"])["value"]
+    key = study.active["structures"]
+    assert len(areas)
+    for (position, session, t), area in areas.items():
+        tissue = study.labels("organoid", key, position, session).read(t) > 0
+        if study.has_labels("scaffold", key, position, session):
+            tissue &= study.labels("scaffold", key, position, session).read(t) == 0
+        assert area == pytest.approx(tissue.sum() * np.prod(study.image(position, session).spacing[1:]))
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux's affinity")
 def test_a_worker_that_dies_is_reported_and_nothing_is_lost(tiny_study):
     from napari_marrow.errors import MarrowError

@@ -157,6 +157,8 @@ def test_the_tissue_shows_between_bright_cells():
     signal = tissue_signal(channels, spacing=(1, 1))
     assert dice(organoid_mask(signal, spacing=(1, 1), smoothing=6), tissue) > 0.97
     assert dice(organoid_mask(sum(channels), spacing=(1, 1), smoothing=6), tissue) < 0.8  # the cells win
+    for n in (1, 5, 37, 300, 301, 302, 303):  # whatever is left over beside whole squares
+        assert tissue_signal([rng.poisson(9, (n, 2 * n))], spacing=(1, 1)).shape == (n, 2 * n)
     with pytest.raises(SettingsError, match="at least one channel"):
         tissue_signal([], spacing=(1, 1))
     with pytest.raises(SettingsError, match="must be alike"):

@@ -170,7 +170,8 @@ def _between_cells(pixels: Floats, size: tuple[float, ...]) -> Floats:
     reduced = block_mean(pixels, fine)
     wide = [max(1, -(-n // f)) for n, f in zip(side, fine, strict=True)]
     quartile = ndimage.percentile_filter(reduced, 25, size=wide, mode="reflect")
-    coarse = quartile[tuple(slice(w // 2, None, w) for w in wide)]
+    middles = [np.minimum(np.arange(0, n, w) + w // 2, n - 1) for n, w in zip(quartile.shape, wide, strict=True)]
+    coarse = quartile[np.ix_(*middles)]
     noise = median_and_noise(np.diff(coarse, axis=-1))[1] / np.sqrt(2) if coarse.shape[-1] > 1 else 0.0
     if noise <= 0:
         return np.zeros(pixels.shape, dtype=np.float32)
