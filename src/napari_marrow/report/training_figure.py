@@ -89,7 +89,7 @@ def _draw_losses(axes: Axes, losses: Sequence[tuple[int, float]], kept_step: int
 def _draw_scores(axes: Axes, checks: Sequence[tuple[int, float, float]], kept_step: int) -> None:
     axes.set_title("Average precision on held-out images")
     axes.set_xlabel("step (0: the base); dotted: the state that is kept")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.03)
     if not checks:
         axes.text(0.5, 0.5, "nothing was held back", ha="center", va="center", transform=axes.transAxes, color=FAINT)
         return
