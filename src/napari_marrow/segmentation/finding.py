@@ -16,8 +16,8 @@ from napari_marrow.segmentation.dynamics import LARGE_PLANE, STRIP_PIXELS, compu
 from napari_marrow.segmentation.intensities import ScaledImage, exact_percentiles
 from napari_marrow.segmentation.mask_stream import MaskStream
 from napari_marrow.segmentation.registry import ModelCard
-from napari_marrow.segmentation.resizing import RowSource, resize, resize_strips, resized_rows
-from napari_marrow.segmentation.tiles import Network, network_rows
+from napari_marrow.segmentation.resizing import RowSource, resize_strips, resized_rows
+from napari_marrow.segmentation.tiles import Network, join_strips, network_rows
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
@@ -98,7 +98,7 @@ class CellFinder:
     def output(self, plane: ScaledImage, scale: float, message: str = "network") -> Floats:
         """Return the network's output (3, y, x) for a plane at a scale."""
         strips, shape = self.scaled_strips(plane, scale, message)
-        return _joined(strips, shape)
+        return join_strips(strips, shape)
 
     def strips(self, plane: ScaledImage, scale: float, message: str = "network") -> Iterator[Floats]:
         """Yield the network's output in strips (3, n, X) at the plane's own size."""
@@ -119,7 +119,7 @@ class CellFinder:
         scale = self.card.diameter_px / diameter
         strips = self.strips(plane, scale, message)
         if plane.shape[0] * plane.shape[1] <= LARGE_PLANE:
-            output = _joined(strips, (plane.shape[0], plane.shape[1]))
+            output = join_strips(strips, (plane.shape[0], plane.shape[1]))
             return self.labels(output, scale, min_size=min_size, out=out, logit=logit)
         labels = np.empty(plane.shape, dtype=np.int32) if out is None else out
         y = 0
@@ -199,15 +199,6 @@ def _windows(plane: ScaledImage) -> list[ScaledImage]:
     return [plane.view(slice(y, y + _WINDOW), slice(x, x + _WINDOW)) for y in starts[0] for x in starts[1]]
 
 
-def _joined(strips: Iterator[Floats], shape: tuple[int, int]) -> Floats:
-    output = np.empty((3, *shape), dtype=np.float32)
-    y = 0
-    for strip in strips:
-        output[:, y : y + strip.shape[1]] = strip
-        y += strip.shape[1]
-    return output
-
-
 def _thick(strips: Iterator[Floats], least: int) -> Iterator[Floats]:
     """Join strips until they have so many rows."""
     held: list[Floats] = []
@@ -218,8 +209,3 @@ def _thick(strips: Iterator[Floats], least: int) -> Iterator[Floats]:
             held = []
     if held:
         yield np.concatenate(held, axis=1)
-
-
-def resized_output(output: Floats, shape: tuple[int, ...]) -> Floats:
-    """Return a network's output (3, y, x) at the size of the plane."""
-    return resize(output, (shape[0], shape[1]))

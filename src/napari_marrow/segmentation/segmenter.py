@@ -12,7 +12,7 @@ import numpy.typing as npt
 from napari_marrow.errors import SettingsError
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.segmentation.dynamics import LARGE_PLANE
-from napari_marrow.segmentation.finding import CellFinder, FindingSettings, resized_output
+from napari_marrow.segmentation.finding import CellFinder, FindingSettings
 from napari_marrow.segmentation.image_checks import (
     check_diameter,
     check_image,
@@ -26,6 +26,7 @@ from napari_marrow.segmentation.image_checks import (
 from napari_marrow.segmentation.intensities import scale_channels
 from napari_marrow.segmentation.orthogonal_flows import segment_flows
 from napari_marrow.segmentation.registry import ModelCard
+from napari_marrow.segmentation.resizing import resize
 from napari_marrow.segmentation.style import StyleRecorder
 from napari_marrow.segmentation.tiles import Network
 from napari_marrow.segmentation.volumes import segment_planes
@@ -211,7 +212,8 @@ class CPnetSegmenter:
         elif pixels.ndim == 3:
             segment_planes(work, scaled, used, threshold=stitch_threshold, out=labels, logit=logit)
         elif found is not None and found.fits and pixels.size <= LARGE_PLANE:
-            work.labels(resized_output(found.outputs[0], pixels.shape), found.scale, out=labels, logit=logit)
+            output = resize(found.outputs[0], (pixels.shape[0], pixels.shape[1]))
+            work.labels(output, found.scale, out=labels, logit=logit)
         else:
             work.plane(scaled, used, out=labels, logit=logit)
         return Segmentation(labels, used, found is not None, _logistic(logit))

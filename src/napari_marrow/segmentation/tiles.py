@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,11 @@ def run_network(
         whole_pixels=whole_pixels,
         on_tile=on_tile,
     )
+    return join_strips(strips, shape)
+
+
+def join_strips(strips: Iterable[Floats], shape: tuple[int, int]) -> Floats:
+    """Return the output (3, Y, X) of which strips come from the top."""
     output = np.empty((3, *shape), dtype=np.float32)
     y = 0
     for strip in strips:
