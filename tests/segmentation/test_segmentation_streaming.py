@@ -163,12 +163,12 @@ def test_large_plane_stops_within_a_tile(segmenter, small_is_large):
 
     def stop(done, total, message):
         seen.append(done)
-        if done == 3:
+        if done >= 3:
             token.cancel()
 
     with pytest.raises(Cancelled):
         segmenter.segment(nuclei((700, 160)), diameter=15, progress=stop, cancel=token)
-    assert seen == [0, 1, 2, 3]
+    assert seen[-2] < 3 <= seen[-1]  # not asked again after it
 
 
 def test_labels_are_written_where_they_are_wanted(segmenter):
