@@ -1,8 +1,9 @@
 """Link and division scores of cell tracking on simulated and real truth, one automatic setting for all.
 
-Usage: ``python benchmarks/tracking.py [--full] [--data FOLDER] [--seeds N] [--peers FOLDER]``. Real sets that are
-absent are left out, saying so. Peers are installed into environments of their own in FOLDER and run at the best of nine
-settings: on simulated sets the best on a smaller field of another seed, on real ones the best on the set itself.
+Usage: ``python benchmarks/tracking.py [--full] [--sets NAME ...] [--data FOLDER] [--seeds N] [--peers FOLDER]``.
+Real sets that are absent are left out, saying so. Peers are installed into environments of their own in FOLDER and run
+at the best of nine settings: on simulated sets the best on a smaller field of another seed, on real ones the best on
+the set itself.
 """
 
 from __future__ import annotations
@@ -191,7 +192,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--peers", type=Path, help="folder for the environments of trackpy and laptrack")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--sets", nargs="+", choices=[*SETS, "real"], help="only these")
     options = parser.parse_args()
+    wanted = options.sets or [*(("sparse", "crowded", "slow", "large") if options.full else ("tiny", "sparse")), "real"]
     track_points(simulate(SETS["tiny"], 0)[["t", "y", "x"]], settings=TrackingSettings(rounds=1))  # compile
     interpreters: dict[str, Path] = {}
     for peer in PEERS if options.peers else ():
@@ -201,7 +204,7 @@ def main() -> None:
             print(error)
     print(HEAD)
     features = ["area", "intensity"]
-    for name in ("sparse", "crowded", "slow", "large") if options.full else ("tiny", "sparse"):
+    for name in (n for n in wanted if n != "real"):
         for seed in range(101, 101 + options.seeds):
             table = simulate(SETS[name], seed)
             measure(name, table, features)
@@ -209,8 +212,8 @@ def main() -> None:
                 # tuned on a smaller field of the same kind and other seeds
                 smaller = replace(SETS[name], cells=min(SETS[name].cells, 150), frames=min(SETS[name].frames, 60))
                 measure_peers(name, simulate(smaller, 55), table, features, interpreters, options.peers)
-    sets = real_sets(options.data)
-    if not sets:
+    sets = real_sets(options.data) if "real" in wanted else {}
+    if "real" in wanted and not sets:
         print(f"No real sets in {options.data}.")
     for name, (table, known) in sets.items():
         measure(name, table, known)
