@@ -90,7 +90,8 @@ def test_tracks_of_other_labels_are_not_shown(finished_study: Path, quick_recipe
     run(path, other, until="segment")  # as a run that was cancelled behind this step
     layers = by_name(session_layers(Study.open(path), POSITION, DENSE).layers)
     assert "Cells" in layers
-    assert not {"Tracks", "Colonies", "Vessels"} & set(layers)
+    assert not {"Tracks", "Colonies", "Colony masks"} & set(layers)
+    assert {"Organoid", "Vessels"} <= set(layers)  # they were not found in cells
     assert layers["Cells"][1]["features"].empty
     assert read_results(path).emergence is None
     assert read_results(path).tracks is None
