@@ -206,8 +206,9 @@ def transformer(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     precision = choose_precision("auto")
     with torch.device("meta"):
-        network = CPSAM(dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+        network = CPSAM()
     network = network.to_empty(device="cpu")
+    network.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0, 0.02)
