@@ -67,6 +67,10 @@ class StudyLockedError(UserError, RuntimeError):
     """Another process is writing to the study."""
 
 
+class EditError(UserError, ValueError):
+    """An edit of tracks is impossible, or conflicts with what is there."""
+
+
 class DesignError(UserError, ValueError):
     """The experiment's design does not allow the asked comparison."""
 

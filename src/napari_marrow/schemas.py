@@ -218,6 +218,21 @@ STRUCTURES = _schema(
         ("contrast", "float64", "", "difference of the means in it and beside it in pooled standard deviations"),
     ),
 )
+CARRY_OVER = _schema(
+    "carry_over",
+    (
+        ("position", "str", "", "imaged field"),
+        ("session_parent", "int32", "", "session before the gap"),
+        ("session_child", "int32", "", "session after it"),
+        ("gap_h", "float64", "h", "from the last frame before it to the first after it"),
+        ("density", "float64", "1/µm² (3D: 1/µm³)", "cells after the gap, NaN where not judged"),
+        ("sigma", "float64", "µm", "displacement per coordinate over the gap, NaN where unknown"),
+        ("ceiling", "float64", "", "chance that the nearest cell is the right one"),
+        ("allowed", "bool", "", "whether cells were carried over"),
+        ("n_links", "int32", "", "cells that were"),
+        ("reason", "str", "", "why, or why not"),
+    ),
+)
 COLONIES = _schema(
     "colonies",
     (
@@ -244,7 +259,7 @@ COLONY_EDGES = _schema(
         ("colony_parent", "int32", "", "colony in it"),
         ("session_child", "int32", "", "later session"),
         ("colony_child", "int32", "", "colony in it"),
-        ("kind", "str", "", "same, merge, split or refused"),
+        ("kind", "str", "", "same, merge, split, gap (one session missed it; edited: link) or refused"),
         ("probability", "float64", "", "P(same colony)"),
     ),
 )
@@ -354,7 +369,8 @@ ORGANOID_SUMMARY = _schema(
 ALL: dict[str, Schema] = {
     s.name: s
     for s in (
-        LAYOUT, FRAMES, TRANSFORMS, CELLS, TRACK_NODES, TRACK_EDGES, TRACKS, STRUCTURES, COLONIES, COLONY_EDGES,
+        LAYOUT, FRAMES, TRANSFORMS, CELLS, TRACK_NODES, TRACK_EDGES, TRACKS, CARRY_OVER, STRUCTURES, COLONIES,
+        COLONY_EDGES,
         NICHE_METRICS, NICHE_CURVES, ONSETS, EMERGENCE, COLONY_GROWTH, COMPARISONS, ORGANOID_SUMMARY,
     )
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from napari_marrow import __version__
-from napari_marrow.cli import file_commands, model_commands, pixel_commands, study_commands
+from napari_marrow.cli import edit_commands, file_commands, model_commands, pixel_commands, study_commands
 
 app = typer.Typer(
     name="marrow",
@@ -35,6 +35,7 @@ def _main(
 
 
 study_commands.register(app)
+edit_commands.register(app)
 file_commands.register(app)
 model_commands.register(app)
 pixel_commands.register(app)

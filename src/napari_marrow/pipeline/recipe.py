@@ -109,6 +109,19 @@ class TrackSection(_Section):
 
     max_gap: int = Field(3, ge=1, le=10, description="Frames over which a lost cell may be found again.")
     use_intensities: bool = Field(True, description="Let the brightness in every channel help to tell cells apart.")
+    min_ceiling: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Chance that the nearest cell is the right one, below which none is carried over a session gap.",
+    )
+
+
+class CurateSection(_Section):
+    """What becomes of the edits of tracks."""
+
+    resolve: bool = Field(True, description="Decide the links around an edit again; confirmed ones stay.")
+    window: int = Field(10, ge=1, le=1000, description="Frames before and after an edit that are decided again.")
 
 
 _CLASSIFIER = "file of a pixel classifier (marrow pixels train)"
@@ -222,6 +235,7 @@ class Recipe(_Section):
     registration: RegistrationSection = RegistrationSection()
     segment: SegmentSection = SegmentSection()
     track: TrackSection = TrackSection()
+    curate: CurateSection = CurateSection()
     structures: StructuresSection = StructuresSection()
     colonies: ColoniesSection = ColoniesSection()
     niche: NicheSection = NicheSection()

@@ -77,6 +77,8 @@ class Step(ABC):
         Tables that it writes; the first is written last in each unit and so is the unit's commit record.
     whole_study : bool
         Whether a unit's result depends on which sessions the study holds.
+    stands_for : str
+        Step whose results are this step's as long as `state` is empty; none by default.
     """
 
     name: str = ""
@@ -85,6 +87,11 @@ class Step(ABC):
     reads: Sequence[str] = ()
     tables: Sequence[str] = ()
     whole_study: bool = False
+    stands_for: str = ""
+
+    def state(self, study: Study) -> dict[str, Any]:
+        """Return what the result depends on beside recipe and images, such as edits; empty by default."""
+        return {}
 
     @abstractmethod
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -147,5 +154,8 @@ def step_keys(steps: Iterable[Step], recipe: Recipe, study: Study) -> dict[str, 
         }
         if step.whole_study:
             content["inventory"] = inventory
-        keys[step.name] = digest(content)
+        state = step.state(study)
+        if state:
+            content["state"] = state
+        keys[step.name] = keys[step.stands_for] if step.stands_for and not state else digest(content)
     return keys

@@ -18,6 +18,7 @@ _OPTIONAL = {
     "onset_thresholds": ["channel", "threshold"],
     "marker_thresholds": ["lineage", "channel", "threshold"],
     "quality": ["position", "session", "t", "time_h", "flags"],
+    "session_links": ["position", "session_parent", "session_child", "registration", "accepted", "reason"],
 }
 
 

@@ -117,6 +117,8 @@ def quality_section(data: StudyTables) -> Section:
     paragraphs = [" ".join(summaries.registration(data))]
     if "track_edges" in data.present:
         paragraphs.append(" ".join(summaries.links(data)))
+    if len(data["carry_over"]):
+        paragraphs.append(" ".join(summaries.carry_over(data)))
     listing = overviews.quality_table(data)
     table = TablePart(
         "quality",

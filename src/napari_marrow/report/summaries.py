@@ -83,11 +83,53 @@ def colonies(data: StudyTables) -> list[str]:
         kinds = edges["kind"].value_counts()
         parts = [
             f"{count(kinds[k])} {word}"
-            for k, word in (("same", "continued"), ("merge", "merged"), ("split", "split"), ("refused", "were refused"))
+            for k, word in (
+                ("same", "continued"),
+                ("merge", "merged"),
+                ("split", "split"),
+                ("gap", "were missed by one session and found again"),
+                ("refused", "were refused"),
+            )
             if kinds.get(k, 0)
         ]
         text.append(f"Of {plural(len(edges), 'link')} of colonies between sessions {joined(parts)}.")
-    return text + _growth(data["colony_growth"])
+    return text + colony_refusals(data) + _growth(data["colony_growth"])
+
+
+def carry_over(data: StudyTables) -> list[str]:
+    """Return whether cells were carried over the gaps between sessions, and why not."""
+    table = data["carry_over"]
+    if table.empty:
+        return []
+    allowed = table[table["allowed"].astype(bool)]
+    text = []
+    if len(allowed):
+        text.append(
+            f"Over {plural(len(allowed), 'gap')} between sessions {plural(int(allowed['n_links'].sum()), 'cell')} were "
+            "carried, as their density and movement allow."
+        )
+    refused = table[~table["allowed"].astype(bool)]
+    if len(refused):
+        nearest = refused.sort_values("ceiling", kind="stable").iloc[-1]
+        text.append(
+            f"Over {plural(len(refused), 'gap')} between sessions single cells were not carried. The one that came "
+            f"nearest to it ({nearest['position']}, session {int(nearest['session_parent'])} to "
+            f"{int(nearest['session_child'])}): {nearest['reason']}"
+        )
+    return text
+
+
+def colony_refusals(data: StudyTables) -> list[str]:
+    """Return why identities of colonies were not carried over some gaps."""
+    links = data["session_links"]
+    if links.empty or "reason" not in links.columns:
+        return []
+    refused = links[~links["accepted"].astype(bool) & (links["reason"] != "") & (links["registration"] != "none")]
+    return [
+        f"{row['position']}, session {int(row['session_parent'])} to {int(row['session_child'])}: colonies were not "
+        f"carried over. {row['reason']}"
+        for _, row in refused.head(5).iterrows()
+    ]
 
 
 def _growth(growth: pd.DataFrame) -> list[str]:

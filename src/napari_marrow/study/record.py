@@ -11,6 +11,7 @@ from typing import Any, Literal
 from napari_marrow.errors import SettingsError, StudyError
 from napari_marrow.study import journal
 from napari_marrow.study.durable import read_document, sweep_partials, write_document
+from napari_marrow.study.edits import EditJournal
 from napari_marrow.study.lock import WriteLock
 from napari_marrow.study.naming import check_key, check_word
 
@@ -120,6 +121,10 @@ class StudyRecord:
     def runs(self) -> list[dict[str, Any]]:
         """Return what `record_run` wrote, oldest first."""
         return journal.runs(self.path)
+
+    def edits(self) -> EditJournal:
+        """Return the journal of edits as it stands on disk; whoever appends holds `write_lock`."""
+        return EditJournal(self.path)
 
     @contextmanager
     def write_lock(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from napari_marrow.errors import CorruptDataError, MarrowError
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import sessions, tables
 from napari_marrow.study.durable import PLAIN, ZARR, is_partial, read_document
+from napari_marrow.study.edits import JOURNAL
 from napari_marrow.study.naming import image_path, split_position, unit_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class _Check:
     """One pass over a study: a list of jobs, each of which explains one or more files."""
 
     def __init__(self, study: Study) -> None:
+        self.study = study
         self.root = study.path
         self.active: dict[str, Any] = {"active": {}, "active_tables": {}}
         self.images = self.root / "images.ome.zarr"
@@ -128,6 +130,10 @@ class _Check:
         if (self.root / "runs").is_dir():
             for path in sorted((self.root / "runs").glob("*.json")):
                 self.document(path, PLAIN, "runs")
+        try:
+            self.study.edits()
+        except CorruptDataError as error:
+            self.report(self.root / JOURNAL, "damaged", str(error), "restore it from a copy")
         self.plan_plate()
         self.plan_tables()
 

@@ -6,10 +6,29 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from napari_marrow.tracking.colony_tables import Colonies
+from napari_marrow.tracking.colony_tables import Colonies, read_colonies
 
 Node = tuple[int, int]
 """Number of the table, and of the colony in it."""
+
+
+def edited_identities(tables: Sequence[pd.DataFrame], edges: pd.DataFrame) -> pd.DataFrame:
+    """Return `identities` over edges that were edited by hand.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        As for `link_colonies`, with true session numbers: no number repeats within a session.
+    edges : DataFrame
+        ``session_parent, colony_parent, session_child, colony_child, kind``.
+    """
+    sessions = read_colonies(tables)
+    place = {(s.session, int(n)): t for t, s in enumerate(sessions) for n in s.number}
+    at = [
+        [place[(int(a), int(c))] for a, c in zip(edges[f"session_{end}"], edges[f"colony_{end}"], strict=True)]
+        for end in ("parent", "child")
+    ]
+    return identities(sessions, edges.assign(table_parent=at[0], table_child=at[1]))
 
 
 def identities(sessions: Sequence[Colonies], edges: pd.DataFrame) -> pd.DataFrame:

@@ -81,6 +81,11 @@ def pair_sessions(before: Colonies, after: Colonies, *, contact: float, seed: in
     return Pair(fit, evidence, field, model, decision)
 
 
+def registration_evidence(before: Colonies, after: Colonies, *, contact: float, seed: int) -> float:
+    """Return how much better two sessions fit than colonies at random, nats; chance alone reaches about 15."""
+    return _own_registration(before, after, density(after.x), contact, seed).mixture.evidence
+
+
 def decide_again(pair: Pair, known: Growth | None, seen_before: Floats | None, seen_after: Floats | None) -> Pair:
     """Decide a pair's edges once more, with what the sessions around it say.
 

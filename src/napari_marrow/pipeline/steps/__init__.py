@@ -6,6 +6,7 @@ from napari_marrow.pipeline.step import Step
 from napari_marrow.pipeline.steps.classify import ClassifyStep
 from napari_marrow.pipeline.steps.colonies import ColoniesStep
 from napari_marrow.pipeline.steps.correct import CorrectStep
+from napari_marrow.pipeline.steps.curate import CurateStep
 from napari_marrow.pipeline.steps.lineage import LineageStep
 from napari_marrow.pipeline.steps.measure import MeasureStep
 from napari_marrow.pipeline.steps.niche import NicheStep
@@ -25,6 +26,7 @@ STEPS: Sequence[Step] = (
     MeasureStep(),
     ClassifyStep(),
     TrackStep(),
+    CurateStep(),
     ColoniesStep(),
     NicheStep(),
     LineageStep(),

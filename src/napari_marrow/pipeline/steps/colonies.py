@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.imaging import Transform
+from napari_marrow.pipeline.colony_identity import colony_notes, linked_colonies
 from napari_marrow.pipeline.pixel_classes import classifier_digest
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, position_units
@@ -21,7 +22,6 @@ from napari_marrow.schemas import COLONIES, COLONY_EDGES
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
-    from napari_marrow.tracking.colonies import ColonyLinks
 
 
 class ColoniesStep(Step):
@@ -29,9 +29,9 @@ class ColoniesStep(Step):
 
     name = "colonies"
     title = "Following colonies"
-    version = 2
+    version = 3
     reads = ("correct", "register", "segment", "measure", "classify", "structures")
-    tables = ("colonies", "colony_edges", "colony_members", "session_links")
+    tables = ("colonies", "colony_edges", "found_colony_edges", "colony_members", "session_links")
     whole_study = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -41,6 +41,11 @@ class ColoniesStep(Step):
         chosen["classifier"] = classifier_digest(section.classifier) if section.source == "classifier" else None
         return {**chosen, "lineages": sorted(recipe.lineage.markers)}
 
+    def state(self, study: Study) -> dict[str, Any]:
+        """Return the fingerprint of the standing edits of colonies."""
+        digest = study.edits().digest("colonies")
+        return {"edits": digest} if digest else {}
+
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return the positions with measured cells."""
         measured = {unit["position"] for unit in study.committed("cells", context.keys["measure"])}
@@ -48,53 +53,21 @@ class ColoniesStep(Step):
 
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Find and link the colonies of one position."""
-        from napari_marrow.tracking import link_colonies
-
         key = context.keys[self.name]
         cells = classified_cells(study, context, unit)
         tables, members = _frames_of(study, unit, cells, context, cancel)
-        # every chosen frame is a node of its own: a dense session's first and last frame are linked, too
-        linked = link_colonies(
-            [table.assign(session=i, y=table["y_reg"], x=table["x_reg"]) for i, table in enumerate(tables)],
-            [table.attrs["time_h"] for table in tables],
-            min_ceiling=context.recipe.colonies.min_ceiling,
-            seed=context.recipe.seed,
-        )
-        session_of = np.array([table.attrs["session"] for table in tables])
-        edges = linked.edges.assign(
-            position=unit.position,
-            session_parent=session_of[linked.edges["session_parent"].to_numpy(np.int64)],
-            session_child=session_of[linked.edges["session_child"].to_numpy(np.int64)],
-        )
-        filled = [table for table in tables if len(table)]
-        colonies = pd.concat(filled, ignore_index=True) if filled else tables[0]
-        colonies = colonies.assign(
-            colony_id=linked.identity["colony_id"].to_numpy(), founders=linked.identity["founders"].to_numpy()
-        )
-        study.commit("colony_edges", key, unit.as_dict(), COLONY_EDGES.conform(edges))
+        linked = linked_colonies(study, unit.position, tables, context)
+        colonies = linked.colonies
+        study.commit("found_colony_edges", key, unit.as_dict(), COLONY_EDGES.conform(linked.found_edges))
+        study.commit("colony_edges", key, unit.as_dict(), COLONY_EDGES.conform(linked.edges))
         study.commit("colony_members", key, unit.as_dict(), members)
-        study.commit("session_links", key, unit.as_dict(), _session_links(linked, session_of, unit.position))
-        study.commit(self.tables[0], key, unit.as_dict(), COLONIES.conform(colonies))
+        study.commit("session_links", key, unit.as_dict(), linked.session_links)
+        study.commit(self.tables[0], key, unit.as_dict(), COLONIES.conform(colonies), extra={"notes": linked.notes})
         return {"colonies": int(colonies["colony_id"].nunique())}
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
-        """Say how many links over gaps were refused."""
-        if not study.has_table("colony_edges", context.keys[self.name]):
-            return []
-        edges = study.table("colony_edges", context.keys[self.name])
-        refused = int((edges["kind"] == "refused").sum())
-        return [f"{refused} links between colonies were refused as too uncertain."] if refused else []
-
-
-def _session_links(linked: ColonyLinks, session_of: npt.NDArray[np.int64], position: str) -> pd.DataFrame:
-    """Return how each pair of neighbouring sessions was connected, with the chance of a right identity."""
-    rows = [
-        (position, int(session_of[link.session_parent]), int(session_of[link.session_child]), link.registration,
-         link.sigma, link.ceiling, link.accepted)
-        for link in linked.sessions
-    ]  # fmt: skip
-    columns = ["position", "session_parent", "session_child", "registration", "sigma", "ceiling", "accepted"]
-    return pd.DataFrame(rows, columns=columns)
+        """Say what was refused and why, which wells look swapped, and which edits no longer fit."""
+        return colony_notes(study, context.keys[self.name], context.recipe.seed)
 
 
 def _frames_of(

@@ -23,7 +23,7 @@ class LineageStep(Step):
     name = "lineage"
     title = "Lineages"
     version = 1
-    reads = ("classify", "track", "colonies", "niche")
+    reads = ("classify", "curate", "colonies", "niche")
     tables = ("organoid_summary", "onsets", "emergence", "colony_growth", "comparisons")
     whole_study = True
 
@@ -42,7 +42,7 @@ class LineageStep(Step):
         key, section = context.keys[self.name], context.recipe.lineage
         layout = study.layout
         cells = classified_cells(study, context)
-        tracks = _table(study, "tracks", context.keys["track"])
+        tracks = _table(study, "tracks", context.keys["curate"])
         colonies = _table(study, "colonies", context.keys["colonies"])
         onsets, emergence = ONSETS.empty(), EMERGENCE.empty()
         if tracks is not None and present_markers(cells, context.recipe):
@@ -85,7 +85,7 @@ class LineageStep(Step):
         section = context.recipe.lineage
         markers = present_markers(cells, context.recipe)
         known = thresholds[thresholds["method"] != "none"]
-        nodes = study.table("track_nodes", context.keys["track"])
+        nodes = study.table("track_nodes", context.keys["curate"])
         long_enough = tracks.loc[_trusted(tracks, section.min_track_frames), "track_id"]
         tracks = tracks[tracks["track_id"].isin(long_enough)]
         nodes = nodes[nodes["track_id"].isin(long_enough)]

@@ -10,8 +10,9 @@ import pandas as pd
 
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
+from napari_marrow.pipeline.steps.carry_over import cells_carried_over
 from napari_marrow.progress import CancelToken
-from napari_marrow.schemas import TRACK_EDGES, TRACK_NODES, TRACKS
+from napari_marrow.schemas import CARRY_OVER, TRACK_EDGES, TRACK_NODES, TRACKS
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -24,7 +25,7 @@ class TrackStep(Step):
     title = "Tracking cells"
     version = 2
     reads = ("measure",)
-    tables = ("session_tracks", "track_edges", "track_nodes", "tracks")
+    tables = ("session_tracks", "track_edges", "track_nodes", "tracks", "carry_over", "carried_cells")
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `track`."""
@@ -44,15 +45,7 @@ class TrackStep(Step):
         from napari_marrow.tracking import TrackingSettings, track_points
 
         section, key = context.recipe.track, context.keys[self.name]
-        cells = study.table("cells", context.keys["measure"], unit=unit.as_dict())
-        cells = cells.sort_values(["t", "label"], ignore_index=True)
-        image = study.image(unit.position, unit.session)
-        features = ["area"]
-        if section.use_intensities:
-            features += [name for name in cells.columns if name.startswith("intensity_")]
-        columns = ["t", "time_h", *(["z"] if image.shape[2] > 1 else []), "y", "x", *features]
-        # drift is no movement of cells: link in the frame of the first session
-        points = cells[columns].assign(y=cells["y_reg"], x=cells["x_reg"])
+        cells, points = tracked_points(study, unit, context)
         found = track_points(points, settings=TrackingSettings(max_gap=section.max_gap), cancel=cancel)
         nodes = cells[["position", "session", "t", "time_h", "label", "y", "x", "touches_border"]].assign(
             track_id=found.track_id, link_probability=found.link_probability, parent_track_id=found.parent_track_id
@@ -88,8 +81,32 @@ class TrackStep(Step):
             edges.append(session_edges)
         study.commit("track_nodes", key, {}, _joined(nodes, TRACK_NODES))
         study.commit("track_edges", key, {}, _joined(edges, TRACK_EDGES))
+        summary, carried = cells_carried_over(study, context, _joined(nodes, TRACK_NODES), _joined(edges, TRACK_EDGES))
+        study.commit("carry_over", key, {}, CARRY_OVER.conform(summary))
+        study.commit("carried_cells", key, {}, carried)
         study.commit("tracks", key, {}, _joined(tracks, TRACKS))
         return [] if tracks else ["No session has more than one frame: cells are not tracked, colonies are."]
+
+
+def tracked_points(study: Study, unit: Unit, context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a session's cells in order, and what of them is tracked.
+
+    Parameters
+    ----------
+    study : Study
+    unit : Unit
+        A position and a session.
+    context : Context
+    """
+    cells = study.table("cells", context.keys["measure"], unit=unit.as_dict())
+    cells = cells.sort_values(["t", "label"], ignore_index=True)
+    image = study.image(unit.position, unit.session)
+    features = ["area"]
+    if context.recipe.track.use_intensities:
+        features += [name for name in cells.columns if name.startswith("intensity_")]
+    columns = ["t", "time_h", *(["z"] if image.shape[2] > 1 else []), "y", "x", *features]
+    # drift is no movement of cells: link in the frame of the first session
+    return cells, cells[columns].assign(y=cells["y_reg"], x=cells["x_reg"])
 
 
 def _sessions(study: Study, key: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -1,0 +1,81 @@
+"""Commands that list, make, undo and redo edits of a study's tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from napari_marrow.study.edits import Entry
+
+edits = typer.Typer(
+    help="Edits of tracks and colonies: list, apply, undo, redo. `marrow run` then brings them into the results.",
+    no_args_is_help=True,
+)
+Study = Annotated[Path, typer.Argument(help="The study, a *.marrow folder.", show_default=False)]
+Author = Annotated[str | None, typer.Option(help="Who edits; by default the user's name on this machine.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(edits, name="edits", rich_help_panel="Study")
+
+
+@edits.command("list")
+def list_edits(study: Study) -> None:
+    """Show the edits that stand, oldest first."""
+    from napari_marrow.study import Study as StudyStore
+
+    standing = StudyStore.open(study).edits().standing()
+    for entry in standing:
+        typer.echo(f"{entry.number}  {entry.utc}  {entry.author}  {_words(entry)}")
+    if not standing:
+        typer.echo("No edit stands.")
+
+
+@edits.command("apply")
+def apply_edits(
+    study: Study,
+    file: Annotated[Path, typer.Argument(help="YAML list or JSON Lines of edits.", show_default=False)],
+    author: Author = None,
+) -> None:
+    """Check the edits of a file and keep them all, or none.
+
+    An edit is a mapping: position, action (break, link, swap, divide, merge, delete, relabel, confirm), and its nodes
+    as [session, frame, label]: {position: B02_f00, action: link, parent: [0, 3, 17], child: [0, 4, 21]}. With
+    "target: colonies" the nodes are [session, frame, colony].
+    """
+    from napari_marrow.pipeline.edits import edit_study, read_edits
+
+    made = edit_study(study, read_edits(file), author=author)
+    typer.echo(f"{len(made)} edit(s) kept: `marrow run {study}` brings them into the results.")
+
+
+@edits.command()
+def undo(study: Study, author: Author = None) -> None:
+    """Take the last step of edits back."""
+    _turn(study, redo=False, author=author)
+
+
+@edits.command()
+def redo(study: Study, author: Author = None) -> None:
+    """Make the last undone step of edits again."""
+    _turn(study, redo=True, author=author)
+
+
+def _turn(study: Path, *, redo: bool, author: str | None) -> None:
+    from napari_marrow.pipeline.edits import turn_back
+
+    word = "redone" if redo else "undone"
+    entries = turn_back(study, redo=redo, author=author)
+    for entry in entries:
+        typer.echo(f"{word}: {entry.number}  {_words(entry)}")
+    if not entries:
+        typer.echo(f"There is nothing to be {word}.")
+
+
+def _words(entry: Entry) -> str:
+    rest = ", ".join(f"{name} {value}" for name, value in entry.action.items() if name != "action")
+    return f"{entry.position} {entry.target}: {entry.action['action']} {rest}"
