@@ -26,7 +26,7 @@ def _places(plate: Plate) -> list[np.ndarray]:
     return [table[["y", "x"]].to_numpy() for table in plate.tables]
 
 
-def marrow(plate: Plate, *, times: bool = False, traits: bool = False, scaffold: bool = False):
+def marrow(plate: Plate, *, traits: bool = False, scaffold: bool = False):
     """Our links, with the identity result."""
     from napari_marrow.tracking import link_colonies
 
@@ -34,7 +34,7 @@ def marrow(plate: Plate, *, times: bool = False, traits: bool = False, scaffold:
     columns += ["aspect", "fraction_erythroid", "fraction_megakaryocytic"] if traits else []
     return link_colonies(
         [table[columns] for table in plate.tables],
-        plate.times_h if times else None,
+        plate.times_h,
         **({"landmarks": plate.landmarks} if scaffold else {}),
     )
 
@@ -130,9 +130,8 @@ METHODS: dict[str, Callable[[Plate], Links]] = {
 }
 OURS = {
     "marrow": {},
-    "marrow, frame times": {"times": True},
-    "marrow, + shape and composition": {"times": True, "traits": True},
-    "marrow, + scaffold": {"times": True, "traits": True, "scaffold": True},
+    "marrow, + shape and composition": {"traits": True},
+    "marrow, + scaffold": {"traits": True, "scaffold": True},
 }
 
 
@@ -172,15 +171,48 @@ def calibration(chance: list[tuple[float, bool]]) -> str:
     return f"  P(same) stated -> true (links): {', '.join(parts)}; calibration error {error:.3f}"
 
 
+def ceilings(plate: Plate, sessions: Iterable) -> list[tuple[float, float]]:
+    """Return, for every colony that went on alone, the ceiling and whether the nearest after registration was it."""
+    out = []
+    truth = set(plate.links.itertuples(index=False, name=None))
+    parents = pd.Series([(s, c) for s, _, c in truth]).value_counts()
+    children = pd.Series([(s, p) for s, p, _ in truth]).value_counts()
+    for s, link in enumerate(sessions):
+        if not link.accepted:
+            continue
+        nearest_row = cKDTree(plate.tables[s + 1][["y", "x"]].to_numpy()).query(link.moved)[1]
+        out += [
+            (link.ceiling, float(nearest_row[p - 1] + 1 == c))
+            for t, p, c in truth
+            if t == s and parents[(s, c)] == 1 and children[(s, p)] == 1
+        ]
+    return out
+
+
+def ceiling_line(found: list[tuple[float, float]]) -> str:
+    """Return the wrong identities that the ceilings state for the nearest colony, and those there were."""
+    stated = sum(1 - c for c, _ in found)
+    spread = 1.96 * np.sqrt(sum(c * (1 - c) for c, _ in found))
+    wrong = sum(1 - right for _, right in found)
+    return (
+        f"  nearest colony after registration: {wrong:.0f} of {len(found)} wrong; the ceiling states {stated:.0f} "
+        f"({max(stated - spread, 0):.0f} to {stated + spread:.0f})"
+    )
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first", type=int, default=201)
     parser.add_argument("--peers", action="store_true", help="laptrack only, in the environment where it is installed")
+    parser.add_argument("--course", choices=sorted(COURSES), help="this one only")
+    parser.add_argument("--method", help="only lines that begin like this")
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds)
     for course_name, course in COURSES.items():
+        if options.course not in (None, course_name):
+            continue
         plates = [simulate(course, seed) for seed in seeds]
         merging = np.mean([len(merges_of(plate.links.itertuples(index=False, name=None))) for plate in plates])
         print(f"{course_name}: {len(plates)} plates, {np.mean([len(p.links) for p in plates]):.0f} links each, "
@@ -188,18 +220,23 @@ def main() -> None:
         print(f"  {'':34s} {'link F1':13s}  {'merge F1':13s}  {'history':13s}  CPU s")
         methods = {"laptrack, 300 µm": laptrack} if options.peers else METHODS
         for name, method in methods.items():
+            if options.method and not name.startswith(options.method):
+                continue
             tally = Tally()
             for plate in plates:
                 begin = time.process_time()
                 tally.add(plate, method(plate), time.process_time() - begin)
             print(tally.line(name), flush=True)
-        for name, what in {} if options.peers else OURS.items():
+        for name, what in [] if options.peers else OURS.items():
+            if options.method and options.method != name:
+                continue
             tally = Tally()
             for plate in plates:
                 begin = time.process_time()
                 linked = marrow(plate, **what)
                 found = links_of(linked.edges)
                 tally.add(plate, found, time.process_time() - begin)
+                tally.ceiling += ceilings(plate, linked.sessions)
                 truth = set(plate.links.itertuples(index=False, name=None))
                 firm = linked.edges[linked.edges["kind"] != "refused"]
                 for row in firm.itertuples():
@@ -208,6 +245,7 @@ def main() -> None:
                         tally.chance.append((row.probability, right))
             print(tally.line(name), flush=True)
             print(calibration(tally.chance), flush=True)
+            print(ceiling_line(tally.ceiling), flush=True)
 
 
 if __name__ == "__main__":
