@@ -168,7 +168,12 @@ def calibration(chance: list[tuple[float, bool]]) -> str:
         mine = bins == b
         error += abs(p[mine].mean() - right[mine].mean()) * mine.mean()
         parts.append(f"{p[mine].mean():.2f} -> {right[mine].mean():.2f} ({mine.sum()})")
-    return f"  P(same) stated -> true (links): {', '.join(parts)}; calibration error {error:.3f}"
+    stated, spread = (1 - p).sum(), 1.96 * np.sqrt((p * (1 - p)).sum())
+    wrong = (
+        f"  wrong links: {(1 - right).sum():.0f} of {len(p)}; P(same) states {stated:.0f} "
+        f"({max(stated - spread, 0):.0f} to {stated + spread:.0f})"
+    )
+    return f"{wrong}\n  P(same) stated -> true (links): {', '.join(parts)}; calibration error {error:.3f}"
 
 
 def ceilings(plate: Plate, sessions: Iterable) -> list[tuple[float, float]]:

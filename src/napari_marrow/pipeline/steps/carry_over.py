@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ _CARRIED = ["position", "session_parent", "t_parent", "label_parent", "session_c
 
 
 def cells_carried_over(
-    study: Study, context: Context, nodes: pd.DataFrame, edges: pd.DataFrame
+    study: Study, context: Context, nodes: Sequence[pd.DataFrame], edges: Sequence[pd.DataFrame]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Judge every gap between neighbouring sessions, and link the cells over those that allow it.
 
@@ -26,8 +27,8 @@ def cells_carried_over(
     ----------
     study : Study
     context : Context
-    nodes, edges : DataFrame
-        Tracks of all sessions: they tell how far cells move.
+    nodes, edges : sequence of DataFrame
+        Tracks of each tracked session, nodes with ``y, x``: they tell how far cells move.
 
     Returns
     -------
@@ -38,8 +39,12 @@ def cells_carried_over(
     """
     from napari_marrow.tracking import carry_over
 
-    steps = {p: _step(nodes[nodes["position"] == p], edges[edges["position"] == p]) for p in study.positions}
-    known = [step for step in steps.values() if step is not None]
+    steps: dict[str, tuple[float, float]] = {}
+    for own_nodes, own_edges in zip(nodes, edges, strict=True):
+        step = _step(own_nodes, own_edges)
+        if step is not None:
+            steps[str(own_nodes["position"].iloc[0])] = step  # the latest session with frames enough
+    known = list(steps.values())
     usual = (float(np.median([s for s, _ in known])), float(np.median([h for _, h in known]))) if known else None
     rows, carried = [], []
     for position in study.positions:
@@ -47,7 +52,7 @@ def cells_carried_over(
         for a, b in pairwise(sessions):
             image_a, image_b = study.image(position, a), study.image(position, b)
             last, gap_h = image_a.shape[0] - 1, float(image_b.times_h[0] - image_a.times_h[-1])
-            step = steps[position] or usual
+            step = steps.get(position, usual)
             if step is None or gap_h <= 0:
                 why = (
                     "how far cells move is unknown: no session has several frames" if step is None else "there is none"

@@ -59,7 +59,8 @@ class CurateStep(Step):
             own_nodes, own_edges, names = result.tables(nodes[~others], edges[edges["position"] == position], first_new)
             nodes = _joined([nodes[others], own_nodes])
             edges = _joined([edges[edges["position"] != position], own_edges])
-            own = _summaries(study, position, own_nodes, own_edges)
+            places = study.table("session_tracks", base, unit={"position": position})
+            own = _summaries(study, position, own_nodes, own_edges, places)
             own = own.assign(name=[names.get(int(k), "") for k in own["track_id"]])
             tracks = _joined([tracks[tracks["position"] != position], own])
         study.commit("track_nodes", key, {}, TRACK_NODES.conform(nodes))
@@ -80,10 +81,14 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else tables[0]
 
 
-def _summaries(study: Study, position: str, nodes: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the tracks of a position, session by session."""
+def _summaries(
+    study: Study, position: str, nodes: pd.DataFrame, edges: pd.DataFrame, places: pd.DataFrame
+) -> pd.DataFrame:
+    """Summarise the tracks of a position, session by session; places tell who enters and leaves the field."""
     from napari_marrow.tracking import summarise_tracks
 
+    where = ["position", "session", "t", "label"]
+    nodes = nodes.merge(places[[*where, "y", "x", "touches_border"]], on=where, how="left", validate="one_to_one")
     found = []
     for session in sorted(nodes["session"].unique()):
         image = study.image(position, int(session))

@@ -81,7 +81,7 @@ class TrackStep(Step):
             edges.append(session_edges)
         study.commit("track_nodes", key, {}, _joined(nodes, TRACK_NODES))
         study.commit("track_edges", key, {}, _joined(edges, TRACK_EDGES))
-        summary, carried = cells_carried_over(study, context, _joined(nodes, TRACK_NODES), _joined(edges, TRACK_EDGES))
+        summary, carried = cells_carried_over(study, context, nodes, edges)
         study.commit("carry_over", key, {}, CARRY_OVER.conform(summary))
         study.commit("carried_cells", key, {}, carried)
         study.commit("tracks", key, {}, _joined(tracks, TRACKS))
