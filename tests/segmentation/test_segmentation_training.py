@@ -140,6 +140,26 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tmp_path):
     assert broken.read_bytes() == whole.read_bytes()
 
 
+def test_normalisation_is_measured_without_the_images_that_are_far_too_bright():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from dataclasses import replace
+
+    from napari_marrow.pipeline.training import calibrate
+    from napari_marrow.segmentation.augmentation import AugmentationSettings
+    from napari_marrow.segmentation.torch_network import CPnet
+
+    examples = simulated_examples(3, 0)
+    glaring = replace(examples[0], image=1000 * examples[0].image)
+    augmentation = AugmentationSettings(crop=32, p_intensity_simulated=0.0)
+    network = CPnet((2, 4, 8))
+    calibrate(network, [*examples, glaring], augmentation, 0, batches=4)
+    layer = network.downsample.down[0].proj[0]
+    assert 0.01 < float(layer.running_var[0]) < 4
+    assert 0 < float(layer.running_mean[0]) < 1
+    assert layer.momentum == 0.05
+    assert not network.training
+
+
 def test_training_starts_from_weights_of_the_same_widths_only(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     from napari_marrow.pipeline.training import train

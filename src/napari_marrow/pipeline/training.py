@@ -188,8 +188,41 @@ def train(
             os.replace(out / f"{CHECKPOINT}.partial", out / CHECKPOINT)
         if on_step is not None:
             on_step(step)
-    export(mean, weights_file)
+    network.load_state_dict(mean)
+    calibrate(network, examples, augmentation, settings.seed)
+    export(network.state_dict(), weights_file)
     return {"steps": step, "minutes": round(before + (time.monotonic() - started) / 60, 1), "loss": curve}
+
+
+def calibrate(
+    network: Any, examples: list[Example], augmentation: AugmentationSettings, seed: int, *, batches: int = 64
+) -> None:
+    """Measure the means and variances of the network's batch normalisation anew, over many crops and in f32.
+
+    The running ones are those of the last few batches: one sparse image whose nuclei lie above its 99th percentile, and
+    so are a hundred times brighter than those of others, makes the input's variance ten times too large, and
+    the network misses dim nuclei. Such crops (brighter than 10) are left out here.
+    """
+    import torch
+
+    from napari_marrow.segmentation.augmentation import batch
+
+    rng = np.random.default_rng([seed, batches])
+    layers = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over all batches
+    network.train()
+    with torch.inference_mode():
+        for _ in range(batches):
+            images, _ = batch(examples, rng, augmentation, 16)
+            usual = images[images.amax(dim=(1, 2, 3)) < 10]
+            if len(usual):
+                network(usual)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()
 
 
 def _load(network: Any, path: Path) -> None:
@@ -317,6 +350,7 @@ def _train_and_score(options: argparse.Namespace, training: list[Pair], held_out
     augmentation = AugmentationSettings(diam_mean=model.diameter_px, p_invert=model.p_invert)
     examples = load_examples(training) + simulated_examples(options.simulated, options.seed, channel=model.channel)
     weights = options.out / f"{model.name}.safetensors"
+    weights.with_suffix(".json").unlink(missing_ok=True)  # the card of an earlier run is not that of these weights
     result = train(
         examples, settings, augmentation, weights,
         resume=options.resume, start=options.start, compiled=options.compile
