@@ -350,7 +350,6 @@ def _train_and_score(options: argparse.Namespace, training: list[Pair], held_out
     augmentation = AugmentationSettings(diam_mean=model.diameter_px, p_invert=model.p_invert)
     examples = load_examples(training) + simulated_examples(options.simulated, options.seed, channel=model.channel)
     weights = options.out / f"{model.name}.safetensors"
-    weights.with_suffix(".json").unlink(missing_ok=True)  # the card of an earlier run is not that of these weights
     result = train(
         examples, settings, augmentation, weights,
         resume=options.resume, start=options.start, compiled=options.compile
@@ -358,6 +357,7 @@ def _train_and_score(options: argparse.Namespace, training: list[Pair], held_out
     result |= {"settings": asdict(settings), "augmentation": asdict(augmentation), "images": len(training)}
     result |= {"simulated": options.simulated, "data_sha256": digest(training), "threads": options.threads}
     (options.out / "training.json").write_text(json.dumps(result, indent=1))
+    write_card(model, weights, {}, result)  # how images are prepared stands in the card, so it comes before the scores
     scores = evaluate(held_out, weights, threads=options.threads) if held_out else {}
     write_card(model, weights, scores, result)
     _say(json.dumps(scores, indent=1))
