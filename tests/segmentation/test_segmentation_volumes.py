@@ -144,7 +144,8 @@ def test_volume_is_segmented_both_ways(segmenter, cells, mode):
     seen = []
     found = segmenter.segment(
         image, diameter=17, spacing=(2, 1, 1), volume_mode=mode, min_size=100, return_probability=True,
-        progress=lambda *a: seen.append(a),
+        # Unsmoothed, the ends of a small cell gather in two planes, and Cellpose's seeds keep those of one alone.
+        flow_smoothing=(1, 1, 1), progress=lambda *a: seen.append(a),
     )  # fmt: skip
     assert found.n_cells == 5
     assert score_labels(truth, found.labels).average_precision[0.5] == 1

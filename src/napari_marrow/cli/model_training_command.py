@@ -71,7 +71,7 @@ def train(
         bool, typer.Option("--keep-anyway", help="Write the model even if it is no better than its base.")
     ] = False,
 ) -> None:
-    """Train a model on with your own annotated images, in minutes on the CPU (needs torch).
+    """Train a model on your own annotated images, in minutes on the CPU (needs torch).
 
     Some of the images are held back. The model is scored on them before, during and after the training, and written
     only if it became better.
