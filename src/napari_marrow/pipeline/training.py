@@ -142,6 +142,7 @@ def train(
     import torch
 
     from napari_marrow.segmentation.augmentation import batch
+    from napari_marrow.segmentation.optimisation import take_step, update_mean
     from napari_marrow.segmentation.torch_network import CPnet
 
     out = weights_file.parent
@@ -172,9 +173,10 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = one_cycle(fraction, settings.rate)
         images, targets = batch(examples, rng, augmentation, settings.batch)
-        recent.append(_step(forward, optimiser, weights, images, targets))
+        network.train()
+        recent.append(take_step(forward, optimiser, weights, images, targets))
         step += 1
-        _update_mean(mean, network, min(settings.ema, (1 + step) / (10 + step)))
+        update_mean(mean, network, min(settings.ema, (1 + step) / (10 + step)))
         if step % 50 == 0:
             curve.append(float(np.mean(recent)))
             recent.clear()
@@ -237,32 +239,6 @@ def _load(network: Any, path: Path) -> None:
     if any(name not in arrays or arrays[name].shape != tuple(value.shape) for name, value in own.items()):
         raise SettingsError(f"{path} is a network of other widths: training cannot start from it.")
     network.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in own}, strict=False)
-
-
-def _step(network: Any, optimiser: Any, weights: list[Any], images: Any, targets: Any) -> float:
-    """Take one optimiser step; the loss is Cellpose's: half the squared error of 5 x flow plus cross-entropy."""
-    import torch
-    from torch.nn import functional
-
-    network.train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output, _ = network(images.to(memory_format=torch.channels_last))
-    output = output.float()
-    loss = functional.mse_loss(output[:, :2], 5 * targets[:, :2]) / 2
-    loss = loss + functional.binary_cross_entropy_with_logits(output[:, 2], targets[:, 2])
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(weights, 2.0)
-    optimiser.step()
-    return float(loss.detach())
-
-
-def _update_mean(mean: dict[str, Any], network: Any, decay: float) -> None:
-    for name, value in network.state_dict().items():
-        if value.dtype.is_floating_point:
-            mean[name].lerp_(value.detach(), 1 - decay)
-        else:
-            mean[name].copy_(value)
 
 
 def export(state: dict[str, Any], path: Path) -> None:

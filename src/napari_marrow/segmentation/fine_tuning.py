@@ -235,6 +235,7 @@ class _Training:
     def run(self) -> FineTuning:
         import torch
 
+        from napari_marrow.segmentation.optimisation import take_step, update_mean
         from napari_marrow.segmentation.torch_network import from_weights
 
         settings = self.settings
@@ -256,9 +257,9 @@ class _Training:
                 raise Cancelled("Cancelled: the training was not finished, and no model was written.")
             for group in optimiser.param_groups:
                 group["lr"] = one_cycle(fraction, rate)
-            recent.append(_take_step(network, optimiser, trained, self._batch(rng), half=half))
+            recent.append(take_step(network, optimiser, trained, *self._batch(rng), half=half))
             step += 1
-            _update_mean(mean, network, min(_EMA, (1 + step) / (10 + step)))
+            update_mean(mean, network, min(_EMA, (1 + step) / (10 + step)))
             self._report(step, started, recent)
             fraction = self._fraction(step, started)
             if self.held_out and fraction >= (n_checks + 1) / settings.checks:
@@ -347,34 +348,6 @@ def _set_trained(network: Any, freeze: Freeze) -> None:
         network.downsample.eval()
         for parameter in network.downsample.parameters():
             parameter.requires_grad_(False)
-
-
-def _take_step(network: Any, optimiser: Any, trained: list[Any], batch: tuple[Any, Any, Any], *, half: bool) -> float:
-    """Take one optimiser step and return the loss over annotated pixels."""
-    import torch
-    from torch.nn import functional
-
-    images, targets, known = batch
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-        output, _ = network(images.to(memory_format=torch.channels_last))
-    output = output.float()
-    n = known.sum().clamp(min=1)
-    loss = (known * (output[:, :2] - 5 * targets[:, :2]) ** 2).sum() / (4 * n)
-    cross = functional.binary_cross_entropy_with_logits(output[:, 2], targets[:, 2], reduction="none")
-    loss = loss + (known[:, 0] * cross).sum() / n
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(trained, 2.0)
-    optimiser.step()
-    return float(loss.detach())
-
-
-def _update_mean(mean: dict[str, Any], network: Any, decay: float) -> None:
-    for name, value in network.state_dict().items():
-        if value.dtype.is_floating_point:
-            mean[name].lerp_(value.detach(), 1 - decay)
-        else:
-            mean[name].copy_(value)
 
 
 def _duration(seconds: float) -> str:
