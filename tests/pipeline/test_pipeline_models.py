@@ -57,7 +57,7 @@ def test_a_torch_file_is_kept_as_safetensors_and_found_by_name(own, torch_file, 
     assert "CP_20260101_marrow" in card.source
     found = find_model("my-marrow")
     assert (found.origin, found.licence, found.diameter_px) == ("installed", "CC0", 21.0)
-    assert [card.name for card in models()][:2] == ["marrow-nuclei", "my-marrow"]
+    assert [card.name for card in models()][:3] == ["marrow-nuclei", "marrow-brightfield", "my-marrow"]
     segmenter = load_segmenter("my-marrow", threads=2)
     assert segmenter.card.sha256 == card.sha256
     image = np.random.default_rng(0).uniform(size=(30, 40))
