@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from napari_marrow.segmentation.flows import bounding_boxes, diffuse, diffusion_steps, flow_errors
+from napari_marrow.segmentation.flows import bounding_boxes, diffuse, diffusion_steps, flow_errors, sample_field
 from napari_marrow.segmentation.mask_stream import MaskStream
 from napari_marrow.segmentation.threads import in_chunks
 
@@ -185,7 +185,7 @@ def follow(
     and samples with corners at pixel edges, and its labels depend on it.
     """
     height, width = field.shape[0] - 2, field.shape[1] - 2
-    one, half = np.float32(1), np.float32(0.5)
+    half = np.float32(0.5)
     y_scale = np.float32(height / max(height - 1, 1))
     x_scale = np.float32(width / max(width - 1, 1))
     y_top, x_top = np.float32(height - 1), np.float32(width - 1)
@@ -196,20 +196,7 @@ def follow(
             sy, sx = y * y_scale + half, x * x_scale + half  # + 1 for the border
             iy, ix = int(sy), int(sx)
             wy, wx = sy - np.float32(iy), sx - np.float32(ix)
-            a, b = (one - wy) * (one - wx), (one - wy) * wx
-            c, d = wy * (one - wx), wy * wx
-            dy = (
-                a * field[iy, ix, 0]
-                + b * field[iy, ix + 1, 0]
-                + c * field[iy + 1, ix, 0]
-                + d * field[iy + 1, ix + 1, 0]
-            )
-            dx = (
-                a * field[iy, ix, 1]
-                + b * field[iy, ix + 1, 1]
-                + c * field[iy + 1, ix, 1]
-                + d * field[iy + 1, ix + 1, 1]
-            )
+            dy, dx = sample_field(field, iy, ix, wy, wx)
             y2, x2 = y1, x1
             y1, x1 = y, x
             y = min(max(y + dy, np.float32(0)), y_top)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from napari_marrow.segmentation.flows import diffuse_one
+from napari_marrow.segmentation.flows import diffuse_one, sample_field
 
 Labels = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -35,7 +35,7 @@ def follow_rows(
     """
     width = field.shape[1] - 2
     known = field.shape[0]
-    one, half = np.float32(1), np.float32(0.5)
+    half = np.float32(0.5)
     y_scale = np.float32(height / max(height - 1, 1))
     x_scale = np.float32(width / max(width - 1, 1))
     y_top, x_top = np.float32(height - 1), np.float32(width - 1)
@@ -54,20 +54,7 @@ def follow_rows(
                 if iy < 0 or iy + 1 >= known:
                     arrived = False
                     break
-                a, b = (one - wy) * (one - wx), (one - wy) * wx
-                c, d = wy * (one - wx), wy * wx
-                dy = (
-                    a * field[iy, ix, 0]
-                    + b * field[iy, ix + 1, 0]
-                    + c * field[iy + 1, ix, 0]
-                    + d * field[iy + 1, ix + 1, 0]
-                )
-                dx = (
-                    a * field[iy, ix, 1]
-                    + b * field[iy, ix + 1, 1]
-                    + c * field[iy + 1, ix, 1]
-                    + d * field[iy + 1, ix + 1, 1]
-                )
+                dy, dx = sample_field(field, iy, ix, wy, wx)
                 y2, x2 = y1, x1
                 y1, x1 = y, x
                 y = min(max(y + dy, np.float32(0)), y_top)
