@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from napari_marrow.segmentation.flows import bounding_boxes, diffuse, diffusion_steps, flow_errors, sample_field
+from napari_marrow.segmentation.flows import bounding_boxes, diffuse, diffusion_steps, flow_errors
+from napari_marrow.segmentation.following import follow
 from napari_marrow.segmentation.mask_stream import MaskStream
 from napari_marrow.segmentation.threads import in_chunks
 
@@ -158,7 +159,7 @@ def _drop_inconsistent(
     boxes = bounding_boxes(labels, top)
     heat = np.zeros((labels.shape[0] + 2, labels.shape[1] + 2), dtype=np.float64)
     steps = diffusion_steps(boxes, least=least_steps)
-    in_chunks(lambda a, b: diffuse(labels, boxes, a + 1, b + 1, steps, heat), top, workers, least=200)
+    in_chunks(lambda a, b: diffuse(labels, boxes, a + 1, b + 1, steps, heat), top, workers, least=50)
     errors = flow_errors(heat, labels, flows, top)
     return renumber(labels, errors <= threshold)
 
@@ -171,45 +172,8 @@ def _follow(flows: Floats, inside: npt.NDArray[np.bool_], n_steps: int, workers:
     field[1:-1, 1:-1, 1] = flows[1] * inside / np.float32(5)
     starts = np.argwhere(inside).astype(np.int32)
     ends = np.empty_like(starts)
-    in_chunks(lambda a, b: follow(field, starts, n_steps, a, b, ends), len(starts), workers, least=5000)
+    in_chunks(lambda a, b: follow(field, -1, height, starts, n_steps, a, b, ends), len(starts), workers, least=5000)
     return ends
-
-
-@njit(cache=True, nogil=True)
-def follow(
-    field: Floats, starts: npt.NDArray[np.int32], n_steps: int, first: int, last: int, ends: npt.NDArray[np.int32]
-) -> None:
-    """Move points `first`..`last` along a field (Y + 2, X + 2, 2) with a border of zeros, by Euler steps.
-
-    Sampling is bilinear at p * size / (size - 1) - 1/2: Cellpose normalises coordinates with corners at pixel centres
-    and samples with corners at pixel edges, and its labels depend on it.
-    """
-    height, width = field.shape[0] - 2, field.shape[1] - 2
-    half = np.float32(0.5)
-    y_scale = np.float32(height / max(height - 1, 1))
-    x_scale = np.float32(width / max(width - 1, 1))
-    y_top, x_top = np.float32(height - 1), np.float32(width - 1)
-    for i in range(first, last):
-        y, x = np.float32(starts[i, 0]), np.float32(starts[i, 1])
-        y1, x1 = np.float32(-1), np.float32(-1)
-        for step in range(n_steps):
-            sy, sx = y * y_scale + half, x * x_scale + half  # + 1 for the border
-            iy, ix = int(sy), int(sx)
-            wy, wx = sy - np.float32(iy), sx - np.float32(ix)
-            dy, dx = sample_field(field, iy, ix, wy, wx)
-            y2, x2 = y1, x1
-            y1, x1 = y, x
-            y = min(max(y + dy, np.float32(0)), y_top)
-            x = min(max(x + dx, np.float32(0)), x_top)
-            # A point that stands, or swings between two places, needs no more steps: an even number of them changes
-            # nothing.
-            if y == y2 and x == x2:
-                if (n_steps - 1 - step) % 2 == 1:
-                    y, x = y1, x1
-                break
-            if y == y1 and x == x1:
-                break
-        ends[i, 0], ends[i, 1] = int(y), int(x)
 
 
 def _seed(ends: npt.NDArray[np.int32], inside: npt.NDArray[np.bool_]) -> Labels:

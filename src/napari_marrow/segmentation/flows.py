@@ -45,19 +45,6 @@ def labels_to_flows(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
 
 
 @njit(cache=True, nogil=True)
-def sample_field(
-    field: npt.NDArray[np.float32], y: int, x: int, wy: np.float32, wx: np.float32
-) -> tuple[np.float32, np.float32]:
-    """Return (dy, dx) of a field (Y, X, 2) between rows y, y + 1 and columns x, x + 1: bilinear, weights wy and wx."""
-    one = np.float32(1)
-    a, b = (one - wy) * (one - wx), (one - wy) * wx
-    c, d = wy * (one - wx), wy * wx
-    dy = a * field[y, x, 0] + b * field[y, x + 1, 0] + c * field[y + 1, x, 0] + d * field[y + 1, x + 1, 0]
-    dx = a * field[y, x, 1] + b * field[y, x + 1, 1] + c * field[y + 1, x, 1] + d * field[y + 1, x + 1, 1]
-    return dy, dx
-
-
-@njit(cache=True, nogil=True)
 def bounding_boxes(labels: Labels, top: int) -> Labels:
     """Return (y0, y1, x0, x1) with exclusive ends for labels 1..top; y1 = 0 where a label is absent."""
     boxes = np.zeros((top + 1, 4), dtype=np.int32)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from napari_marrow.segmentation.flows import diffuse_one, sample_field
+from napari_marrow.segmentation.flows import diffuse_one
+from napari_marrow.segmentation.following import follow
 
 Labels = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -30,43 +31,22 @@ def follow_rows(
 ) -> None:
     """Follow the pixels whose end is `UNKNOWN` in rows first..last - 1 of the plane; the end is y * width + x.
 
-    The same steps as `dynamics.follow`, to the last bit. `field` has a column of zeros on both sides, and begins at row
-    `field_top` of the plane, where rows -1 and `height` are zeros. A pixel that would need a row beyond stays unknown.
+    `field` and `field_top` as in `following.follow`. A pixel whose way needs a row beyond the field stays unknown.
     """
     width = field.shape[1] - 2
-    known = field.shape[0]
-    half = np.float32(0.5)
-    y_scale = np.float32(height / max(height - 1, 1))
-    x_scale = np.float32(width / max(width - 1, 1))
-    y_top, x_top = np.float32(height - 1), np.float32(width - 1)
-    for row in range(first, last):
-        for column in range(width):
-            if ends[row - ends_top, column] != UNKNOWN:
-                continue
-            y, x = np.float32(row), np.float32(column)
-            y1, x1 = np.float32(-1), np.float32(-1)
-            arrived = True
-            for step in range(n_steps):
-                sy, sx = y * y_scale + half, x * x_scale + half  # + 1 for the border
-                iy, ix = int(sy), int(sx)
-                wy, wx = sy - np.float32(iy), sx - np.float32(ix)
-                iy -= field_top + 1
-                if iy < 0 or iy + 1 >= known:
-                    arrived = False
-                    break
-                dy, dx = sample_field(field, iy, ix, wy, wx)
-                y2, x2 = y1, x1
-                y1, x1 = y, x
-                y = min(max(y + dy, np.float32(0)), y_top)
-                x = min(max(x + dx, np.float32(0)), x_top)
-                if y == y2 and x == x2:
-                    if (n_steps - 1 - step) % 2 == 1:
-                        y, x = y1, x1
-                    break
-                if y == y1 and x == x1:
-                    break
-            if arrived:
-                ends[row - ends_top, column] = np.int64(int(y)) * width + int(x)
+    rows = ends[first - ends_top : last - ends_top]
+    starts = np.empty(((rows == UNKNOWN).sum(), 2), dtype=np.int32)
+    n = 0
+    for y in range(rows.shape[0]):
+        for x in range(width):
+            if rows[y, x] == UNKNOWN:
+                starts[n, 0], starts[n, 1] = first + y, x
+                n += 1
+    places = np.empty_like(starts)
+    follow(field, field_top, height, starts, n_steps, 0, n, places)
+    for i in range(n):
+        if places[i, 0] >= 0:
+            rows[starts[i, 0] - first, starts[i, 1]] = np.int64(places[i, 0]) * width + places[i, 1]
 
 
 @njit(cache=True, nogil=True)
