@@ -124,9 +124,9 @@ def judged(repairs: list[Repair], before: Labels, after: Labels, truth: Labels) 
     """Count repairs by kind, and how many of them the truth confirms (SEG of the frame grows)."""
     counts: dict[str, int] = {}
     for repair in repairs:
-        alone = before.copy()
-        changed = np.isin(after, repair.labels) | np.isin(before, repair.labels)
-        alone[changed] = np.where(after[changed] > 0, after[changed], 0)
+        alone = before.copy()  # labels of the mended frame are numbered anew, so the repair is redone by its pixels
+        for number, label in enumerate(repair.labels, start=int(before.max()) + 1):
+            alone[after == label] = number
         better = score_labels(truth, alone).jaccard_sum > score_labels(truth, before).jaccard_sum
         counts[repair.kind] = counts.get(repair.kind, 0) + 1
         counts[f"{repair.kind} right"] = counts.get(f"{repair.kind} right", 0) + int(better)

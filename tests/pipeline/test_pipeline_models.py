@@ -74,6 +74,9 @@ def test_a_torch_file_is_kept_as_safetensors_and_found_by_name(own, torch_file, 
 def test_a_card_beside_the_file_goes_along(own, bundled, tmp_path):
     card = add_model(bundled, "copy")
     assert card.held_out == find_model("marrow-nuclei").held_out
+    kept, given = (json.loads(path.read_text()) for path in (own / "copy.json", bundled.with_suffix(".json")))
+    assert kept == given | {"name": "copy"} | {k: kept[k] for k in kept.keys() - given.keys()}
+    assert kept["training"] == given["training"]
     assert card.sha256 == find_model("marrow-nuclei").sha256
     assert load_segmenter("copy", threads=2).card.smooth_reduction
     other = tmp_path / "other.safetensors"

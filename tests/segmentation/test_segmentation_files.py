@@ -169,7 +169,7 @@ def test_resumes_where_it_was_stopped(images, tmp_path):
 
 def test_more_labels_than_16_bits_can_number(images, tmp_path, monkeypatch):
     folder, _ = images
-    from napari_marrow.pipeline import segment_files as module
+    from napari_marrow.pipeline import segmentation_run as module
 
     # As if the third frame alone went beyond: the limit is the only thing changed.
     counts = [int(f.max()) for f in _labels_of(folder / "series.tif", tmp_path / "a")]
@@ -317,7 +317,7 @@ def test_a_series_is_mended_by_its_neighbours(blinking_frames, tmp_path):
 def large_is_small(monkeypatch):
     """As if planes of more than 8000 px were too large to be held."""
     from napari_marrow.pipeline import label_writing
-    from napari_marrow.pipeline import segment_files as module
+    from napari_marrow.pipeline import segmentation_run as module
     from napari_marrow.segmentation import dynamics, finding
 
     for where in (module, dynamics, finding):

@@ -78,12 +78,13 @@ def add_model(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_refused(place, error) from error
+    further = _further_fields(file)
     ending = ".pth" if card.kind == "cellpose4" else ".safetensors"
     target = place / f"{name}{ending}"
     before = target.is_file()
     try:
         card = _write_weights(file, target, card)
-        write_atomically(target.with_suffix(".json"), lambda partial: _write_card(partial, card))
+        write_atomically(target.with_suffix(".json"), lambda partial: _write_card(partial, card, further))
     except BaseException:
         if not before:
             with suppress(OSError):
@@ -134,8 +135,17 @@ def _write_weights(file: Path, target: Path, card: ModelCard) -> ModelCard:
     )
 
 
-def _write_card(partial: Path, card: ModelCard) -> None:
-    content: dict[str, Any] = {k: v for k, v in asdict(card).items() if k not in ("path", "origin")}
+def _further_fields(file: Path) -> dict[str, Any]:
+    """Return what a card beside the weights says beyond `ModelCard`: how it was trained, on which images."""
+    beside = file.with_suffix(".json")
+    if file.suffix != ".safetensors" or not beside.is_file():
+        return {}
+    content = json.loads(beside.read_text(encoding="utf-8"))  # `card_of_file` has read it as a card
+    return {k: v for k, v in content.items() if k not in ModelCard.__dataclass_fields__}
+
+
+def _write_card(partial: Path, card: ModelCard, further: dict[str, Any]) -> None:
+    content: dict[str, Any] = {k: v for k, v in asdict(card).items() if k not in ("path", "origin")} | further
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -13,7 +13,6 @@ from napari_marrow.segmentation.colony_masks import (
 from napari_marrow.segmentation.loading import load_segmenter
 from napari_marrow.segmentation.measurement import measure_cells
 from napari_marrow.segmentation.organoid import organoid_labels, organoid_mask, tissue_signal
-from napari_marrow.segmentation.outline import outline_area
 from napari_marrow.segmentation.protocol import Segmenter
 from napari_marrow.segmentation.registry import ModelCard, models
 from napari_marrow.segmentation.scaffold import ScaffoldThreshold, scaffold_mask, scaffold_threshold
@@ -40,7 +39,6 @@ __all__ = [
     "models",
     "organoid_labels",
     "organoid_mask",
-    "outline_area",
     "pool_scores",
     "scaffold_mask",
     "scaffold_threshold",
