@@ -279,7 +279,7 @@ def test_broken_ome_zarrs(study, tmp_path):
 
 def test_an_empty_folder_and_a_bad_layout(study, tmp_path):
     (tmp_path / "folder").mkdir()
-    assert_refused(study, tmp_path / "folder", "no TIFF or OME-Zarr")
+    assert_refused(study, tmp_path / "folder", "holds no TIFF")
     (tmp_path / "layout.csv").write_text("well,organoid\nB02,o1\n")
     with pytest.raises(TableError, match="condition"):
         import_files(tmp_path / "n.marrow", [tmp_path / "good.tif"], layout=tmp_path / "layout.csv", **PLAIN)

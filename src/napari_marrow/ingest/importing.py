@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from napari_marrow.errors import Cancelled, InputFileError
 from napari_marrow.ingest.layout import read_layout
+from napari_marrow.ingest.opening import open_source
 from napari_marrow.ingest.plan import PlannedSession, as_given
-from napari_marrow.ingest.planning import open_source, plan_sessions
+from napari_marrow.ingest.planning import plan_sessions
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import Study
 from napari_marrow.study.session_writer import SessionWriter

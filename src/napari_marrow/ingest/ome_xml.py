@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from napari_marrow.errors import InputFileError
+from napari_marrow.ingest.xml_text import parse_xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -70,14 +71,7 @@ def parse(xml: str, name: str) -> list[OmeImage]:
     InputFileError
         If it is no OME-XML, declares entities, has impossible sizes, or refers to files outside its folder.
     """
-    import xml.etree.ElementTree as ElementTree
-
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise InputFileError(f"'{name}' has OME-XML that declares entities, which OME-XML never needs: it is refused.")
-    try:
-        root = ElementTree.fromstring(xml)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise InputFileError(f"'{name}' has OME-XML that cannot be read ({error}): export the file again.") from error
+    root = parse_xml(xml, name, "OME-XML")
     return [_image(element, name) for element in root.iter() if _local(element) == "Image"]
 
 
@@ -101,7 +95,7 @@ def _image(element: Element, name: str) -> OmeImage:
         z_um=_length(pixels, "PhysicalSizeZ"),
         channels=tuple(names) if names and all(names) else None,
         time_s=time_s,
-        start_utc=_date(date, first),
+        start_utc=as_utc_date(date, first),
         stage_um=_stage(planes, sizes["T"]),
         files=_files(pixels, name),
     )
@@ -151,8 +145,8 @@ def _times(pixels: Element, planes: list[Element], n_frames: int) -> tuple[float
     return found.get(0, 0.0), None
 
 
-def _date(text: str | None, delay_s: float) -> str | None:
-    """Return the first frame's time; a date without time zone is taken as UTC."""
+def as_utc_date(text: str | None, delay_s: float) -> str | None:
+    """Return an ISO 8601 date plus a delay in UTC, which is taken where no zone is named; None for what is no date."""
     if text is None:
         return None
     try:

@@ -4,63 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from napari_marrow.errors import InputFileError, MissingMetadataError, PathMissingError, SettingsError
-from napari_marrow.ingest.ome_zarr import OmeZarrReader, is_ome_zarr
+from napari_marrow.errors import InputFileError, MissingMetadataError, SettingsError
+from napari_marrow.ingest.opening import expand, open_source
 from napari_marrow.ingest.placing import fingerprint, in_time, place
 from napari_marrow.ingest.plan import Given, PlannedSession
-from napari_marrow.ingest.source import STORED_AXES, UNKNOWN_AXIS, ImageFacts, SourceReader, stored_dtype
-from napari_marrow.ingest.tiff import TiffReader
+from napari_marrow.ingest.source import STORED_AXES, UNKNOWN_AXIS, ImageFacts, stored_dtype
 from napari_marrow.study import Study
 
 DEFAULT_POSITION = "A01_f00"
 _NAMED = re.compile(r"(?P<position>[A-Z]{1,2}\d{2}_f\d{2,4})(?:_session(?P<session>\d{1,4}))?(?![A-Za-z0-9])")
 _FLAT_DEPTH_UM = 1.0
-
-
-def open_source(path: Path) -> SourceReader:
-    """Open a file or folder with the reader for it.
-
-    Raises
-    ------
-    PathMissingError
-        If there is nothing at the path.
-    InputFileError
-        If no reader takes it.
-    """
-    if not path.exists():
-        raise PathMissingError(f"There is no file '{path}'.")
-    if path.is_dir():
-        if is_ome_zarr(path):
-            return OmeZarrReader(path)
-        raise InputFileError(f"'{path}' is a folder, but no OME-Zarr: give the image files in it.")
-    return TiffReader(path)
-
-
-def expand(sources: Iterable[Path]) -> list[Path]:
-    """Return the sources with every plain folder replaced by the images directly in it, sorted by name.
-
-    Raises
-    ------
-    InputFileError
-        If a folder holds no images, or nothing was given.
-    """
-    found: list[Path] = []
-    for source in map(Path, sources):
-        if source.is_dir() and not is_ome_zarr(source):
-            inside = sorted(p for p in source.iterdir() if p.suffix.lower() in (".tif", ".tiff") or is_ome_zarr(p))
-            if not inside:
-                raise InputFileError(f"The folder '{source}' holds no TIFF or OME-Zarr images.")
-            found += inside
-        else:
-            found.append(source)
-    if not found:
-        raise InputFileError("There is nothing to import: give at least one image.")
-    return found
 
 
 def plan_sessions(

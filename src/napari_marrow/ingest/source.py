@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +99,35 @@ def to_czyx(block: npt.NDArray[Any], axes: str) -> npt.NDArray[Any]:
         if axis not in axes:
             block = np.expand_dims(block, place)
     return block
+
+
+def frame_of_planes(
+    facts: ImageFacts, axes: str, t: int, plane: Callable[[dict[str, int]], npt.NDArray[Any]]
+) -> npt.NDArray[Any]:
+    """Read a frame plane by plane.
+
+    Parameters
+    ----------
+    facts : ImageFacts
+    axes : str
+        What the axes mean to the user, as many letters as `facts.axes`.
+    t : int
+        Frame, along what the user calls T.
+    plane : callable
+        Returns the (Y, X) plane at an index per axis in the file's own letters.
+
+    Returns
+    -------
+    ndarray, shape (C, Z, Y, X)
+    """
+    leading, own, named = facts.sizes[:-2], facts.axes[:-2], axes[:-2]
+    kept = [n for n, axis in zip(leading, named, strict=True) if axis != "T"]
+    block = np.empty((*kept, *facts.sizes[-2:]), dtype=facts.dtype.newbyteorder("="))
+    for index in np.ndindex(*kept):
+        rest = iter(index)
+        values = [t if axis == "T" else next(rest) for axis in named]
+        block[index] = plane(dict(zip(own, values, strict=True)))
+    return to_czyx(block, axes.replace("T", ""))
 
 
 def check_size(path: Path, sizes: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> None:
