@@ -18,16 +18,18 @@ from napari_marrow.niche.edge_correction import (
 )
 from napari_marrow.niche.enrichment import Enrichment, neighbour_pairs, neighbourhood_enrichment
 from napari_marrow.niche.envelopes import GlobalEnvelope, global_envelope
-from napari_marrow.niche.null_models import monte_carlo_p, permutations, quantile_strata, relabel, uniform_positions
-from napari_marrow.niche.orientation import Orientation, isotropic_band, orientation_tensor
-from napari_marrow.niche.point_patterns import (
-    NearestFunctions,
-    PairFunctions,
-    SetCovariance,
-    cross_k,
-    nearest_functions,
-    set_covariance,
+from napari_marrow.niche.marks import MarkCorrelation, mark_correlation
+from napari_marrow.niche.nearest import NearestFunctions, nearest_functions
+from napari_marrow.niche.null_models import (
+    UniformPlaces,
+    monte_carlo_p,
+    permutations,
+    quantile_strata,
+    relabel,
+    uniform_positions,
 )
+from napari_marrow.niche.orientation import Orientation, isotropic_band, orientation_tensor
+from napari_marrow.niche.point_patterns import PairFunctions, SetCovariance, cross_k, set_covariance
 from napari_marrow.niche.proximity import ProximityEffect, proximity_effect
 from napari_marrow.niche.settings import NicheSettings
 from napari_marrow.niche.summary import NicheResult, measure_niche
@@ -40,6 +42,7 @@ __all__ = [
     "Dwell",
     "Enrichment",
     "GlobalEnvelope",
+    "MarkCorrelation",
     "NearestFunctions",
     "NicheResult",
     "NicheSettings",
@@ -48,6 +51,7 @@ __all__ = [
     "ProximityEffect",
     "SelectionIndex",
     "SetCovariance",
+    "UniformPlaces",
     "VesselGraph",
     "VesselSettings",
     "assign_compartments",
@@ -60,6 +64,7 @@ __all__ = [
     "isotropic_band",
     "kaplan_meier_cdf",
     "local_density",
+    "mark_correlation",
     "measure_niche",
     "monte_carlo_p",
     "nearest_functions",

@@ -38,7 +38,7 @@ def read_linear(field: Float32Array, points: Float64Array) -> Float64Array:  # p
 
 
 @njit(cache=True, nogil=True)
-def _covariance(table: Float64Array, hz: float, hy: float, hx: float) -> float:  # pragma: no cover - compiled
+def _covariance(table: Float32Array, hz: float, hy: float, hx: float) -> float:  # pragma: no cover - compiled
     """Read the set covariance at a lag given in voxels, counted from the table's centre."""
     nz, ny, nx = table.shape
     z = min(max(hz + (nz // 2), 0.0), nz - 1.0)
@@ -65,12 +65,11 @@ def pair_histogram(
     identity_y: IntArray,
     labels_x: Float32Array,
     labels_y: Float32Array,
-    first: IntArray,
+    first_x: IntArray,
+    first_y: IntArray,
     grid: IntArray,
-    origin: Float64Array,
-    cell: float,
-    reach: int,
-    covariance: Float64Array,
+    offsets: IntArray,
+    covariance: Float32Array,
     spacing: Float64Array,
     r_max: float,
     n_bins: int,
@@ -78,19 +77,24 @@ def pair_histogram(
 ) -> Float64Array:  # pragma: no cover - compiled
     """Sum 1/γ_W(x-y) over pairs by distance, for many labellings at once.
 
+    Offsets between cells of the grid are the outer loop: all pairs of one offset have nearly the same lag, so the part
+    of the set covariance that they read stays in the processor's cache.
+
     Parameters
     ----------
     x, y : (n, 3), (m, 3) float64
-        Points in µm; `y` sorted by grid cell.
+        Points in µm, both sorted by grid cell.
     identity_x, identity_y : (n,), (m,) int64
         Pairs of equal identity are the same point and left out.
     labels_x, labels_y : (n, S), (m, S) float32
         Weight of each point in each of S labellings.
-    first : (cells + 1,) int64
-        Where each cell's points begin in `y`.
-    grid : (3,) int64; origin : (3,); cell : float; reach : int
-        Cell grid, its corner and edge in µm, and how many cells a pair may span.
-    covariance : (Lz, Ly, Lx) float64
+    first_x, first_y : (cells + 1,) int64
+        Where each cell's points begin.
+    grid : (3,) int64
+        Cells along each axis.
+    offsets : (k, 3) int64
+        From the cell of the first point to that of the second; for `symmetric` only those not below (0, 0, 0).
+    covariance : (Lz, Ly, Lx) float32
         Set covariance in µm^d, lag 0 at the centre; `spacing` its voxel in µm.
     symmetric : bool
         `x` and `y` are the same points: each unordered pair is met once and counted both ways (γ_W is even).
@@ -107,38 +111,30 @@ def pair_histogram(
     centre = covariance[covariance.shape[0] // 2, covariance.shape[1] // 2, covariance.shape[2] // 2]
     smallest = min(max(smallest, centre * 1e-9), centre)
     scale = n_bins / r_max
-    # In the symmetric case identities are row numbers of `x`, and this holds the labels of `y` in that order.
-    by_identity = np.empty_like(labels_y)
-    if symmetric:
-        for j in range(y.shape[0]):
-            by_identity[identity_y[j]] = labels_y[j]
-    for i in range(x.shape[0]):
-        cz = int((x[i, 0] - origin[0]) // cell)
-        cy = int((x[i, 1] - origin[1]) // cell)
-        cx = int((x[i, 2] - origin[2]) // cell)
-        for gz in range(max(cz - reach, 0), min(cz + reach + 1, grid[0])):
-            for gy in range(max(cy - reach, 0), min(cy + reach + 1, grid[1])):
-                row = (gz * grid[1] + gy) * grid[2]
-                low, high = max(cx - reach, 0), min(cx + reach, grid[2] - 1)
-                if low > high:
-                    continue
-                for j in range(first[row + low], first[row + high + 1]):
-                    dz, dy, dx = x[i, 0] - y[j, 0], x[i, 1] - y[j, 1], x[i, 2] - y[j, 2]
-                    squared = dz * dz + dy * dy + dx * dx
-                    if squared > r_max * r_max or identity_x[i] == identity_y[j]:
-                        continue
-                    if symmetric and identity_x[i] > identity_y[j]:
-                        continue
-                    k = max(int(np.ceil(np.sqrt(squared) * scale)) - 1, 0)
-                    k = min(k, n_bins - 1)
-                    gamma = _covariance(covariance, dz / spacing[0], dy / spacing[1], dx / spacing[2])
-                    weight = 1.0 / max(gamma, smallest)
-                    if symmetric:
-                        p = identity_y[j]
-                        for s in range(n_sets):
-                            both = labels_x[i, s] * labels_y[j, s] + labels_x[p, s] * by_identity[i, s]
-                            total[k, s] += weight * both
-                    else:
-                        for s in range(n_sets):
-                            total[k, s] += weight * labels_x[i, s] * labels_y[j, s]
+    farthest = r_max * r_max
+    for o in range(offsets.shape[0]):
+        oz, oy, ox = offsets[o, 0], offsets[o, 1], offsets[o, 2]
+        within = oz == 0 and oy == 0 and ox == 0
+        for gz in range(max(0, -oz), min(grid[0], grid[0] - oz)):
+            for gy in range(max(0, -oy), min(grid[1], grid[1] - oy)):
+                for gx in range(max(0, -ox), min(grid[2], grid[2] - ox)):
+                    a = (gz * grid[1] + gy) * grid[2] + gx
+                    b = ((gz + oz) * grid[1] + gy + oy) * grid[2] + gx + ox
+                    for i in range(first_x[a], first_x[a + 1]):
+                        begin = i + 1 if symmetric and within else first_y[b]
+                        for j in range(begin, first_y[b + 1]):
+                            dz, dy, dx = x[i, 0] - y[j, 0], x[i, 1] - y[j, 1], x[i, 2] - y[j, 2]
+                            squared = dz * dz + dy * dy + dx * dx
+                            if squared > farthest or identity_x[i] == identity_y[j]:
+                                continue
+                            k = min(max(int(np.ceil(np.sqrt(squared) * scale)) - 1, 0), n_bins - 1)
+                            gamma = _covariance(covariance, dz / spacing[0], dy / spacing[1], dx / spacing[2])
+                            weight = 1.0 / max(gamma, smallest)
+                            if symmetric:
+                                for s in range(n_sets):
+                                    both = labels_x[i, s] * labels_y[j, s] + labels_x[j, s] * labels_y[i, s]
+                                    total[k, s] += weight * both
+                            else:
+                                for s in range(n_sets):
+                                    total[k, s] += weight * labels_x[i, s] * labels_y[j, s]
     return total

@@ -275,8 +275,7 @@ def _cross_rows(a: str, b: str, result: Attraction, settings: NicheSettings, row
         note=result.note or f"L(r) - r at r = {r:g} µm; band and p are of the whole curve; null: {null}",
     )  # fmt: skip
     rows.add_curve(f"cross_l_{a}_{b}", f"{a}-{b}", result.r, result.l, result.l_null, result.l_low, result.l_high)
-    unknown = np.full(result.r.shape, np.nan)
-    rows.add_curve(f"cross_g_{a}_{b}", f"{a}-{b}", result.r, result.g, unknown, unknown, unknown)
+    rows.add_curve(f"cross_g_{a}_{b}", f"{a}-{b}", result.r, result.g, result.g_null, result.g_low, result.g_high)
 
 
 def measure_enrichment(frame: Frame, settings: NicheSettings, rows: Rows) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from napari_marrow.niche.envelopes import Kind, global_envelope
 from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_points, as_spacing, inside
 from napari_marrow.niche.null_models import permutations, uniform_positions
-from napari_marrow.niche.point_patterns import SetCovariance, k_and_l, pair_functions, pair_sums
+from napari_marrow.niche.point_patterns import SetCovariance, k_and_l, pair_correlation, pair_sums
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class Attraction:
         µm.
     l, l_null, l_low, l_high : ndarray (m,) float64
         L_ij(r) in µm, null mean and global 95 % band.
-    g : ndarray (m,) float64
-        Pair correlation.
+    g, g_null, g_low, g_high : ndarray (m,) float64
+        Pair correlation, null mean and global 95 % band.
     p_value : float
         Global p of L.
+    g_p_value : float
+        Global p of g.
     null : str
     note : str
         Why values are NaN, empty otherwise.
@@ -38,7 +40,11 @@ class Attraction:
     l_low: FloatArray
     l_high: FloatArray
     g: FloatArray
+    g_null: FloatArray
+    g_low: FloatArray
+    g_high: FloatArray
     p_value: float
+    g_p_value: float
     null: str
     note: str
 
@@ -143,16 +149,22 @@ def uniform_cross_l(
 
 
 def _assemble(sums: FloatArray, pairs: float, covariance: SetCovariance, null: str, kind: Kind) -> Attraction:
-    r, _, length = k_and_l(sums, np.full(sums.shape[1], pairs), covariance)
+    every = np.full(sums.shape[1], pairs)
+    r, _, length = k_and_l(sums, every, covariance)
     band = global_envelope(length[:, 0], length[:, 1:].T, kind=kind)
-    g = pair_functions(sums[:, :1], np.asarray([pairs]), covariance)[0].g
-    return Attraction(r, length[:, 0], length[:, 1:].mean(axis=1), band.low, band.high, g, band.p_value, null, "")
+    g = pair_correlation(sums, every, covariance)
+    shape = global_envelope(g[:, 0], g[:, 1:].T, kind=kind)
+    return Attraction(
+        r=r, l=length[:, 0], l_null=length[:, 1:].mean(axis=1), l_low=band.low, l_high=band.high,
+        g=g[:, 0], g_null=g[:, 1:].mean(axis=1), g_low=shape.low, g_high=shape.high,
+        p_value=band.p_value, g_p_value=shape.p_value, null=null, note="",
+    )  # fmt: skip
 
 
 def _nothing(covariance: SetCovariance, n_r: int, null: str, note: str) -> Attraction:
     r = covariance.r_max * np.arange(1, n_r + 1) / n_r
     nan = np.full(n_r, np.nan)
-    return Attraction(r, nan, nan, nan, nan, nan, float("nan"), null, note)
+    return Attraction(r, nan, nan, nan, nan, nan, nan, nan, nan, float("nan"), float("nan"), null, note)
 
 
 def local_density(

@@ -13,7 +13,7 @@ from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_poin
 Field = npt.NDArray[np.float32]
 
 
-def signed_distance(mask: npt.ArrayLike, spacing: Sequence[float]) -> Field:
+def signed_distance(mask: npt.ArrayLike, spacing: Sequence[float], *, parallel: int = 1) -> Field:
     """Distance of every voxel centre to the surface of a structure, negative inside it.
 
     Parameters
@@ -22,6 +22,8 @@ def signed_distance(mask: npt.ArrayLike, spacing: Sequence[float]) -> Field:
         The structure.
     spacing : sequence of float
         Voxel size in µm per axis.
+    parallel : int
+        Threads.
 
     Returns
     -------
@@ -43,12 +45,14 @@ def signed_distance(mask: npt.ArrayLike, spacing: Sequence[float]) -> Field:
         return np.full(structure.shape, np.inf, dtype=np.float32)
     if structure.all():
         return np.full(structure.shape, -np.inf, dtype=np.float32)
+    # With both sides labelled one transform measures each voxel to the other side: half the time of two transforms.
+    field: Field = edt.edt(structure.view(np.uint8) + np.uint8(1), anisotropy=sampling, parallel=parallel)
     half = np.float32(0.5 * min(sampling))
-    field: Field = edt.edt(~structure, anisotropy=sampling, parallel=1)
-    inner: Field = edt.edt(structure, anisotropy=sampling, parallel=1)
-    # One of the two is zero at each voxel, so their difference carries both without a branch.
-    field -= inner
-    return field - np.where(structure, -half, half)
+    # Plane by plane, so that no second volume is held.
+    for plane, held in zip(field, structure, strict=True):
+        plane -= half
+        np.negative(plane, out=plane, where=held)
+    return field
 
 
 def edge_distance(window: npt.ArrayLike, spacing: Sequence[float]) -> Field:

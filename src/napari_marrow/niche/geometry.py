@@ -54,7 +54,8 @@ def as_mask(mask: npt.ArrayLike, name: str = "mask") -> BoolArray:
     SettingsError
         If it has another number of axes or an axis of length 0.
     """
-    array = np.ascontiguousarray(np.asarray(mask) != 0)
+    given = np.asarray(mask)
+    array = np.ascontiguousarray(given if given.dtype == np.bool_ else given != 0)
     if array.ndim not in (2, 3) or array.size == 0:
         raise SettingsError(f"The {name} has shape {array.shape}: give a non-empty (Y, X) or (Z, Y, X) array.")
     return array

@@ -21,6 +21,7 @@ from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_spac
 
 Null = Literal["relabel", "strata", "uniform"]
 Alternative = Literal["two-sided", "greater", "less"]
+_MOST_REJECTIONS = 20
 
 
 def relabel(
@@ -118,17 +119,64 @@ def uniform_positions(
     SettingsError
         If the region is empty.
     """
-    mask = as_mask(region, "region")
-    sampling = np.asarray(as_spacing(spacing, mask.ndim))
-    if clearance is not None:
-        mask = mask & np.asarray(clearance, dtype=bool)
-    where = np.flatnonzero(mask)
-    if len(where) == 0:
-        raise SettingsError(
-            "The region for random positions is empty: the structure fills the tissue, or there is none."
-        )
-    index = np.stack(np.unravel_index(where[rng.integers(len(where), size=n)], mask.shape), axis=1)
-    return (index + rng.random((n, mask.ndim)) - 0.5) * sampling
+    return UniformPlaces(region, spacing, clearance=clearance).draw(n, rng)
+
+
+class UniformPlaces:
+    """A region from which random positions are drawn again and again.
+
+    Parameters
+    ----------
+    region, spacing, clearance :
+        As for `uniform_positions`.
+
+    Raises
+    ------
+    SettingsError
+        If the region is empty.
+    """
+
+    def __init__(
+        self, region: npt.ArrayLike, spacing: Sequence[float], *, clearance: npt.ArrayLike | None = None
+    ) -> None:
+        mask = as_mask(region, "region")
+        self._spacing = np.asarray(as_spacing(spacing, mask.ndim))
+        self._mask = mask if clearance is None else mask & np.asarray(clearance, dtype=bool)
+        low, high = [], []
+        for axis in range(mask.ndim):
+            filled = np.flatnonzero(self._mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+            if len(filled) == 0:
+                raise SettingsError(
+                    "The region for random positions is empty: the structure fills the tissue, or there is none."
+                )
+            low.append(int(filled[0]))
+            high.append(int(filled[-1]) + 1)
+        self._low, self._high = np.asarray(low), np.asarray(high)
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """Return n positions (n, ndim) in µm, uniform within voxels too."""
+        return (self._voxels(n, rng) + rng.random((n, self._mask.ndim)) - 0.5) * self._spacing
+
+    def _voxels(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw voxels by rejection in the region's box, where that is full enough, else from a list of them.
+
+        A list of the voxels of a large volume takes eight times the memory of the mask, and time to make.
+        """
+        mask = self._mask
+        kept: list[npt.NDArray[np.int64]] = []
+        found = 0
+        for _ in range(_MOST_REJECTIONS):
+            if found >= n:
+                break
+            drawn = rng.integers(self._low, self._high, size=(max(2 * (n - found), 64), mask.ndim))
+            drawn = drawn[mask[tuple(drawn.T)]]
+            kept.append(drawn)
+            found += len(drawn)
+        if found < n:
+            where = np.flatnonzero(mask)
+            chosen = where[rng.integers(len(where), size=n - found)]
+            kept.append(np.stack(np.unravel_index(chosen, mask.shape), axis=1))
+        return np.concatenate(kept)[:n] if kept else np.zeros((0, mask.ndim), dtype=np.int64)
 
 
 def monte_carlo_p(observed: float, simulated: npt.ArrayLike, *, alternative: Alternative = "greater") -> float:
