@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float32]
 Plane = TypeVar("Plane")
 
 
-TOLERANCE = 1.2
+TOLERANCE = 1.1
 """The network is run again if the measured diameter is off the assumed one by more than this factor."""
 _MOST_PASSES = 3
 
