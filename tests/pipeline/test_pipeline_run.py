@@ -25,9 +25,9 @@ TABLES = ("cells", "track_nodes", "tracks", "colonies", "niche_metrics", "onsets
 
 
 @pytest.fixture(scope="module")
-def finished(imported_tiny_study, tmp_path_factory) -> tuple[Path, RunSummary]:
-    path = Path(shutil.copytree(imported_tiny_study, tmp_path_factory.mktemp("finished") / "tiny.marrow"))
-    return path, run(path, RECIPE)
+def finished(whole_run, tmp_path_factory) -> tuple[Path, RunSummary]:
+    path, summary = whole_run
+    return Path(shutil.copytree(path, tmp_path_factory.mktemp("finished") / "tiny.marrow")), summary
 
 
 def labels_of(path: Path) -> dict[tuple[str, int, int], np.ndarray]:

@@ -293,8 +293,8 @@ def test_live_partial_files_of_workers_survive_another_opening(study):
     worker.stdin.close()
     worker.wait(30)
     worker.stdout.close()
-    Study.open(study.path, mode="a")
-    assert not list(study.path.glob("*.partial"))
+    with Study.open(study.path, mode="a").write_lock():
+        assert not list(study.path.glob("*.partial"))
 
 
 def test_workers_write_labels_and_parts_side_by_side(study, fill):

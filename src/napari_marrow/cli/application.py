@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from napari_marrow import __version__
-from napari_marrow.cli import edit_commands, file_commands, model_commands, pixel_commands, study_commands
+from napari_marrow.cli import (
+    edit_commands,
+    file_commands,
+    keeping_commands,
+    model_commands,
+    pixel_commands,
+    study_commands,
+)
 
 app = typer.Typer(
     name="marrow",
@@ -35,6 +42,7 @@ def _main(
 
 
 study_commands.register(app)
+keeping_commands.register(app)
 edit_commands.register(app)
 file_commands.register(app)
 model_commands.register(app)

@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
     app.command("recipe", rich_help_panel="Study")(recipe)
     app.command("report", rich_help_panel="Study")(report)
     app.command("info", rich_help_panel="Study")(info)
-    app.command("verify", rich_help_panel="Study")(verify)
 
 
 def demo(
@@ -273,17 +272,3 @@ def info(study: Study) -> None:
     console.print(
         "results: " + (", ".join(f"{step} {key}" for step, key in active.items()) or "none yet: `marrow run`")
     )
-
-
-def verify(study: Study) -> None:
-    """Read every byte again and report what is damaged, missing or orphaned."""
-    from napari_marrow.errors import CorruptDataError
-    from napari_marrow.study import Study as StudyStore
-
-    with working() as (progress, cancel):
-        problems = StudyStore.open(study).verify(progress=progress, cancel=cancel)
-    for problem in problems:
-        typer.echo(f"{problem.kind}: {problem.path}: {problem.what} {problem.remedy}")
-    if problems:
-        raise CorruptDataError(f"{len(problems)} problem(s) in '{study}'.")
-    typer.echo(f"'{study}' is sound.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -134,8 +135,8 @@ def _run_step(
     started = time.perf_counter()
     key = context.keys[step.name]
     units = step.plan(study, context)
-    finished = {tuple(sorted(unit.items())) for unit in study.committed(step.tables[0], key)}
-    todo = [unit for unit in units if tuple(sorted(unit.as_dict().items())) not in finished]
+    finished = _finished(study, step, key)
+    todo = [unit for unit in units if _name(unit.as_dict()) not in finished]
     chains: dict[Any, list[Unit]] = {}
     for unit in todo:
         chains.setdefault(step.chain(unit, context), []).append(unit)
@@ -148,6 +149,7 @@ def _run_step(
         work = partial(_run_unit_elsewhere, str(study.path), step.name, context)
     status = "cancelled"
     notes: list[str] = []
+    failed: dict[str, Any] = {}
     try:
         for result in executor.run(work, list(chains.values()), cancel):
             counts.update(result)
@@ -158,24 +160,65 @@ def _run_step(
         status = "finished"
     except BaseException as error:
         status = "cancelled" if isinstance(error, Cancelled | KeyboardInterrupt) else f"failed: {error}"
+        failed = failed_unit(error)
         raise
     finally:
         if todo:
-            _record(
-                study, step, context, status, len(units), len(todo), dict(counts), notes, time.perf_counter() - started
-            )
+            about = {
+                "status": status,
+                "failed_unit": failed,
+                "units": len(units),
+                "computed": done - len(units) + len(todo),
+                "counts": dict(counts),
+                "notes": notes,
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+            _record(study, step, context, about)
     return StepSummary(step.name, key, len(units), len(todo), time.perf_counter() - started, dict(counts), tuple(notes))
 
 
+def _finished(study: Study, step: Step, key: str) -> set[tuple[tuple[str, Any], ...]]:
+    """Return the units that have everything: the commit record, and a part of each table that goes with it."""
+    found = {_name(unit) for unit in study.committed(step.tables[0], key)}
+    for table in step.unit_tables:
+        if table != step.tables[0]:
+            found &= {_name(unit) for unit in study.units_with_part(table, key)}
+    return found
+
+
+def _name(unit: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(unit.items()))
+
+
 def _run_unit(study: Study, step: Step, context: Context, cancel: CancelToken, unit: Unit) -> Counts:
-    return step.run_unit(study, unit, context, cancel)
+    with _naming(unit):
+        return step.run_unit(study, unit, context, cancel)
+
+
+_FAILED = "failed unit: "
+
+
+@contextmanager
+def _naming(unit: Unit) -> Iterator[None]:
+    """Let an error say which unit it came from, also over the border of a process."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(_FAILED + json.dumps(unit.as_dict()))
+        raise
+
+
+def failed_unit(error: BaseException) -> dict[str, Any]:
+    """Return the unit whose computation raised an error, empty where it is none's."""
+    notes = [note for note in getattr(error, "__notes__", []) if note.startswith(_FAILED)]
+    return dict(json.loads(notes[0][len(_FAILED) :])) if notes else {}
 
 
 def _run_unit_elsewhere(study_path: str, step_name: str, context: Context, unit: Unit) -> Counts:
     from napari_marrow.pipeline.steps import STEPS
 
     step = next(step for step in STEPS if step.name == step_name)
-    return step.run_unit(_worker_study(study_path), unit, context, CancelToken())
+    return _run_unit(_worker_study(study_path), step, context, CancelToken(), unit)
 
 
 @lru_cache(maxsize=2)
@@ -185,31 +228,16 @@ def _worker_study(study_path: str) -> Study:
     return Study.open(study_path, mode="a")
 
 
-def _record(
-    study: Study,
-    step: Step,
-    context: Context,
-    status: str,
-    units: int,
-    computed: int,
-    counts: Counts,
-    notes: list[str],
-    seconds: float,
-) -> None:
+def _record(study: Study, step: Step, context: Context, about: Mapping[str, Any]) -> None:
     study.record_run(
         step.name,
         context.keys[step.name],
         {
-            "status": status,
+            **about,
             "recipe": context.recipe.model_dump(mode="json"),
             "recipe_digest": context.recipe.digest,
             "config": step.config(context.recipe),
             "reads": {name: context.keys[name] for name in step.reads},
-            "units": units,
-            "computed": computed,
-            "counts": counts,
-            "notes": notes,
-            "seconds": round(seconds, 3),
             "versions": software_versions(),
         },
     )

@@ -77,6 +77,13 @@ class Step(ABC):
         Tables that it writes; the first is written last in each unit and so is the unit's commit record.
     whole_study : bool
         Whether a unit's result depends on which sessions the study holds.
+    unit_tables : sequence of str
+        Tables that get a part for every unit; by default the first of `tables`.
+    labels : sequence of str
+        Label images that it writes.
+    by_frame : bool
+        Whether its units are frames that need nothing of other frames' units, so that a share of them can be computed
+        apart from the rest.
     stands_for : str
         Step whose results are this step's as long as `state` is empty; none by default.
     """
@@ -87,7 +94,14 @@ class Step(ABC):
     reads: Sequence[str] = ()
     tables: Sequence[str] = ()
     whole_study: bool = False
+    unit_tables: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    by_frame: bool = False
     stands_for: str = ""
+
+    def label_images(self, study: Study, key: str, unit: Mapping[str, Any]) -> list[str]:
+        """Return the names of the label images that a finished unit has written for its frame; none by default."""
+        return []
 
     def state(self, study: Study) -> dict[str, Any]:
         """Return what the result depends on beside recipe and images, such as edits; empty by default."""

@@ -21,6 +21,7 @@ from napari_marrow.report.gather import StudyTables, gather
 from napari_marrow.report.methods import Methods, methods
 from napari_marrow.report.page import Page, render
 from napari_marrow.report.parts import Section
+from napari_marrow.study.durable import seal_folder
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -151,6 +152,7 @@ def _fill(partial: Path, data: StudyTables, sections: list[Section], text: Metho
             _csv(partial / "tables" / f"{name}.csv", data[name])
     mark = {"study": data.file_name, "version": __version__, "created": page.created, "active": data.active}
     _write(partial / MARK, json.dumps(mark, indent=2, ensure_ascii=False) + "\n")
+    seal_folder(partial)
 
 
 def _swap(partial: Path, out: Path) -> None:

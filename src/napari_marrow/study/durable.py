@@ -24,6 +24,9 @@ PLAIN: tuple[str, ...] = ()
 ZARR: tuple[str, ...] = ("attributes", "marrow")
 """Where a ``zarr.json`` keeps it: readers of OME-Zarr ignore attributes that they do not know."""
 
+SEAL = "checksums.json"
+"""Checksums of a folder's files, for folders that are written at once."""
+
 _PARTIAL = re.compile(r"\.(?P<host>[A-Za-z0-9-]+)~(?P<pid>\d+)~(?P<started>[0-9a-z-]*)~[0-9a-f]+\.partial$")
 
 
@@ -116,7 +119,7 @@ def is_partial(name: str) -> bool:
     return name.endswith(".partial")
 
 
-def sweep_partials(root: Path, *, alone: bool) -> list[Path]:
+def sweep_partials(root: Path, *, alone: bool, deep: bool = True) -> list[Path]:
     """Remove what dead writers left.
 
     Parameters
@@ -125,6 +128,8 @@ def sweep_partials(root: Path, *, alone: bool) -> list[Path]:
     alone : bool
         Whether the caller holds the write lock before any worker runs: then a partial file of another host is litter
         as well. Those of living processes of this host are always kept.
+    deep : bool
+        Whether to look into the folders below as well.
 
     Returns
     -------
@@ -132,7 +137,9 @@ def sweep_partials(root: Path, *, alone: bool) -> list[Path]:
         What was removed.
     """
     removed = []
-    for folder, _, names in os.walk(root):
+    for folder, below, names in os.walk(root):
+        if not deep:
+            below.clear()
         for name in names:
             if not is_partial(name):
                 continue
@@ -165,6 +172,13 @@ def write_document(path: Path, document: dict[str, Any], *, where: tuple[str, ..
     sealed = json.loads(json.dumps(document, allow_nan=False))  # as a reader will see it: lists, string keys
     _holder(sealed, where)["crc32c"] = _content_checksum(sealed, where)
     write_bytes(path, json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False).encode())
+
+
+def seal_folder(folder: Path) -> None:
+    """Write down the checksum of every file of a folder, in `SEAL` of that folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SEAL)
+    sums = {path.relative_to(folder).as_posix(): checksum(path.read_bytes()) for path in files}
+    write_document(folder / SEAL, {"files": sums})
 
 
 def read_document(path: Path, *, where: tuple[str, ...] = PLAIN) -> dict[str, Any]:

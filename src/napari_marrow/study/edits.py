@@ -132,30 +132,22 @@ class EditJournal:
             return
         except OSError as error:
             raise CorruptDataError(f"'{self.path}' cannot be read: {error.strerror or error}.") from error
-        for number, line in enumerate(data.splitlines(keepends=True), 1):
-            if not line.endswith(b"\n"):
-                break  # cut off while it was written
+        *lines, tail = data.split(b"\n")  # not splitlines: a damaged byte may look like another end of line
+        if _is_sealed(tail[:-1]):
+            raise CorruptDataError(_damaged(self.path, len(lines) + 1))  # whole, but for the end of the line
+        for number, line in enumerate(lines, 1):
             record = self._record(line, number)
             try:
                 self._take(record)
             except (KeyError, IndexError, TypeError, ValueError):
                 raise CorruptDataError(f"Line {number} of '{self.path}' does not follow the lines before it.") from None
-            self._length += len(line)
+            self._length += len(line) + 1
 
     def _record(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError
-            stated = record.pop("crc32c")
-            good = stated == checksum(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
-        except (ValueError, KeyError, UnicodeDecodeError, RecursionError):
-            good = False
-        if not good:
-            raise CorruptDataError(
-                f"Line {number} of '{self.path}' fails its checksum: it was damaged or edited by hand. "
-                "Restore it from a copy."
-            )
+        if not _is_sealed(line):
+            raise CorruptDataError(_damaged(self.path, number))
+        record = json.loads(line)
+        record.pop("crc32c")
         return dict(record)
 
     def _take(self, record: dict[str, Any]) -> None:
@@ -175,6 +167,20 @@ class EditJournal:
                 step.append(number)
             self._done.append(step)
             self._undone.clear()
+
+
+def _is_sealed(line: bytes) -> bool:
+    """Whether a line is whole and has the checksum of its content."""
+    try:
+        record = json.loads(line)
+        stated = record.pop("crc32c")
+        return bool(stated == checksum(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+def _damaged(path: Path, number: int) -> str:
+    return f"Line {number} of '{path}' fails its checksum: it was damaged or edited by hand. Restore it from a copy."
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

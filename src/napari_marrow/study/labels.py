@@ -159,8 +159,12 @@ def record_frames(images: list[Path], keys: set[str]) -> None:
         for folder in (image / "labels").iterdir() if (image / "labels").is_dir() else ():
             if folder.name.rpartition("_")[2] in keys and (folder / "zarr.json").is_file():
                 document = read_document(folder / "zarr.json", where=ZARR)
-                document["attributes"]["marrow"]["frames"] = SessionLabels(folder).times
-                write_document(folder / "zarr.json", document, where=ZARR)
+                before = document["attributes"]["marrow"].get("frames", [])
+                # What was there once and is gone is a loss that `verify` has to go on reporting.
+                frames = sorted({*before, *SessionLabels(folder).times})
+                if frames != before:
+                    document["attributes"]["marrow"]["frames"] = frames
+                    write_document(folder / "zarr.json", document, where=ZARR)
 
 
 def step_hours(time_s: npt.NDArray[np.float64]) -> float:

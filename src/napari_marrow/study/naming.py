@@ -88,6 +88,16 @@ def check_key(key: str) -> str:
     return key
 
 
+def is_word(text: str) -> bool:
+    """Whether the text can be the name of a table or of labels."""
+    return _WORD.fullmatch(text) is not None
+
+
+def is_key(text: str) -> bool:
+    """Whether the text can be the key of a step."""
+    return _KEY.fullmatch(text) is not None
+
+
 def part_path(unit: Mapping[str, Any]) -> str:
     """Return the path of a unit's part file below its table and key.
 

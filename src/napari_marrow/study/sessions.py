@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from napari_marrow.errors import CorruptDataError, SettingsError, StudyError, TableError
 from napari_marrow.study import ome, tables
 from napari_marrow.study.channel import Channel, as_channels
-from napari_marrow.study.durable import ZARR, read_document, storing, write_document
+from napari_marrow.study.durable import ZARR, read_document, storing, sweep_partials, write_document
 from napari_marrow.study.naming import (
     check_session,
     image_path,
@@ -23,6 +24,7 @@ from napari_marrow.study.naming import (
     part_path,
     printable,
     split_position,
+    unit_of,
     well_of,
 )
 from napari_marrow.study.session_writer import SessionPlan
@@ -37,6 +39,16 @@ FRAMES_KEY = "raw"
 def listed(root: Path) -> list[tuple[str, int]]:
     """Return (position, session) of every session, sorted."""
     return [(u["position"], u["session"]) for _, u in tables.parts(root, "frames", FRAMES_KEY) if len(u) == 2]
+
+
+def of_position(root: Path, position: str) -> list[int]:
+    """Return the sessions of a position, sorted, without a look at the others."""
+    try:
+        names = os.listdir(tables.table_folder(root, "frames", FRAMES_KEY) / f"position={position}")
+    except (FileNotFoundError, ValueError):  # no such position, or none at all
+        return []
+    units = [unit_of(name) for name in names]
+    return sorted(u["session"] for u in units if u is not None and set(u) == {"session"})
 
 
 def record_file(root: Path, position: str, session: int) -> Path:
@@ -154,6 +166,14 @@ def frame_rows(done: SessionPlan) -> pd.DataFrame:
             }
         )
     )
+
+
+def sweep(root: Path, images: Path, position: str, session: int) -> None:
+    """Remove what a writer of this session that died has left unfinished: its shards, and documents around it."""
+    image = images / image_path(position, session)
+    sweep_partials(image, alone=True)
+    for folder in (images, image.parent.parent, image.parent, record_file(root, position, session).parent):
+        sweep_partials(folder, alone=True, deep=False)
 
 
 def publish(root: Path, images: Path, name: str, done: SessionPlan) -> None:

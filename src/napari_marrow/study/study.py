@@ -16,7 +16,7 @@ from napari_marrow.errors import PathExistsError, PathMissingError, SettingsErro
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import journal, labels, sessions, tables
 from napari_marrow.study.channel import Channel
-from napari_marrow.study.durable import storing, sweep_partials, sync_folder, write_document
+from napari_marrow.study.durable import storing, sync_folder, write_document
 from napari_marrow.study.labels import SessionLabels
 from napari_marrow.study.naming import check_session, image_path, part_path, printable
 from napari_marrow.study.record import DOCUMENT, SCHEMA_VERSION, StudyRecord, as_utc
@@ -26,6 +26,7 @@ from napari_marrow.study.session_writer import SessionWriter
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_marrow.study.cleaning import UnusedResult
     from napari_marrow.study.verify import Problem
 
 IMAGES = "images.ome.zarr"
@@ -105,7 +106,7 @@ class Study(StudyRecord):
         ----------
         path : path-like
         mode : {"r", "a"}
-            ``"a"`` may write, and removes what writers that died have left unfinished.
+            ``"a"`` may write.
 
         Raises
         ------
@@ -125,8 +126,6 @@ class Study(StudyRecord):
             raise StudyError(f"'{path}' is no study: it has no {DOCUMENT}.")
         study = cls(path, mode)
         study._check_version()
-        if mode == "a":
-            sweep_partials(path, alone=False)
         return study
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -175,7 +174,9 @@ class Study(StudyRecord):
 
     def sessions(self, position: str | None = None) -> list[int]:
         """Return the session numbers of a position, or of all."""
-        return sorted({s for p, s in sessions.listed(self.path) if position in (None, p)})
+        if position is not None:
+            return sessions.of_position(self.path, position)
+        return sorted({s for _, s in sessions.listed(self.path)})
 
     def frames(self) -> pd.DataFrame:
         """Return every frame of every position with its true time: schema FRAMES."""
@@ -255,6 +256,7 @@ class Study(StudyRecord):
             raise PathExistsError(f"{plan.position} has session {plan.session} already: choose another number.")
         self._lock.acquire()
         try:
+            sessions.sweep(self.path, self.path / IMAGES, plan.position, plan.session)
             return SessionWriter(
                 self._image_folder(plan.position, plan.session),
                 plan,
@@ -286,12 +288,14 @@ class Study(StudyRecord):
         return SessionImage(self._image_folder(position, session))
 
     def remove_session(self, position: str, session: int) -> None:
-        """Take a session out of the study and delete its images and labels, finished or not.
+        """Take a session out of the study and delete its images, labels and own rows, finished or not.
 
-        Tables that were computed from it stay until the recipe is run again.
+        Tables of a whole position or study that were computed from it stay until the recipe is run again.
         """
         self._check_writable()
         with self.write_lock():
+            # First, so that results of these images never count as those of other images under the same number.
+            tables.drop_session(self.path, position, check_session(session))
             sessions.remove(self.path, self.path / IMAGES, self.name, position, check_session(session))
 
     def set_flags(self, position: str, session: int, flags: Sequence[str]) -> None:
@@ -404,6 +408,47 @@ class Study(StudyRecord):
         from napari_marrow.study.verify import verify
 
         return verify(self, progress=progress, cancel=cancel)
+
+    def discard(
+        self, problem: Problem, *, commits: Sequence[str], with_it: Sequence[str] = ()
+    ) -> list[Mapping[str, Any]]:
+        """Take a damaged or lost result out, so that it is computed again; see `cleaning.discard`."""
+        from napari_marrow.study import cleaning
+
+        self._check_writable()
+        with self.write_lock():
+            return cleaning.discard(self, problem, commits=commits, with_it=with_it)
+
+    def unused_results(self) -> list[UnusedResult]:
+        """Return the results that no active step or table refers to, see `cleaning.unused_results`."""
+        from napari_marrow.study import cleaning
+
+        return cleaning.unused_results(self)
+
+    def remove_results(self, results: Sequence[UnusedResult], *, first: Sequence[str] = ()) -> int:
+        """Delete results and return the bytes that were freed, see `cleaning.remove_results`."""
+        from napari_marrow.study import cleaning
+
+        self._check_writable()
+        with self.write_lock():
+            return cleaning.remove_results(self, results, first=first)
+
+    def units_with_part(self, table: str, key: str) -> list[dict[str, Any]]:
+        """Return the units of a table and key by the names of their parts, without a look into them."""
+        return [unit for _, unit in tables.parts(self.path, table, key)]
+
+    def part_file(self, table: str, key: str, unit: Mapping[str, Any]) -> Path:
+        """Return where the part of a unit is, or would be."""
+        return tables.table_folder(self.path, table, key) / part_path(unit)
+
+    def label_file(self, name: str, key: str, position: str, session: int, t: int) -> Path:
+        """Return where the full resolution of a frame's labels is, or would be."""
+        folder = labels.labels_folder(self._image_folder(position, session), name, key)
+        return folder / "0" / "c" / str(t) / "0" / "0" / "0" / "0"
+
+    def keys_of_table(self, table: str) -> list[str]:
+        """Return the keys that a table exists under, active or not."""
+        return tables.keys(self.path, table)
 
     def summary(self) -> dict[str, Any]:
         """Return what the study holds, as plain values for display."""

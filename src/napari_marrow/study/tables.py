@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_marrow.errors import CorruptDataError, StudyError, TableError
-from napari_marrow.study.durable import checksum, write_bytes, write_document
-from napari_marrow.study.naming import check_key, check_word, part_path, unit_of
+from napari_marrow.study.durable import checksum, read_document, storing, write_bytes, write_document
+from napari_marrow.study.naming import check_key, check_word, is_key, is_word, part_path, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _MARK = '"crc32c": "{}"'
 _BLANK = _MARK.format("0" * 8).encode()
 MANIFEST = "manifest.json"
+WHOLE = "part.parquet"
+"""Part file of a unit that covers the whole study."""
 
 
 def table_folder(root: Path, table: str, key: str) -> Path:
@@ -215,13 +217,51 @@ def _matching(root: Path, table: str, key: str, unit: dict[str, Any]) -> list[Pa
 
 
 def write_manifest(root: Path, table: str, key: str) -> None:
-    """Write down which part files a finished table has, so that a lost one is missed."""
+    """Write down which part files a finished table has, so that a lost one is missed.
+
+    What an earlier manifest named stays in it, though the file be gone: only `drop_session` takes names out.
+    """
     folder = table_folder(root, table, key)
-    names = sorted(str(path.relative_to(folder).as_posix()) for path, _ in parts(root, table, key))
+    present = {str(path.relative_to(folder).as_posix()) for path, _ in parts(root, table, key)}
+    try:
+        before = read_document(folder / MANIFEST)["parts"]
+    except CorruptDataError:
+        before = None
+    names = sorted(present | set(before or []))
+    if names == before:
+        return
     write_document(folder / MANIFEST, {"table": table, "key": key, "parts": names})
+
+
+def drop_session(root: Path, position: str, session: int) -> None:
+    """Remove the parts of a session's own units from every table and manifest, of whatever key."""
+    names = [table for table in table_names(root) if table != "frames"]
+    for folder in (table_folder(root, table, key) for table in names for key in keys(root, table)):
+        gone = [p for p in (folder / f"position={position}").glob("part-s*.parquet") if _session_of(p) == session]
+        with storing(folder):
+            for path in gone:
+                path.unlink(missing_ok=True)
+        if gone and (folder / MANIFEST).is_file():
+            document = read_document(folder / MANIFEST)
+            taken = {path.relative_to(folder).as_posix() for path in gone}
+            document["parts"] = [name for name in document["parts"] if name not in taken]
+            write_document(folder / MANIFEST, document)
+
+
+def _session_of(path: Path) -> int | None:
+    unit = unit_of(path.name)
+    return None if unit is None else unit.get("session")
+
+
+def table_names(root: Path) -> list[str]:
+    """Return the tables that exist under any key."""
+    return [name for name in _folders(root / "tables") if is_word(name)]
 
 
 def keys(root: Path, table: str) -> list[str]:
     """Return the keys that a table exists under."""
-    folder = root / "tables" / check_word(table, "name of a table")
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    return [name for name in _folders(root / "tables" / check_word(table, "name of a table")) if is_key(name)]
+
+
+def _folders(parent: Path) -> list[str]:
+    return sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []

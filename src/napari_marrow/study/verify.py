@@ -4,27 +4,50 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_marrow.errors import CorruptDataError, MarrowError
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import sessions, tables
-from napari_marrow.study.durable import PLAIN, ZARR, is_partial, read_document
+from napari_marrow.study.durable import PLAIN, SEAL, ZARR, checksum, is_partial, read_document
 from napari_marrow.study.edits import JOURNAL
 from napari_marrow.study.naming import image_path, split_position, unit_of
 
 if TYPE_CHECKING:
     from napari_marrow.study.study import Study
 
-_AGAIN = {
+_RUN = "`marrow verify --repair` takes it out, then `marrow run` makes it again"
+AGAIN = {
     "images": "restore it from a copy, or import the session again",
-    "labels": "delete it and run the recipe again",
-    "tables": "delete it and run the recipe again",
+    "labels": _RUN,
+    "tables": _RUN,
+    "frames": "restore it from a copy, or import the session again",
     "runs": "nothing depends on it: restore it from a copy, or delete it",
+    "report": "run `marrow report`",
     "study": "restore it from a copy",
 }
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which result a file belongs to.
+
+    Attributes
+    ----------
+    kind : str
+        ``"labels"`` or ``"tables"``.
+    name, key : str
+        Name of the label image or table, and key of the step that made it.
+    unit : tuple of (str, str or int)
+        Position, session, frame, as far as the file is of one.
+    """
+
+    kind: str
+    name: str
+    key: str
+    unit: tuple[tuple[str, str | int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,12 +64,15 @@ class Problem:
         What is wrong.
     remedy : str
         What to do.
+    place : Place, optional
+        The result that is affected, where it can be computed again.
     """
 
     path: str
     kind: str
     what: str
     remedy: str
+    place: Place | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.path}: {self.what}; {self.remedy}."
@@ -64,39 +90,43 @@ class _Check:
         self.known: set[Path] = set()
         self.jobs: list[Callable[[], None]] = []
 
-    def report(self, path: Path, kind: str, what: str, remedy: str) -> None:
-        self.problems.append(Problem(path.relative_to(self.root).as_posix(), kind, what, remedy))
+    def report(self, path: Path, kind: str, what: str, remedy: str, place: Place | None = None) -> None:
+        self.problems.append(Problem(path.relative_to(self.root).as_posix(), kind, what, remedy, place))
 
     # --- single files
 
-    def document(self, path: Path, where: tuple[str, ...], area: str) -> dict[str, Any] | None:
+    def document(
+        self, path: Path, where: tuple[str, ...], area: str, place: Place | None = None
+    ) -> dict[str, Any] | None:
         self.known.add(path)
         if not path.is_file():
-            self.report(path, "missing", "the file is not there", _AGAIN[area])
+            self.report(path, "missing", "the file is not there", AGAIN[area], place)
             return None
         try:
             return read_document(path, where=where)
         except CorruptDataError:
-            self.report(path, "damaged", "it fails its checksum", _AGAIN[area])
+            self.report(path, "damaged", "it fails its checksum", AGAIN[area], place)
             return None
 
-    def array(self, folder: Path, area: str, *, expected: set[int] | None = None) -> None:
+    def array(self, folder: Path, area: str, *, expected: set[int] | None = None, place: Place | None = None) -> None:
         """Plan the reading of every shard of an array; `expected` are the frames it must have, all by default."""
         from napari_marrow.study.arrays import TimeShards
 
-        if self.document(folder / "zarr.json", ZARR, area) is None:
+        if self.document(folder / "zarr.json", ZARR, area, place) is None:
             self.known.update(p for p in folder.rglob("*") if not is_partial(p.name))
             return
         shards = TimeShards(folder)
+
+        def of_frame(t: int) -> Place | None:
+            return None if place is None else replace(place, unit=(*place.unit, ("t", t)))
 
         def read(t: int) -> None:
             try:
                 shards.read(t)
             except (MarrowError, MemoryError) as error:
                 cause = error.__cause__ or error
-                self.report(
-                    shards.file(t), "damaged", f"frame {t} cannot be read ({type(cause).__name__})", _AGAIN[area]
-                )
+                what = f"frame {t} cannot be read ({type(cause).__name__})"
+                self.report(shards.file(t), "damaged", what, AGAIN[area], of_frame(t))
 
         for t in range(shards.shape[0]):
             file = shards.file(t)
@@ -104,21 +134,23 @@ class _Check:
                 self.known.add(file)
                 self.jobs.append(lambda t=t: read(t))  # type: ignore[misc]
             elif expected is None or t in expected:
-                self.report(file, "missing", f"frame {t} is not there", _AGAIN[area])
+                self.report(file, "missing", f"frame {t} is not there", AGAIN[area], of_frame(t))
 
     def part(self, path: Path, table: str, key: str) -> None:
         self.known.add(path)
         unit = unit_of(path.relative_to(tables.table_folder(self.root, table, key)).as_posix())
+        area = "frames" if table == "frames" else "tables"
+        place = None if table == "frames" else Place("tables", table, key, tuple((unit or {}).items()))
 
         def read() -> None:
             try:
                 arrow, record = tables.read_part(path)
             except CorruptDataError:
-                self.report(path, "damaged", "it fails its checksum", _AGAIN["tables"])
+                self.report(path, "damaged", "it fails its checksum", AGAIN[area], place)
                 return
             said = (record.get("table"), record.get("key"), record.get("unit"), record.get("rows"))
             if said != (table, key, unit, arrow.num_rows):
-                self.report(path, "damaged", "it is another unit's record in this place", _AGAIN["tables"])
+                self.report(path, "damaged", "it is another unit's record in this place", AGAIN[area], place)
 
         self.jobs.append(read)
 
@@ -136,6 +168,7 @@ class _Check:
             self.report(self.root / JOURNAL, "damaged", str(error), "restore it from a copy")
         self.plan_plate()
         self.plan_tables()
+        self.plan_report()
 
     def plan_plate(self) -> None:
         listed = sessions.listed(self.root)
@@ -148,7 +181,7 @@ class _Check:
         for row, column in sorted(wells):
             self.plan_well(self.images / row / column, folders)
         for folder in sorted(folders):
-            self.plan_image(folder)
+            self.plan_image(folder, *folders[folder])
         for folder in _image_folders(self.images):
             if folder not in folders:
                 self.known.update(folder.rglob("*"))
@@ -172,7 +205,7 @@ class _Check:
                     "restore it from a copy, or import the session again",
                 )
 
-    def plan_image(self, folder: Path) -> None:
+    def plan_image(self, folder: Path, position: str, session: int) -> None:
         document = self.document(folder / "zarr.json", ZARR, "images")
         if document is None:
             self.known.update(p for p in folder.rglob("*") if not is_partial(p.name))
@@ -180,23 +213,23 @@ class _Check:
         for level in range(_n_levels(document)):
             self.array(folder / str(level), "images")
         if (folder / "labels").is_dir():
-            self.plan_labels(folder / "labels", _n_levels(document))
+            self.plan_labels(folder / "labels", _n_levels(document), (("position", position), ("session", session)))
 
-    def plan_labels(self, parent: Path, n_levels: int) -> None:
-        document = self.document(parent / "zarr.json", ZARR, "labels")
+    def plan_labels(self, parent: Path, n_levels: int, unit: tuple[tuple[str, str | int], ...]) -> None:
+        document = self.document(parent / "zarr.json", ZARR, "labels", Place("labels", "", "", unit))
         listed = set(document["attributes"]["ome"]["labels"]) if document else set()
         present = {entry.name for entry in parent.iterdir() if entry.is_dir()}
+        places = {full: Place("labels", *_name_and_key(full), unit) for full in listed | present}
         for name in sorted(listed - present):
-            self.report(parent / name, "missing", "these labels are not there", "run the recipe again")
+            self.report(parent / name, "missing", "these labels are not there", AGAIN["labels"], places[name])
         for name in sorted(present):
-            about = self.document(parent / name / "zarr.json", ZARR, "labels")
+            about = self.document(parent / name / "zarr.json", ZARR, "labels", places[name])
             expected = set(about["attributes"]["marrow"].get("frames", [])) if about else set()
             for level in range(n_levels):
-                self.array(parent / name / str(level), "labels", expected=expected)
+                self.array(parent / name / str(level), "labels", expected=expected, place=places[name])
 
     def plan_tables(self) -> None:
-        folder = self.root / "tables"
-        for table in sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []:
+        for table in tables.table_names(self.root):
             for key in tables.keys(self.root, table):
                 found = [path for path, _ in tables.parts(self.root, table, key)]
                 for path in found:
@@ -208,19 +241,43 @@ class _Check:
         active = self.active["active_tables"].get(table) == key
         if not active and not (folder / tables.MANIFEST).is_file():
             return
-        document = self.document(folder / tables.MANIFEST, PLAIN, "tables")
+        document = self.document(folder / tables.MANIFEST, PLAIN, "tables", Place("tables", table, key))
         for name in document["parts"] if document else []:
             if folder / name not in found:
-                self.report(folder / name, "missing", "a part of a finished table is not there", "run the recipe again")
+                place = Place("tables", table, key, tuple((unit_of(name) or {}).items()))
+                what = "a part of a finished table is not there"
+                self.report(folder / name, "missing", what, AGAIN["tables"], place)
+
+    def plan_report(self) -> None:
+        """Compare the report's files with what was written down of them."""
+        folder = self.root / "report"
+        if not folder.is_dir():
+            if "report" in self.active["active"]:
+                self.report(folder, "missing", "the report is not there", AGAIN["report"])
+            return
+        document = self.document(folder / SEAL, PLAIN, "report")
+        for name, stated in (document or {"files": {}})["files"].items():
+            path = folder / name
+            self.known.add(path)
+            if not path.is_file():
+                self.report(path, "missing", "the file is not there", AGAIN["report"])
+            elif checksum(path.read_bytes()) != stated:
+                self.report(path, "damaged", "it fails its checksum", AGAIN["report"])
 
     def orphans(self) -> None:
-        for area in ("images.ome.zarr", "tables", "runs"):
+        for area in ("images.ome.zarr", "tables", "runs", "report"):
             for folder, _, names in os.walk(self.root / area):
                 for name in names:
                     path = Path(folder, name)
                     if path not in self.known:
                         what = "a write that did not end" if is_partial(name) else "nothing in the study refers to it"
                         self.report(path, "orphan", what, "delete it")
+
+
+def _name_and_key(folder: str) -> tuple[str, str]:
+    """Return name and key of a label image's folder."""
+    name, _, key = folder.rpartition("_")
+    return name, key
 
 
 def _n_levels(document: dict[str, Any]) -> int:

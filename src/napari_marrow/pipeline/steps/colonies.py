@@ -31,6 +31,8 @@ class ColoniesStep(Step):
     version = 3
     reads = ("correct", "register", "segment", "measure", "classify", "structures")
     tables = ("colonies", "colony_edges", "found_colony_edges", "colony_members", "session_links")
+    unit_tables = tables
+    labels = ("colonies",)
     whole_study = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:

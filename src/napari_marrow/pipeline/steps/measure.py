@@ -27,6 +27,7 @@ class MeasureStep(Step):
     version = 1
     reads = ("correct", "register", "segment")
     tables = ("cells",)
+    by_frame = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return nothing: what is measured does not depend on the recipe."""

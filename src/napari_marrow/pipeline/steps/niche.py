@@ -32,6 +32,8 @@ class NicheStep(Step):
     version = 2
     reads = ("correct", "measure", "classify", "structures")
     tables = ("niche_metrics", "niche_curves", "vessels", "niche_cells")
+    unit_tables = tables
+    by_frame = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `niche`, the lineages and the seed."""

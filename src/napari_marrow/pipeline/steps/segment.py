@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,12 @@ class SegmentStep(Step):
     version = 1
     reads = ("correct",)
     tables = ("segmentation",)
+    labels = ("cells",)
+    by_frame = True
+
+    def label_images(self, study: Study, key: str, unit: Mapping[str, Any]) -> list[str]:
+        """Return ``cells``: every segmented frame has labels, if only empty ones."""
+        return ["cells"]
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `segment` with the checksum of the network's weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,12 @@ class StructuresStep(Step):
     version = 1
     reads = ("correct",)
     tables = ("structures", "scaffold_thresholds")
+    labels = ("organoid", "scaffold", "vessels")
+    by_frame = True
+
+    def label_images(self, study: Study, key: str, unit: Mapping[str, Any]) -> list[str]:
+        """Return the structures that the unit's rows name."""
+        return [str(name) for name in study.table(self.tables[0], key, unit=unit)["structure"]]
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `structures`, what `niche` says of vessels and times, and checksums of classifiers."""

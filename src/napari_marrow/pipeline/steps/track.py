@@ -26,6 +26,7 @@ class TrackStep(Step):
     version = 2
     reads = ("measure",)
     tables = ("session_tracks", "track_edges", "track_nodes", "tracks", "carry_over", "carried_cells")
+    unit_tables = ("session_tracks", "session_edges")
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `track`."""
@@ -63,8 +64,12 @@ class TrackStep(Step):
         from napari_marrow.tracking import summarise_tracks
 
         key = context.keys[self.name]
+        sessions = sorted([u["position"], u["session"]] for u in study.committed(self.tables[0], key))
+        # A session that was taken out of the study leaves nothing to compute, but tracks without it.
         if not computed and study.is_committed("tracks", key, {}):
-            return []
+            joined = study.commit_record("tracks", key, {})["extra"].get("sessions")
+            if joined == sessions:
+                return []
         nodes, edges, tracks = [], [], []
         offset = 0
         for unit, session_nodes in _sessions(study, key):
@@ -84,7 +89,7 @@ class TrackStep(Step):
         summary, carried = cells_carried_over(study, context, nodes, edges)
         study.commit("carry_over", key, {}, CARRY_OVER.conform(summary))
         study.commit("carried_cells", key, {}, carried)
-        study.commit("tracks", key, {}, _joined(tracks, TRACKS))
+        study.commit("tracks", key, {}, _joined(tracks, TRACKS), extra={"sessions": sessions})
         return [] if tracks else ["No session has more than one frame: cells are not tracked, colonies are."]
 
 

@@ -1,0 +1,153 @@
+"""How far a study is: a board of position x session x step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_marrow.errors import MarrowError
+from napari_marrow.pipeline.recipe import Recipe, parse_recipe
+from napari_marrow.pipeline.step import Context, Step, Unit, step_keys
+
+if TYPE_CHECKING:
+    from napari_marrow.study import Study
+
+State = Literal["done", "stale", "failed", "missing", "nothing"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """How far one step is for one session of one position.
+
+    Attributes
+    ----------
+    position : str
+    session : int
+    step : str
+    state : {"done", "stale", "failed", "missing", "nothing"}
+        Stale: there are results of other parameters or other inputs only. Nothing: the step has nothing to do there.
+    done, units : int
+        Units that concern the session, and how many of them are committed under the current key; a unit of the whole
+        study concerns every session.
+    reason : str
+        Of a failure.
+    """
+
+    position: str
+    session: int
+    step: str
+    state: State
+    done: int
+    units: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Board:
+    """The state of every step for every session under a recipe.
+
+    Attributes
+    ----------
+    recipe : str
+        Digest of the recipe.
+    keys : dict of str to str
+        Current key of each step.
+    fields : tuple of Field
+        By position, session and step.
+    """
+
+    recipe: str
+    keys: dict[str, str]
+    fields: tuple[Field, ...]
+
+
+def status(study: Study, recipe: Recipe | None = None) -> Board:
+    """Return how far each step is for each session.
+
+    Parameters
+    ----------
+    study : Study
+    recipe : Recipe, optional
+        By default the one of the last run, or every default where nothing was run.
+
+    Returns
+    -------
+    Board
+
+    Raises
+    ------
+    StudyError
+        If the study holds no images.
+    """
+    from napari_marrow.pipeline.steps import STEPS
+
+    runs = study.runs()
+    recipe = recipe or _last_recipe(runs)
+    keys = step_keys(STEPS, recipe, study)
+    context = Context(recipe, keys)
+    places = [(p, s) for p in study.positions for s in study.sessions(p)]
+    last = {(run["step"], run["key"]): run["info"] for run in runs}
+    columns = {
+        step.name: _column(study, step, context, places, last.get((step.name, keys[step.name]), {})) for step in STEPS
+    }
+    fields = [columns[step.name][place] for place in places for step in STEPS]
+    return Board(recipe.digest, keys, tuple(fields))
+
+
+def _last_recipe(runs: list[dict[str, Any]]) -> Recipe:
+    for run in reversed(runs):
+        try:
+            return parse_recipe(run["info"]["recipe"])
+        except (MarrowError, KeyError, TypeError):  # one of another version
+            continue
+    return Recipe()
+
+
+def _column(
+    study: Study, step: Step, context: Context, places: list[tuple[str, int]], last: Mapping[str, Any]
+) -> dict[tuple[str, int], Field]:
+    """Return one step's fields by position and session."""
+    key = context.keys[step.name]
+    complete = study.active.get(step.name) == key
+    units = [unit.as_dict() for unit in step.plan(study, context)]
+    committed = {_name(unit) for unit in study.units_with_part(step.tables[0], key)}
+    others = {
+        _name(unit)
+        for other in study.keys_of_table(step.tables[0])
+        if other != key
+        for unit in study.units_with_part(step.tables[0], other)
+    }
+    failed = Unit(**last.get("failed_unit", {})).as_dict() if str(last.get("status", "")).startswith("failed") else None
+    count: dict[tuple[str, int], list[int]] = {place: [0, 0] for place in places}
+    for unit in units:
+        for place in _concerned(unit, count):
+            count[place][0] += 1
+            count[place][1] += _name(unit) in committed
+    old = {place for unit in others for place in _concerned(dict(unit), count)}
+    result = {}
+    for place, (planned, done) in count.items():
+        state: State = "missing"
+        if planned and done == planned:
+            state = "done"
+        elif not planned and complete:
+            state = "nothing"
+        elif failed is not None and place in _concerned(failed, count) and _name(failed) not in committed:
+            state = "failed"
+        elif place in old and not done:
+            state = "stale"
+        reason = str(last.get("status", "")) if state == "failed" else ""
+        result[place] = Field(*place, step.name, state, done, planned, reason)
+    return result
+
+
+def _concerned(unit: Mapping[str, Any], places: Mapping[tuple[str, int], Any]) -> list[tuple[str, int]]:
+    """Return the sessions that a unit is of."""
+    if "position" in unit and "session" in unit:
+        place = (unit["position"], unit["session"])
+        return [place] if place in places else []
+    return [(p, s) for p, s in places if unit.get("position", p) == p and unit.get("session", s) == s]
+
+
+def _name(unit: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(unit.items()))
