@@ -18,6 +18,9 @@ import pandas as pd
 
 from napari_marrow.errors import TableError
 
+QUALITY_FLAGS = ("blank", "defocus", "saturation", "drift", "duplicate", "media_change", "gap")
+"""What a frame may be flagged for, in the order in which flags are written."""
+
 
 @dataclass(frozen=True)
 class Column:

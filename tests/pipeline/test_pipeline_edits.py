@@ -10,11 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_marrow.cli.application import app
-from napari_marrow.errors import EditError, PathMissingError
+from napari_marrow.errors import Cancelled, EditError, PathMissingError
+from napari_marrow.gui.currency import current_steps
 from napari_marrow.pipeline import parse_recipe, run
 from napari_marrow.pipeline.edits import edit_study, read_edits, turn_back
 from napari_marrow.pipeline.step import step_keys
 from napari_marrow.pipeline.steps import STEPS
+from napari_marrow.progress import CancelToken
 from napari_marrow.study import Study
 
 RECIPE = parse_recipe({"niche": {"n_simulations": 39, "every_h": 1000}, "lineage": {"n_bootstrap": 99}})
@@ -79,6 +81,31 @@ def test_an_edit_reaches_the_tracks_and_what_follows_and_can_be_undone(study):
     assert lineage_key(study) == lineage
     turn_back(study, redo=True)
     assert Study.open(study).edits().standing()[0].action["action"] == "break"
+
+
+def test_tracking_again_never_leaves_tracks_without_their_edits(study):
+    edit = a_link(study)
+    edit_study(study, [edit])
+    run(study, RECIPE, until="colonies")
+    assert "curate" in current_steps(Study.open(study))
+    other = parse_recipe({**RECIPE.model_dump(), "track": {"max_gap": 2}})
+    # stopped between tracking and the edits: the edited tracks of before stay, and are known to be out of date
+    stop = CancelToken()
+    with pytest.raises(Cancelled):
+        run(study, other, progress=lambda done, total, what: what == "Applying edits" and stop.cancel(), cancel=stop)
+    halted = Study.open(study)
+    assert halted.active_tables["tracks"] == halted.active["curate"] != halted.active["track"]
+    assert not has(study, edit)
+    assert not {"curate", "lineage"} & current_steps(halted)
+    # a run up to the tracks is one up to the edited tracks
+    assert [step.name for step in run(study, other, until="track").steps][-1] == "curate"
+    assert not has(study, edit)
+    assert "curate" in current_steps(Study.open(study))
+    turn_back(study)
+    run(study, other, until="track")
+    assert has(study, edit)
+    assert Study.open(study).active["curate"] == Study.open(study).active["track"]
+    assert "curate" in current_steps(Study.open(study))
 
 
 def test_an_edit_that_cannot_be_leaves_no_trace(study):

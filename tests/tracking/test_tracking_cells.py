@@ -221,6 +221,20 @@ def test_irregular_times_are_true_times():
     assert score_tracks(table, tracks).f1 > 0.99
 
 
+def test_coincident_points_disturb_nobody():
+    # 200 detections at one place cannot be told apart: none of them is sure of its link, and the others keep theirs
+    movers = straight_movers()
+    frames = np.unique(movers["t"])
+    pile = pd.DataFrame({"t": np.repeat(frames, 200), "y": 1000.0, "x": 1000.0})
+    both = pd.concat([movers[["t", "y", "x"]], pile], ignore_index=True)
+    found = track_points(both)
+    assert same_partition(found.track_id[: len(movers)], movers["track_id"])
+    of_pile = found.edges[found.edges["child_row"] >= len(movers)]
+    assert np.isfinite(found.edges["probability"]).all()
+    assert (of_pile["probability"] < 0.99).all()
+    assert track_points(pile[pile["t"] == frames[0]]).n_tracks == 200
+
+
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_one_frame_or_none_gives_a_track_each(n):
     table = pd.DataFrame({"t": np.zeros(n, int), "y": np.arange(n) * 9.0, "x": np.arange(n) * 7.0})

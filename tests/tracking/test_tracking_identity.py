@@ -175,7 +175,7 @@ def family():
 
 def test_pedigree_birth_and_fate():
     nodes, edges = family()
-    tracks = summarise_tracks(nodes, edges, extent=(100.0, 100.0), times_h=np.arange(10) * 0.5, border_um=12.0)
+    tracks = summarise_tracks(nodes, edges, extent=(100.0, 100.0), frames=range(10), border_um=12.0)
     TRACKS.conform(tracks)
     tracks = tracks.set_index("track_id")
     assert tracks["parent_track_id"].to_dict() == {1: 0, 2: 1, 3: 1, 4: 3, 5: 3, 6: 0}

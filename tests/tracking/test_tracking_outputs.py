@@ -9,11 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_marrow.cli.application import app
-from napari_marrow.errors import InputFileError, PathExistsError, SettingsError, TableError
-from napari_marrow.export.geff import read_geff, write_geff
+from napari_marrow.errors import InputFileError, PathExistsError, PathMissingError, SettingsError, TableError
+from napari_marrow.export.geff import geff_points, read_geff, write_geff
 from napari_marrow.export.trackmate import read_trackmate
+from napari_marrow.pipeline.evaluate_files import evaluate_tracks
 from napari_marrow.pipeline.track_files import read_times, track_points_file
 from napari_marrow.tracking import track_points, uncertain_decisions
+from napari_marrow.tracking.scores import tracks_of
 
 
 @pytest.fixture
@@ -44,11 +46,14 @@ def test_the_command_records_what_was_set_and_learned(tmp_path, family):
     run = marrow(
         tmp_path / "points.csv", "--out", out, "--max-displacement", 30, "--max-gap", 2, "--frame-interval", 5,
         "--decisions", tmp_path / "look.csv", "--share", 0.1, "--figure", tmp_path / "learned.png",
+        "--division-rate", 0.01, "--no-second-order", "--no-drift", "--no-blobs", "--candidates", 5, "--rounds", 3,
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     record = json.loads((tmp_path / "tracks.tracking.json").read_text())
     assert record["settings"]["search_radius"] == 30
     assert record["settings"]["max_gap"] == 2
+    given = {"division_rate": 0.01, "second_order": False, "drift": False, "blobs": False, "candidates": 5, "rounds": 3}
+    assert record["settings"].items() >= given.items()
     assert record["n_divisions"] == 8
     assert record["version"]
     look = pd.read_csv(tmp_path / "look.csv")
@@ -101,6 +106,82 @@ def test_trackmate_out_and_in_again(tmp_path, family):
     assert len(list(root.iter("Track"))) == 8  # a pedigree each
     again = marrow(tmp_path / "tracks.xml", "--out", tmp_path / "again.csv")
     assert again.exit_code == 0, again.output
+    assert pd.read_csv(tmp_path / "again.csv")["track_id"].max() == 24
+
+
+def test_tracks_of_links_are_those_that_the_links_came_from():
+    # a founder with a gap, its two daughters, and a cell that two others run into
+    t = np.array([0, 2, 3, 3, 4, 0, 0, 1, 2])
+    track = np.array([1, 1, 2, 3, 3, 4, 5, 6, 6])
+    parent = np.array([0, 0, 1, 1, 1, 0, 0, 4, 4])
+    links = np.array([[0, 1], [1, 3], [1, 2], [3, 4], [6, 7], [5, 7], [7, 8]])
+    own, mother = tracks_of(t, links)
+    groups = {tuple(np.flatnonzero(own == k)) for k in own}
+    assert groups == {tuple(np.flatnonzero(track == k)) for k in track}
+    of = {k: own[np.flatnonzero(track == k)[0]] for k in track} | {0: 0}
+    assert mother.tolist() == [of[p] for p in parent]
+
+
+def test_graph_files_are_scored_with_one_another_and_with_csv(tmp_path, family):
+    for ending in ("csv", "geff", "xml"):
+        track_points_file(tmp_path / "points.csv", tmp_path / f"tracks.{ending}")
+        (tmp_path / "tracks.tracking.json").unlink()
+    perfect = {"link_F1": 1.0, "division_F1": 1.0, "divisions_true": 8}
+    for truth, result in (("csv", "geff"), ("geff", "xml"), ("xml", "csv")):
+        scores = evaluate_tracks(tmp_path / f"tracks.{truth}", tmp_path / f"tracks.{result}")
+        assert scores.items() >= perfect.items(), (truth, result)
+    # two links fewer, by hand: recall falls by just these
+    nodes, edges = read_geff(tmp_path / "tracks.geff")
+    fewer = edges.rename(columns={"source": "parent_row", "target": "child_row"}).iloc[2:]
+    write_geff(tmp_path / "fewer.geff", nodes, fewer)
+    scores = evaluate_tracks(tmp_path / "tracks.csv", tmp_path / "fewer.geff")
+    assert scores["link_recall"] == pytest.approx(1 - 2 / len(edges))
+    with pytest.raises(InputFileError, match="not of one kind"):
+        evaluate_tracks(tmp_path / "tracks.csv", tmp_path)
+    write_geff(tmp_path / "bare.geff", nodes, fewer.iloc[:0])
+    with pytest.raises(TableError, match="no edges"):
+        evaluate_tracks(tmp_path / "tracks.csv", tmp_path / "bare.geff")
+
+
+def test_a_geff_of_other_names_and_units_is_tracked(tmp_path, family):
+    import zarr
+
+    # another program's axes: minutes, and space in an order of its own
+    hours = family["t"].to_numpy() * 0.11 + 2.0
+    nodes = pd.DataFrame({"t": hours * 60, "y": family["y"], "x": family["x"], "area": family["area"]})
+    write_geff(tmp_path / "other.geff", nodes, pd.DataFrame({"parent_row": [0], "child_row": [1]}))
+    root = zarr.open_group(tmp_path / "other.geff", mode="r+")
+    about = dict(root.attrs["geff"])
+    about["axes"] = [
+        {"name": "x", "type": "space"}, {"name": "y", "type": "space"}, {"name": "t", "type": "time", "unit": "minute"},
+    ]  # fmt: skip
+    root.attrs["geff"] = about
+    points, _ = geff_points(tmp_path / "other.geff")
+    assert points["t"].tolist() == family["t"].tolist()
+    assert points["time_h"].to_numpy() == pytest.approx(hours)
+    assert points["x"].tolist() == family["x"].tolist()
+    assert marrow(tmp_path / "other.geff", "--out", tmp_path / "tracks.csv").exit_code == 0
+    found = pd.read_csv(tmp_path / "tracks.csv")
+    assert found["track_id"].tolist() == track_points(family).track_id.tolist()
+    assert found["node_id"].tolist() == list(range(len(family)))
+    about["axes"][2].pop("unit")
+    root.attrs["geff"] = about
+    with pytest.raises(InputFileError, match="unit 'None'"):
+        geff_points(tmp_path / "other.geff")
+    about["axes"] = about["axes"][:2]
+    root.attrs["geff"] = about
+    with pytest.raises(InputFileError, match="needs one of time"):
+        geff_points(tmp_path / "other.geff")
+    with pytest.raises(PathMissingError):
+        geff_points(tmp_path / "absent.geff")
+
+
+def test_tracking_a_result_again_does_not_take_its_own_columns_for_measurements(tmp_path, family):
+    track_points_file(tmp_path / "points.csv", tmp_path / "tracks.geff")
+    track_points_file(tmp_path / "tracks.geff", tmp_path / "again.csv")
+    record = json.loads((tmp_path / "again.tracking.json").read_text())
+    first = json.loads((tmp_path / "tracks.tracking.json").read_text())
+    assert record["features"] == first["features"]
     assert pd.read_csv(tmp_path / "again.csv")["track_id"].max() == 24
 
 

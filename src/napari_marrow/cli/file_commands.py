@@ -109,7 +109,9 @@ def _say_device(segmenter: Segmenter) -> None:
 def track(
     source: Annotated[
         list[Path],
-        typer.Argument(help="A TIFF stack or folder of label images, or a CSV of points.", show_default=False),
+        typer.Argument(
+            help="A TIFF stack or folder of label images, or points: a CSV, TrackMate XML or GEFF.", show_default=False
+        ),
     ],
     out: Annotated[
         Path,
@@ -133,6 +135,12 @@ def track(
         str | None, typer.Option(help="Columns to use, separated by commas; all measurements by default.")
     ] = None,
     divisions: Annotated[bool, typer.Option(help="Whether cells divide.")] = True,
+    division_rate: Annotated[
+        float, typer.Option(help="Divisions per cell and frame that learning starts from.")
+    ] = 0.003,
+    second_order: Annotated[bool, typer.Option(help="Whether a cell's own velocity and speed count.")] = True,
+    drift: Annotated[bool, typer.Option(help="Whether shifts of the whole field are taken away first.")] = True,
+    blobs: Annotated[bool, typer.Option(help="Whether one outline may hold two cells.")] = True,
     appearance: Annotated[bool, typer.Option(help="Whether size and other measurements count.")] = True,
     decisions: Annotated[
         Path | None, typer.Option(help="CSV for the least certain decisions, each with its reason.")
@@ -143,7 +151,8 @@ def track(
     """Link cells from frame to frame, through divisions, each link with its probability.
 
     Label images give Cell Tracking Challenge files (maskNNN.tif and res_track.txt); a CSV with columns t, y, x
-    (and z, area, any features) or a TrackMate file is returned with track_id, parent_track_id and link_probability.
+    (and z, area, any features), a TrackMate file or a GEFF folder is returned with track_id, parent_track_id and
+    link_probability; tracks that a file already has are left aside.
     Settings and what was learned go to a .tracking.json beside it.
     """
     from napari_marrow.pipeline.track_files import track_labels_files, track_points_file
@@ -155,6 +164,10 @@ def track(
         candidates=candidates,
         rounds=rounds,
         divisions=divisions,
+        division_rate=division_rate,
+        second_order=second_order,
+        drift=drift,
+        blobs=blobs,
         appearance=appearance,
         features=tuple(name.strip() for name in features.split(",")) if features else None,
         search_radius=max_displacement,
@@ -162,7 +175,7 @@ def track(
     outputs = TrackOutputs(beside(out), decisions, figure, share)
     with working() as (progress, cancel):
         hours = _hours(times, frame_interval)
-        if len(source) == 1 and source[0].suffix.lower() in (".csv", ".xml"):
+        if len(source) == 1 and source[0].suffix.lower() in (".csv", ".xml", ".geff"):
             tracking = track_points_file(
                 source[0], out, settings=settings, times_h=hours, outputs=outputs,
                 progress=progress, cancel=cancel,
@@ -201,9 +214,12 @@ def _lengths(text: str | None) -> list[float] | None:
 
 def evaluate(
     truth: Annotated[
-        Path, typer.Argument(help="True label image(s), CTC folder or CSV of tracks.", show_default=False)
+        Path,
+        typer.Argument(
+            help="True label image(s), CTC folder, or tracks as CSV, TrackMate XML or GEFF.", show_default=False
+        ),
     ],
-    result: Annotated[Path, typer.Argument(help="Result of the same kind.", show_default=False)],
+    result: Annotated[Path, typer.Argument(help="Result: labels for labels, tracks for tracks.", show_default=False)],
     tracks: Annotated[bool, typer.Option("--tracks", help="Score tracks: CTC measures, division F1, link F1.")] = False,
 ) -> None:
     """Score labels (average precision at IoU .5, .75 and .9) or tracks (CTC measures) against truth."""

@@ -19,13 +19,19 @@ def current_steps(study: Study) -> set[str]:
     ----------
     study : Study
     """
+    from napari_marrow.pipeline.steps import STEPS
+
     active = study.active
+    stands_for = {step.name: step.stands_for for step in STEPS if step.stands_for}
     reads: dict[tuple[str, str], dict[str, str]] = {
         (run["step"], run["key"]): run["info"].get("reads", {}) for run in study.runs()
     }
     known: dict[str, bool] = {}
 
     def is_current(step: str) -> bool:
+        other = stands_for.get(step)
+        if other in active and active[step] == active[other]:
+            return is_current(other)  # without edits, the edited tracks are the tracks
         if step not in known:
             needs = reads.get((step, active[step]), {})
             known[step] = all(active.get(name) == key and is_current(name) for name, key in needs.items())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LayerData = tuple[Any, dict[str, Any], str]
 """What napari takes: data, keyword arguments of the layer, kind of layer."""
 
-_STEP_OF = {"cells": "measure", "track_nodes": "track", "tracks": "track", "colonies": "colonies"}
+_STEP_OF = {"cells": "measure", "track_nodes": "curate", "tracks": "curate", "colonies": "colonies"}
 _HIDDEN = frozenset({"brightfield", "scaffold", "CD45", "CD34"})
 _NO_BACKGROUND = frozenset({"brightfield", "scaffold"})
 

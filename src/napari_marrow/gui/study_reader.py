@@ -171,6 +171,6 @@ def read_results(path: Path | str) -> Results:
     steps = current_steps(study)
     emergence, tracks, onsets = (
         study.table(name) if step in steps and study.has_table(name) else None
-        for name, step in (("emergence", "lineage"), ("tracks", "track"), ("onsets", "lineage"))
+        for name, step in (("emergence", "lineage"), ("tracks", "curate"), ("onsets", "lineage"))
     )
     return Results(emergence, tracks, onsets)

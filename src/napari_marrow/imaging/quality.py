@@ -14,8 +14,9 @@ from scipy import ndimage
 
 from napari_marrow.errors import SettingsError, TableError
 from napari_marrow.imaging.filtering import shrink
+from napari_marrow.schemas import QUALITY_FLAGS
 
-FLAGS = ("blank", "defocus", "saturation", "drift", "duplicate", "media_change", "gap")
+FLAGS = QUALITY_FLAGS
 """Names of the flags, in the order in which they are written."""
 
 _MAD_TO_SD = 1.4826

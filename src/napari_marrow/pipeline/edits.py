@@ -201,14 +201,13 @@ def applied_cells(
 def _resolve(
     study: Study, unit: Unit, graph: TrackGraph, edited: set[Node], context: Context, cancel: CancelToken
 ) -> None:
-    from napari_marrow.pipeline.steps.track import tracked_points
-    from napari_marrow.tracking import TrackingSettings
+    from napari_marrow.pipeline.steps.track import tracked_points, tracking_settings
     from napari_marrow.tracking.resolving import resolve
 
     cells, points = tracked_points(study, unit, context)
     names = [Node(unit.session, int(t), int(label)) for t, label in zip(cells["t"], cells["label"], strict=True)]
     here = [node for node in edited if node.session == unit.session]
-    settings = TrackingSettings(max_gap=context.recipe.track.max_gap)
+    settings = tracking_settings(context.recipe.track)
     change = resolve(graph, points, names, here, settings=settings, window=context.recipe.curate.window, cancel=cancel)
     graph.apply(change)
 

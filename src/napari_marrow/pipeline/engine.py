@@ -84,7 +84,7 @@ def run(
     recipe : Recipe, optional
         Every default when left out.
     until : str, optional
-        Name of the last step to run.
+        Name of the last step to run; a step that puts edits into its result runs with it.
     executor : Executor, optional
         Where units are computed; in this process by default.
     progress : callable
@@ -126,7 +126,28 @@ def _steps_until(steps: Sequence[Step], until: str | None) -> list[Step]:
         return list(steps)
     if until not in names:
         raise SettingsError(f"There is no step '{until}': choose one of {', '.join(names)}.")
-    return list(steps[: names.index(until) + 1])
+    last = names.index(until)
+    # the edited tracks are the tracks: a run up to "track" does not leave the edits out
+    while last + 1 < len(steps) and steps[last + 1].stands_for == until:
+        last += 1
+    return list(steps[: last + 1])
+
+
+def _own_tables(step: Step, context: Context) -> dict[str, str]:
+    """Return the tables that a step makes active: not those that a later one will put edits into.
+
+    A run that is stopped between the two then never leaves tables active that lack a person's edits.
+    """
+    from napari_marrow.pipeline.steps import STEPS
+
+    key = context.keys[step.name]
+    edited = {
+        name
+        for later in STEPS
+        if later.stands_for == step.name and context.keys.get(later.name, key) != key
+        for name in later.tables
+    }
+    return {name: key for name in step.tables if name not in edited}
 
 
 def _run_step(
@@ -156,7 +177,7 @@ def _run_step(
             done += 1
             progress(done, len(units), step.title)
         notes = step.finalize(study, context, len(todo))
-        study.set_active({step.name: key}, tables=dict.fromkeys(step.tables, key))
+        study.set_active({step.name: key}, tables=_own_tables(step, context))
         status = "finished"
     except BaseException as error:
         status = "cancelled" if isinstance(error, Cancelled | KeyboardInterrupt) else f"failed: {error}"

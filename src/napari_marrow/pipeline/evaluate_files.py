@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_marrow.errors import InputFileError, MissingExtraError, PathMissingError, TableError
 from napari_marrow.pipeline.ctc_folders import CtcFolder, read_ctc_folder
+from napari_marrow.pipeline.graph_files import is_graph, read_tracks
 from napari_marrow.pipeline.image_files import describe
 from napari_marrow.pipeline.label_files import open_labels
 from napari_marrow.pipeline.track_files import numeric_table, read_rows
@@ -101,22 +102,24 @@ def _frame_pairs(truth: Path | Sequence[Path], result: Path | Sequence[Path]) ->
 
 
 def evaluate_tracks(truth: Path, result: Path) -> Scores:
-    """Score tracks: two folders in Cell Tracking Challenge format, or two CSV files of points with tracks.
+    """Score tracks: two folders in Cell Tracking Challenge format, or two files of points with tracks.
 
     Parameters
     ----------
     truth : Path
         A ground-truth folder (with ``TRA/man_track.txt``, or itself holding it; ``SEG`` beside it if known), or a CSV
-        with ``t, y, x, track_id`` (or ``track``), optionally ``parent_track_id``.
+        with ``t, y, x, track_id`` (or ``track``), optionally ``parent_track_id``; a TrackMate file (``.xml``) or a GEFF
+        folder (``.geff``), whose edges make the tracks.
     result : Path
-        A folder with ``maskNNN.tif`` and ``res_track.txt``, or a CSV as `track_points_file` writes.
+        A folder with ``maskNNN.tif`` and ``res_track.txt``, or a file of points as `track_points_file` writes; the two
+        files need not be of one format.
 
     Returns
     -------
     dict
         For folders ``DET, TRA, LNK`` (Matula 2015, Ulicna 2021), ``SEG`` where segmentation truth is there,
-        ``division_F1`` (within one frame). For CSV files link ``precision, recall, F1`` and ``division_F1``; where
-        truth holds only some of the detections, the recall of the links between them.
+        ``division_F1`` (within one frame). For files of points link ``precision, recall, F1`` and ``division_F1``;
+        where truth holds only some of the detections, the recall of the links between them.
 
     Raises
     ------
@@ -129,9 +132,13 @@ def evaluate_tracks(truth: Path, result: Path) -> Scores:
     for path in (truth, result):
         if not path.exists():
             raise PathMissingError(f"There is nothing at {path}.")
-    if truth.is_dir() != result.is_dir():
-        raise InputFileError(f"{truth} and {result} are not of one kind: give two folders or two CSV files.")
-    return _score_folders(truth, result) if truth.is_dir() else _score_tables(truth, result)
+    folders = [path.is_dir() and not is_graph(path) for path in (truth, result)]
+    if folders[0] != folders[1]:
+        raise InputFileError(
+            f"{truth} and {result} are not of one kind: give two folders of masks, or two files of points with tracks "
+            "(CSV, TrackMate XML, GEFF)."
+        )
+    return _score_folders(truth, result) if folders[0] else _score_tables(truth, result)
 
 
 def _score_folders(truth: Path, result: Path) -> Scores:
@@ -260,6 +267,8 @@ def _partial_recall(truth: Any, found: Any, axes: list[str]) -> Scores:
 
 
 def _tracks_table(path: Path) -> Any:
+    if is_graph(path):
+        return read_tracks(path)
     header, rows, _ = read_rows(path)
     table = numeric_table(path, header, rows)
     track = next((name for name in _TRACK_NAMES if name in table.columns), None)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_marrow.errors import PathMissingError, RecipeError
+from napari_marrow.schemas import QUALITY_FLAGS
 
 RECIPE_SCHEMA = 1
 
@@ -108,13 +109,49 @@ class TrackSection(_Section):
     """Cells within a session."""
 
     max_gap: int = Field(3, ge=1, le=10, description="Frames over which a lost cell may be found again.")
+    candidates: int = Field(6, ge=2, le=20, description="Nearest cells of the next frame that compete for a cell.")
+    rounds: int = Field(4, ge=1, le=8, description="Rounds of learning and linking.")
+    divisions: bool = Field(True, description="Let cells divide.")
+    division_rate: float = Field(
+        0.003,
+        gt=0,
+        le=0.2,
+        description="Divisions per cell and frame that learning starts from.",
+        json_schema_extra=_unit("1/frame"),
+    )
+    second_order: bool = Field(True, description="Let a cell's own velocity and speed count.")
+    drift: bool = Field(True, description="Take shifts of the whole field from frame to frame away first.")
+    blobs: bool = Field(True, description="Let one outline hold two cells.")
+    appearance: bool = Field(True, description="Let size and brightness help to tell cells apart.")
     use_intensities: bool = Field(True, description="Let the brightness in every channel help to tell cells apart.")
+    features: list[str] = Field(
+        [], description="Columns of the table of cells that count; empty: area, and brightness where it is used."
+    )
+    max_displacement_um: float | None = Field(
+        None,
+        gt=0,
+        le=1e4,
+        description="Largest step between two frames; empty: learned.",
+        json_schema_extra=_unit("µm"),
+    )
+    skip_flags: list[str] = Field(
+        ["blank", "duplicate"],
+        description="Frames with one of these quality flags are taken as not recorded: cells are linked over them.",
+    )
     min_ceiling: float = Field(
         0.9,
         ge=0,
         le=1,
         description="Chance that the nearest cell is the right one, below which none is carried over a session gap.",
     )
+
+    @field_validator("skip_flags")
+    @classmethod
+    def _known_flags(cls, names: list[str]) -> list[str]:
+        unknown = [name for name in names if name not in QUALITY_FLAGS]
+        if unknown:
+            raise ValueError(f"there is no quality flag '{unknown[0]}' (known: {', '.join(QUALITY_FLAGS)})")
+        return names
 
 
 class CurateSection(_Section):

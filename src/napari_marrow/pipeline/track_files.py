@@ -23,7 +23,8 @@ from napari_marrow.errors import (
 )
 from napari_marrow.export.ctc import ctc_tracks, write_ctc
 from napari_marrow.export.geff import write_geff
-from napari_marrow.export.trackmate import read_trackmate, trackmate_text
+from napari_marrow.export.trackmate import trackmate_text
+from napari_marrow.pipeline.graph_files import is_graph, read_detections
 from napari_marrow.pipeline.label_files import open_labels
 from napari_marrow.pipeline.track_outputs import TrackOutputs, beside
 from napari_marrow.progress import CancelToken, Progress, no_progress
@@ -31,7 +32,6 @@ from napari_marrow.tracking import Tracking, TrackingSettings, label_points, tra
 
 ADDED = ("track_id", "parent_track_id", "link_probability")
 """Columns that `track_points_file` adds."""
-_GRAPHS = (".geff", ".xml")
 
 
 def track_labels_files(
@@ -99,7 +99,7 @@ def track_labels_files(
         cancel.raise_if_cancelled()
         progress(number + 1, len(frames), "writing masks")
 
-    if out_dir.suffix.lower() in _GRAPHS:
+    if is_graph(out_dir):
         _write_graph(out_dir, points, tracking)
     else:
         write_ctc(out_dir, frames, t, label, tracks, n_frames=len(frames), on_frame=on_frame)
@@ -126,7 +126,7 @@ def track_points_file(
     ----------
     csv_path : Path
         Columns ``t, y, x``, optionally ``z``, ``time_h``, ``area`` and any measurements; separated by comma, semicolon
-        or tab. A TrackMate file (``.xml``) gives its spots.
+        or tab. A TrackMate file (``.xml``) gives its spots, a GEFF folder (``.geff``) its nodes.
     out_csv : Path
         New file: ``.csv``, ``.xml`` for TrackMate; or a new folder ``.geff``.
     times_h : sequence of float, optional
@@ -151,9 +151,8 @@ def track_points_file(
     _check_place(out_csv)
     outputs = outputs or TrackOutputs(beside(out_csv))
     outputs.check()
-    if csv_path.suffix.lower() == ".xml":
-        spots, _ = read_trackmate(csv_path)
-        return _track_table(spots, out_csv, settings, times_h, outputs, progress, cancel)
+    if is_graph(csv_path):
+        return _track_graph(csv_path, out_csv, settings, times_h, outputs, progress, cancel)
     header, rows, separator = read_rows(csv_path)
     there = [name for name in ADDED if name in header]
     if there:
@@ -164,7 +163,7 @@ def track_points_file(
         tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
     except TableError as error:
         raise TableError(f"{csv_path}: {error}") from error
-    if out_csv.suffix.lower() in _GRAPHS:
+    if is_graph(out_csv):
         _write_graph(out_csv, points, tracking)
         outputs.write(tracking, points)
         return tracking
@@ -179,8 +178,8 @@ def track_points_file(
     return tracking
 
 
-def _track_table(
-    points: pd.DataFrame,
+def _track_graph(
+    path: Path,
     out: Path,
     settings: TrackingSettings | None,
     times_h: Sequence[float] | None,
@@ -188,10 +187,13 @@ def _track_table(
     progress: Progress,
     cancel: CancelToken | None,
 ) -> Tracking:
-    """Track points that came from no CSV: their text need not be kept."""
-    points = _timed(points, times_h, out)
-    tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
-    if out.suffix.lower() in _GRAPHS:
+    """Track the points of a graph file: no text need be kept."""
+    points = _timed(read_detections(path), times_h, path)
+    try:
+        tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from error
+    if is_graph(out):
         _write_graph(out, points, tracking)
     else:
         found = points.assign(

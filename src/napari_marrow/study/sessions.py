@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -56,11 +56,11 @@ def record_file(root: Path, position: str, session: int) -> Path:
     return tables.table_folder(root, "frames", FRAMES_KEY) / part_path({"position": position, "session": session})
 
 
-def frames(root: Path) -> pd.DataFrame:
-    """Return the frames of all sessions, schema FRAMES."""
+def frames(root: Path, unit: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return the frames of all sessions, or of a position and session only; schema FRAMES."""
     from napari_marrow import schemas
 
-    return tables.read(root, "frames", FRAMES_KEY) if listed(root) else schemas.FRAMES.empty()
+    return tables.read(root, "frames", FRAMES_KEY, unit) if listed(root) else schemas.FRAMES.empty()
 
 
 def plan(

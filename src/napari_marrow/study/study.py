@@ -178,9 +178,9 @@ class Study(StudyRecord):
             return sessions.of_position(self.path, position)
         return sorted({s for _, s in sessions.listed(self.path)})
 
-    def frames(self) -> pd.DataFrame:
-        """Return every frame of every position with its true time: schema FRAMES."""
-        return sessions.frames(self.path)
+    def frames(self, unit: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return every frame of every position, or of one ``position`` and ``session``, with its true time: FRAMES."""
+        return sessions.frames(self.path, unit)
 
     def add_session(
         self,
@@ -387,7 +387,7 @@ class Study(StudyRecord):
             If a part is damaged.
         """
         if table == "frames":
-            return self.frames()
+            return self.frames(unit)
         if key is None:
             key = self.active_tables.get(table)
         if key is None:

@@ -77,7 +77,7 @@ def summarise_tracks(
     edges: pd.DataFrame,
     *,
     extent: Sequence[float] | Sequence[tuple[float, float]] | None = None,
-    times_h: Sequence[float] | None = None,
+    frames: Sequence[int] | None = None,
     border_um: float | None = None,
 ) -> pd.DataFrame:
     """Summarise tracks: pedigree, birth and fate.
@@ -91,9 +91,9 @@ def summarise_tracks(
         `TRACK_EDGES`; those of kind ``division`` give the mothers.
     extent : (height, width) or ((low, high), (low, high)), optional
         Field of view in y and x, µm.
-    times_h : sequence of float, optional
-        Time of every frame of the session: its length tells which frame is the last. Without, the last frame with a
-        node is.
+    frames : sequence of int, optional
+        Frames of the session that were tracked: cells of the first start, cells of the last end. Without, the first and
+        the last frame with a node are taken.
     border_um : float, optional
         How near the edge of the field a cell enters or leaves. Learned by default: the 95th percentile of the
         displacement from node to node.
@@ -119,7 +119,7 @@ def summarise_tracks(
     parent = _parents(nodes, edges, ids)
     founder, generation = _climb(ids, parent)
     near = _near_border(nodes, track, extent, border_um)
-    begins, ends = _session_ends(nodes, times_h)
+    begins, ends = _session_ends(nodes, frames)
     is_mother = np.isin(ids, parent[parent > 0])
     birth = np.where(
         parent > 0, "division", np.where(begins[first], "start", np.where(near[first], "entry", "appearance"))
@@ -187,12 +187,12 @@ def _climb(ids: Ints, parent: Ints) -> tuple[Ints, Ints]:
 
 
 def _session_ends(
-    nodes: pd.DataFrame, times_h: Sequence[float] | None
+    nodes: pd.DataFrame, frames: Sequence[int] | None
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Whether a node stands in the first, in the last frame of its session."""
     t = nodes["t"].to_numpy()
-    if times_h is not None:
-        return t == 0, t == len(times_h) - 1
+    if frames is not None and len(frames):
+        return t == min(frames), t == max(frames)
     by_session = nodes.groupby(["position", "session"])["t"]
     return t == by_session.transform("min").to_numpy(), t == by_session.transform("max").to_numpy()
 

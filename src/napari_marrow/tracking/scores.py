@@ -76,6 +76,46 @@ def links_of(t: Ints, track: Ints, parent: Ints) -> tuple[Ints, Ints]:
     return within, np.column_stack([mothers[later], born[ok][later]])
 
 
+def tracks_of(t: Ints, links: Ints) -> tuple[Ints, Ints]:
+    """Tracks of a graph: the inverse of `links_of`.
+
+    A detection goes on in its track as long as it has one successor, which has one predecessor. A daughter begins a
+    track with the mother's as parent; what several detections lead to begins one whose parent is the first of theirs.
+
+    Parameters
+    ----------
+    t : (n,) int64
+    links : (e, 2) int64
+        Rows, the earlier one first.
+
+    Returns
+    -------
+    track, parent : (n,) int64
+        Numbered from 1 by the first frame, then by row; parent 0 for none.
+    """
+    n = len(t)
+    links = np.unique(links.reshape(-1, 2), axis=0)
+    source, target = links[:, 0], links[:, 1]
+    alone = (np.bincount(source, minlength=n)[source] == 1) & (np.bincount(target, minlength=n)[target] == 1)
+    previous = np.full(n, -1, np.int64)
+    previous[target[alone]] = source[alone]
+    mother = np.full(n, -1, np.int64)
+    others = links[~alone][::-1]  # the first of several stays
+    mother[others[:, 1]] = others[:, 0]
+    track = np.zeros(n, np.int64)
+    begins = 0
+    for row in np.argsort(t, kind="stable"):
+        if previous[row] >= 0:
+            track[row] = track[previous[row]]
+        else:
+            begins += 1
+            track[row] = begins
+    of_track = np.zeros(begins + 1, np.int64)
+    born = np.flatnonzero(mother >= 0)
+    of_track[track[born]] = track[mother[born]]
+    return track, of_track[track]
+
+
 def score_tracks(truth: pd.DataFrame, predicted: pd.DataFrame, *, max_gap: int | None = None) -> TrackScore:
     """Score predicted tracks on the same detections.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_marrow.pipeline.step import Context
+from napari_marrow.pipeline.step import Context, Unit
+from napari_marrow.pipeline.steps.frames import usable_frames
 from napari_marrow.schemas import CARRY_OVER
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def cells_carried_over(
         sessions = study.sessions(position)
         for a, b in pairwise(sessions):
             image_a, image_b = study.image(position, a), study.image(position, b)
-            last, gap_h = image_a.shape[0] - 1, float(image_b.times_h[0] - image_a.times_h[-1])
+            frames_a, frames_b = (usable_frames(study, Unit(position, s), context) for s in (a, b))
+            # where quality forbids every frame of a session, what is left are its ends
+            last, first = (frames_a or [image_a.shape[0] - 1])[-1], (frames_b or [0])[0]
+            gap_h = float(image_b.times_h[first] - image_a.times_h[last])
             step = steps.get(position, usual)
             if step is None or gap_h <= 0:
                 why = (
@@ -60,7 +64,7 @@ def cells_carried_over(
                 reason = f"Cells are not carried over the gap: {why}."
                 rows.append((position, a, b, gap_h, np.nan, np.nan, 0.0, False, 0, reason))
                 continue
-            before, after = _frame(study, context, position, a, last), _frame(study, context, position, b, 0)
+            before, after = _frame(study, context, position, a, last), _frame(study, context, position, b, first)
             found = carry_over(
                 before, after, gap_h, step_um=step[0], step_h=step[1], min_ceiling=context.recipe.track.min_ceiling
             )
@@ -71,7 +75,7 @@ def cells_carried_over(
                 after["label"].to_numpy()[found.links["row_after"]],
             )
             part = pd.DataFrame({"label_parent": ends[0], "label_child": ends[1]})
-            part = part.assign(position=position, session_parent=a, t_parent=last, session_child=b, t_child=0)
+            part = part.assign(position=position, session_parent=a, t_parent=last, session_child=b, t_child=first)
             carried.append(part[_CARRIED].assign(probability=found.links["probability"].to_numpy()))
     filled = [part for part in carried if len(part)]
     none = pd.DataFrame({name: pd.Series([], dtype=object if name == "position" else np.int64) for name in _CARRIED})

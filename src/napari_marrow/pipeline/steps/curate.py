@@ -8,6 +8,7 @@ import pandas as pd
 
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
+from napari_marrow.pipeline.steps.frames import usable_frames
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import TRACK_EDGES, TRACK_NODES, TRACKS
 
@@ -60,7 +61,7 @@ class CurateStep(Step):
             nodes = _joined([nodes[others], own_nodes])
             edges = _joined([edges[edges["position"] != position], own_edges])
             places = study.table("session_tracks", base, unit={"position": position})
-            own = _summaries(study, position, own_nodes, own_edges, places)
+            own = _summaries(study, position, own_nodes, own_edges, places, context)
             own = own.assign(name=[names.get(int(k), "") for k in own["track_id"]])
             tracks = _joined([tracks[tracks["position"] != position], own])
         study.commit("track_nodes", key, {}, TRACK_NODES.conform(nodes))
@@ -82,7 +83,7 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _summaries(
-    study: Study, position: str, nodes: pd.DataFrame, edges: pd.DataFrame, places: pd.DataFrame
+    study: Study, position: str, nodes: pd.DataFrame, edges: pd.DataFrame, places: pd.DataFrame, context: Context
 ) -> pd.DataFrame:
     """Summarise the tracks of a position, session by session; places tell who enters and leaves the field."""
     from napari_marrow.tracking import summarise_tracks
@@ -94,5 +95,6 @@ def _summaries(
         image = study.image(position, int(session))
         extent = tuple(n * s for n, s in zip(image.shape[3:], image.spacing[1:], strict=True))
         here, there = nodes[nodes["session"] == session], edges[edges["session"] == session]
-        found.append(summarise_tracks(here, there, extent=extent, times_h=image.times_h.tolist()))
+        frames = usable_frames(study, Unit(position, int(session)), context)
+        found.append(summarise_tracks(here, there, extent=extent, frames=frames))
     return _joined(found) if found else TRACKS.empty()
