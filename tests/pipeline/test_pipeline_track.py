@@ -49,9 +49,7 @@ def test_frames_that_are_no_good_are_taken_as_not_recorded(marred):
     # the session ends with its last good frame: nobody is lost there
     assert set(tracks["birth"]) == {"start"}
     assert set(tracks["fate"]) == {"end"}
-    said = (
-        f"{POSITION} session 0: tracking left out frames 2 (duplicate), 5 (blank); cells are linked over the others."
-    )
+    said = f"{POSITION} session 0: tracking left out frames 2 (duplicate), 5 (blank); cells are linked over the others."
     assert said in summary.notes
     assert said in run(marred, parse_recipe(RECIPE), until="track").notes  # a second run computes nothing and says it
     everything = parse_recipe({**RECIPE, "track": {"skip_flags": []}})
