@@ -192,3 +192,25 @@ def test_an_unforeseen_fault_is_one_sentence_too(monkeypatch, tiny_study, capsys
     assert code == 1
     assert "ZeroDivisionError" in one_sentence(err)
     assert "MARROW_DEBUG=1" in err
+
+
+def test_a_dry_run_says_what_becomes_what_and_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plate = tmp_path / "plate one"
+    plate.mkdir()
+    for well, channel, time in np.ndindex(2, 2, 3):
+        name = f"x_{'BC'[well]}02_{('DAPI', 'CD31')[channel]}_t{time}.tif"
+        tifffile.imwrite(plate / name, np.full((20, 30), time, np.uint16), photometric="minisblack")
+    arguments = ("import", plate, "--pattern", "x_{well}_{channel}_t{time}.tif", "--dry-run")
+    code, out, err = run_marrow(*arguments, capsys=capsys)
+    assert code == 2
+    row = next(line for line in out.splitlines() if "C02_f00 session 0" in line)
+    assert all(word in row for word in ("plate one #1", "CD31, DAPI", "0 to ?", "20 x 30", "? x ?", "uint16"))
+    assert "no pixel size: --pixel-size" in " ".join(out.split())
+    assert "--frame-interval" in one_sentence(err)
+    code, out, _ = run_marrow(*arguments, "--pixel-size", "0.5", "--frame-interval", "2", capsys=capsys)
+    assert code == 0
+    row = next(line for line in out.splitlines() if "B02_f00 session 0" in line)
+    assert all(word in row for word in ("0 to 4", "0.5 x 0.5"))
+    assert "2 session(s), 6 frames to import; nothing was written." in out
+    assert list(tmp_path.glob("*.marrow")) == []

@@ -101,7 +101,7 @@ def test_nd2_without_calibration_is_asked_for(tmp_path, write_nd2):
         julian_day=-1.0,
     )
     with pytest.raises(MissingMetadataError, match="--pixel-size"):
-        preview(tmp_path / "s.marrow", [tmp_path / "a.nd2"])
+        import_files(tmp_path / "s.marrow", [tmp_path / "a.nd2"])
     (planned,) = preview(tmp_path / "s.marrow", [tmp_path / "a.nd2"], pixel_size=0.5)
     assert planned.utc == ""
     assert planned.position == "A01_f00"
@@ -242,7 +242,7 @@ def test_czi_without_stamps_takes_the_interval_and_asks_where_there_is_none(tmp_
     assert preview(tmp_path / "s.marrow", [path])[0].time_s == (0.0, 90.0, 180.0)
     bare = write_czi(tmp_path / "b.czi", truth)
     with pytest.raises(MissingMetadataError, match=r"--pixel-size \(µm\) and --frame-interval"):
-        preview(tmp_path / "s.marrow", [bare])
+        import_files(tmp_path / "s.marrow", [bare])
 
 
 def test_a_czi_that_lacks_a_plane_or_is_damaged_is_told(tmp_path, write_czi):

@@ -10,6 +10,7 @@ from napari_marrow import __version__
 from napari_marrow.cli import (
     edit_commands,
     file_commands,
+    import_command,
     keeping_commands,
     model_commands,
     pixel_commands,
@@ -41,6 +42,7 @@ def _main(
     """Segment, track and quantify blood-making organoids over weeks."""
 
 
+import_command.register(app)
 study_commands.register(app)
 keeping_commands.register(app)
 edit_commands.register(app)

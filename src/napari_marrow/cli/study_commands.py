@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("demo", rich_help_panel="First steps")(demo)
     app.command("simulate", rich_help_panel="First steps")(simulate)
-    app.command("import", rich_help_panel="Study")(import_images)
     app.command("run", rich_help_panel="Study")(run)
     app.command("recipe", rich_help_panel="Study")(recipe)
     app.command("report", rich_help_panel="Study")(report)
@@ -74,77 +73,6 @@ def simulate(
         experiment = simulate_scenario(scenario_of(preset, seed=seed), progress=progress, cancel=cancel)
         written = write_raw_set(experiment, out, progress=progress, cancel=cancel)
     typer.echo(f"Wrote {written}")
-
-
-def import_images(
-    sources: Annotated[
-        list[Path], typer.Argument(help="TIFF, OME-TIFF or OME-Zarr images, or folders of them.", show_default=False)
-    ],
-    study: Annotated[
-        Path | None, typer.Option(help="The study to create or append to; by default <first source>.marrow here.")
-    ] = None,
-    layout: Annotated[
-        Path | None,
-        typer.Option(help="CSV with a row per well: well, organoid, donor, batch, condition, dose, replicate."),
-    ] = None,
-    position: Annotated[str | None, typer.Option(help="Position of the images, such as B02_f00.")] = None,
-    session: Annotated[
-        int | None, typer.Option(help="Session of the images; by default from the names, or the next.", min=0)
-    ] = None,
-    pixel_size: Annotated[
-        str | None,
-        typer.Option(help="Pixel size in µm where the files hold none: '0.65', 'y,x' or 'z,y,x'.", metavar="UM"),
-    ] = None,
-    frame_interval: Annotated[
-        float | None, typer.Option(help="Hours between frames where the files hold no times.", metavar="HOURS")
-    ] = None,
-    start: Annotated[
-        float | None,
-        typer.Option(
-            help="Hours from the study's t0 to the first frame; by default from the files' dates.", metavar="HOURS"
-        ),
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option(help="Order of the axes where the file does not say, such as TCYX.")
-    ] = None,
-    channels: Annotated[str | None, typer.Option(help="Names of the channels, comma separated.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become what, and write nothing.")] = False,
-) -> None:
-    """Bring microscope images into a study; what the files do not say is asked for, never guessed."""
-    from napari_marrow import ingest
-
-    study = study or Path(f"{sources[0].name.split('.')[0]}.marrow")
-    options: dict[str, Any] = {
-        "layout": layout,
-        "position": position,
-        "session": session,
-        "pixel_size": _pixel_size(pixel_size),
-        "frame_interval_h": frame_interval,
-        "start_h": "auto" if start is None else start,
-        "axes": axes,
-        "channel_names": [name.strip() for name in channels.split(",")] if channels else None,
-    }
-    if dry_run:
-        for planned in ingest.preview(study, sources, **options):
-            typer.echo(str(planned))
-        return
-    with working() as (progress, cancel):
-        summary = ingest.import_files(study, sources, **options, progress=progress, cancel=cancel)
-    typer.echo(str(summary))
-
-
-def _pixel_size(text: str | None) -> tuple[float, ...] | None:
-    from napari_marrow.errors import SettingsError
-
-    if text is None:
-        return None
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if not 1 <= len(values) <= 3 or any(not 0 < value < 1e6 for value in values):
-        raise SettingsError(f"--pixel-size is '{text}': give one, two (y,x) or three (z,y,x) positive numbers in µm.")
-    return values * 2 if len(values) == 1 else values
 
 
 def run(

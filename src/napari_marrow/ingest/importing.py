@@ -18,7 +18,7 @@ from napari_marrow.errors import Cancelled, InputFileError
 from napari_marrow.ingest.layout import read_layout
 from napari_marrow.ingest.opening import open_source
 from napari_marrow.ingest.plan import PlannedSession, as_given
-from napari_marrow.ingest.planning import plan_sessions
+from napari_marrow.ingest.planning import plan_sessions, require_all
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import Study
 from napari_marrow.study.session_writer import SessionWriter
@@ -72,12 +72,16 @@ def preview(
     channel_names: Sequence[str] | None = None,
     position: str | None = None,
     name: str | None = None,
+    pattern: str | None = None,
 ) -> list[PlannedSession]:
-    """Return what `import_files` with the same arguments would make, and write nothing."""
+    """Return what `import_files` with the same arguments would make, and write nothing.
+
+    What has to be given before that can be done stands in each session's `missing`.
+    """
     study = Study.open(study_path) if Path(study_path).exists() else None
     given = as_given(
         session=session, pixel_size=pixel_size, frame_interval_h=frame_interval_h, start_h=start_h, axes=axes,
-        channel_names=channel_names, position=position, name=name,
+        channel_names=channel_names, position=position, name=name, pattern=pattern,
     )  # fmt: skip
     planned, _ = plan_sessions([Path(s) for s in sources], given, study)
     if layout is not None:
@@ -98,6 +102,7 @@ def import_files(
     channel_names: Sequence[str] | None = None,
     position: str | None = None,
     name: str | None = None,
+    pattern: str | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> ImportSummary:
@@ -111,7 +116,7 @@ def import_files(
     ----------
     study_path : path-like
     sources : sequence of path-like
-        TIFF, OME-TIFF, OME-Zarr 0.4 or 0.5, or folders of such.
+        TIFF, OME-TIFF, OME-Zarr 0.4 or 0.5, ND2, CZI or LIF, folders of such, or folders of a TIFF series.
     layout : path-like, optional
         CSV of wells, see `read_layout`.
     session : int, optional
@@ -130,6 +135,9 @@ def import_files(
         By default from the file's name or plate metadata, else ``A01_f00``.
     name : str, optional
         Name of a new study.
+    pattern : str, optional
+        How the files of a TIFF series are named, see `SeriesReader`; the exports of common high-content systems are
+        recognised without.
     progress, cancel : optional
 
     Returns
@@ -149,12 +157,13 @@ def import_files(
     begin = time.perf_counter()
     given = as_given(
         session=session, pixel_size=pixel_size, frame_interval_h=frame_interval_h, start_h=start_h, axes=axes,
-        channel_names=channel_names, position=position, name=name,
+        channel_names=channel_names, position=position, name=name, pattern=pattern,
     )  # fmt: skip
     path = Path(study_path).absolute()
     created = not path.exists()
     study = None if created else Study.open(path, mode="a")
     planned, t0 = plan_sessions([Path(s) for s in sources], given, study)
+    require_all(planned)
     known = [p.position for p in planned] + (study.positions if study is not None else [])
     table = None if layout is None else read_layout(Path(layout), known)
     if study is None:
@@ -233,7 +242,7 @@ def _copy(study: Study, plan: PlannedSession) -> Generator[int, None, None]:
         source_file=plan.source.name,
         source_digest=plan.digest,
     )
-    with writer, open_source(plan.source) as reader:
+    with writer, open_source(plan.source, plan.pattern) as reader:
         missing = set(writer.missing)
         for t in range(plan.shape[0]):
             if t in missing:

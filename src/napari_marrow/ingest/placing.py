@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from napari_marrow.errors import InputFileError, MissingMetadataError, PathExistsError
-from napari_marrow.ingest.plan import Given, PlannedSession
+from napari_marrow.errors import InputFileError, PathExistsError
+from napari_marrow.ingest.plan import Given, Missing, PlannedSession
 from napari_marrow.study import Study
 
 
-def place(
-    drafts: list[tuple[PlannedSession, str | None, bool]], given: Given, study: Study | None
-) -> list[tuple[PlannedSession, str | None]]:
-    """Give every session its number: the stated one, or the next of its position."""
+@dataclass(frozen=True)
+class Draft:
+    """A planned session without its number and start.
+
+    Attributes
+    ----------
+    planned : PlannedSession
+    date : str, optional
+        Of its first frame.
+    numbered : bool
+        Whether its number is stated.
+    """
+
+    planned: PlannedSession
+    date: str | None
+    numbered: bool
+
+
+def place(drafts: list[Draft], study: Study | None) -> list[tuple[PlannedSession, str | None]]:
+    """Give every session its number: the stated one, or the next of its position.
+
+    Raises
+    ------
+    PathExistsError
+        If the study, or this import, has that session from another source.
+    """
     taken = _sources_in(study)
     placed: list[tuple[PlannedSession, str | None]] = []
-    for planned, date, stated in drafts:
+    for draft in drafts:
+        planned = draft.planned
         mine = {s: digest for (p, s), digest in taken.items() if p == planned.position}
-        if stated:
+        if draft.numbered:
             number = planned.session
         else:
             same = [s for s, digest in mine.items() if digest == planned.digest]
@@ -32,7 +56,8 @@ def place(
                 f"{planned.position} has session {number} already, from another file than '{planned.source.name}': "
                 "give another --session or --position."
             )
-        placed.append((replace(planned, session=number, present=study is not None and study.has_session(*spot)), date))
+        present = study is not None and study.has_session(*spot)
+        placed.append((replace(planned, session=number, present=present), draft.date))
         taken[spot] = planned.digest
     return placed
 
@@ -75,10 +100,10 @@ def in_time(
         elif empty and not starts and t0 is None:
             start = 0.0
         else:
-            why = "no acquisition date" if date is None else "a date, but the study has no t0"
-            raise MissingMetadataError(
-                f"'{planned.source.name}' has {why}: give --start (hours from the study's t0 to its first frame)."
-            )
+            why = "has no acquisition date" if date is None else "has a date, but the study has no t0"
+            question = Missing(why, "--start (hours from the study's t0 to its first frame)")
+            result.append(replace(planned, missing=(*planned.missing, question)))
+            continue
         if start < 0:
             raise InputFileError(
                 f"'{planned.source.name}' begins {-start:.4g} h before the study's t0 ({t0}): import the earliest "
@@ -116,4 +141,14 @@ def fingerprint(path: Path) -> str:
         for step in range(34):
             handle.seek(step * max(size - 65536, 0) // 33)
             digest.update(handle.read(65536))
+    return digest.hexdigest()[:16]
+
+
+def fingerprint_of_files(folder: Path, files: Sequence[Path]) -> str:
+    """Return a short digest of a series: name, size and time of change of each file."""
+    digest = hashlib.sha256()
+    for file in files:
+        found = file.stat()
+        name = file.relative_to(folder).as_posix()
+        digest.update(f"{name} {found.st_size} {found.st_mtime_ns}".encode("utf-8", "replace"))
     return digest.hexdigest()[:16]

@@ -23,6 +23,7 @@ class Given:
     axes: str | None = None
     channel_names: tuple[str, ...] | None = None
     name: str | None = None
+    pattern: str | None = None
 
     def check(self) -> None:
         """Refuse impossible values.
@@ -45,6 +46,22 @@ class Given:
             set(axes) - set(STORED_AXES) or len(set(axes)) != len(axes) or not axes.endswith("YX")
         ):
             raise SettingsError(f"--axes is '{axes}': give letters of TCZYX, each once, ending in YX.")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A fact that neither the file nor the user states.
+
+    Attributes
+    ----------
+    lacks : str
+        What the file lacks, after its name: ``"has no pixel size"``.
+    option : str
+        The option that gives it.
+    """
+
+    lacks: str
+    option: str
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,10 @@ class PlannedSession:
         Fingerprint of the source.
     present : bool
         Whether the study has it already, from the same source: it will be skipped.
+    pattern : str
+        How the files of a TIFF series are named, ``""`` for any other source.
+    missing : tuple of Missing
+        What has to be given before it can be imported; its values here are then placeholders (NaN, no times).
     """
 
     position: str
@@ -95,6 +116,8 @@ class PlannedSession:
     stage: tuple[tuple[float, float, float], ...] | None
     digest: str
     present: bool = False
+    pattern: str = ""
+    missing: tuple[Missing, ...] = ()
 
     def __str__(self) -> str:
         t, c, z, y, x = self.shape

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from napari_marrow.errors import InputFileError, MissingMetadataError, SettingsError
 from napari_marrow.ingest.opening import expand, open_source
-from napari_marrow.ingest.placing import fingerprint, in_time, place
-from napari_marrow.ingest.plan import Given, PlannedSession
+from napari_marrow.ingest.placing import Draft, fingerprint, fingerprint_of_files, in_time, place
+from napari_marrow.ingest.plan import Given, Missing, PlannedSession
 from napari_marrow.ingest.source import STORED_AXES, UNKNOWN_AXIS, ImageFacts, stored_dtype
 from napari_marrow.study import Study
 
@@ -29,56 +29,59 @@ def plan_sessions(
     Returns
     -------
     (list of PlannedSession, str or None)
-        The sessions and the t0 that a study without one gets.
+        The sessions, some perhaps with `missing` facts, and the t0 that a study without one gets.
 
     Raises
     ------
-    MissingMetadataError
-        If a fact is neither in the file nor given; the sentence names the option that gives it.
     InputFileError
         If a file cannot be imported.
     PathExistsError
         If the study has such a session from another source.
     """
     given.check()
-    drafts: list[tuple[PlannedSession, str | None, bool]] = []
+    drafts: list[Draft] = []
     covered: set[Path] = set()
-    for path in expand(sources):
+    for path, pattern in expand(sources, given.pattern):
         if path.resolve() in covered:
             continue
-        with open_source(path) as reader:
-            digest = fingerprint(path)
+        with open_source(path, pattern) as reader:
+            digest = "" if pattern else fingerprint(path)
             for facts in reader.images:
                 covered.update(file.resolve() for file in facts.files)
-                drafts.append(_draft(path, facts, len(reader.images), given, digest))
-    placed = place(drafts, given, study)
-    return in_time(placed, given, study)
+                drafts.append(_draft(path, facts, len(reader.images), given, digest, pattern))
+    return in_time(place(drafts, study), given, study)
 
 
-class _Missing(Exception):  # noqa: N818 - a question, collected before it is asked
+def require_all(planned: Iterable[PlannedSession]) -> None:
+    """Ask for what is missing in the first file that lacks something.
+
+    Raises
+    ------
+    MissingMetadataError
+        The sentence names the options.
+    """
+    for plan in planned:
+        if plan.missing:
+            lacks, options = ([getattr(m, part) for m in plan.missing] for part in ("lacks", "option"))
+            raise MissingMetadataError(f"'{plan.source.name}' {_listed(lacks)}: give {_listed(options)}.")
+
+
+class _Unstated(Exception):  # noqa: N818 - a question, collected before it is asked
     """A fact that neither the file nor the user states."""
 
     def __init__(self, lacks: str, option: str) -> None:
         super().__init__(lacks)
-        self.lacks, self.option = lacks, option
+        self.question = Missing(lacks, option)
 
 
-def _ask(path: Path, missing: list[_Missing]) -> MissingMetadataError:
-    """Return one sentence for everything that is missing."""
-    return MissingMetadataError(
-        f"'{path.name}' {_listed([m.lacks for m in missing])}: give {_listed([m.option for m in missing])}."
-    )
-
-
-def _listed(words: list[str]) -> str:
+def _listed(words: Sequence[str]) -> str:
+    words = list(dict.fromkeys(words))
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _draft(
-    path: Path, facts: ImageFacts, n_images: int, given: Given, digest: str
-) -> tuple[PlannedSession, str | None, bool]:
-    """Return a session without its number and start, its date, and whether its number is stated."""
-    axes, spacing, times = _stated(path, facts, given)
+def _draft(path: Path, facts: ImageFacts, n_images: int, given: Given, digest: str, pattern: str) -> Draft:
+    """Return a session without its number and start."""
+    axes, spacing, times, missing = _stated(facts, given)
     t, c, z, y, x = (facts.size(axis, axes) for axis in STORED_AXES)
     named = _NAMED.search(path.name.partition(".")[0]) if n_images == 1 else None
     position = given.position or facts.position or (named["position"] if named else DEFAULT_POSITION)
@@ -102,34 +105,36 @@ def _draft(
         start_h=math.nan,
         utc=facts.start_utc or "",
         stage=facts.stage_um if facts.stage_um and len(facts.stage_um) == t else None,
-        digest=f"{digest}-{facts.image}",
+        digest=fingerprint_of_files(path, facts.files) if pattern else f"{digest}-{facts.image}",
+        pattern=pattern,
+        missing=missing,
     )
-    return planned, facts.start_utc, number is not None
+    return Draft(planned, facts.start_utc, number is not None)
 
 
-def _stated(path: Path, facts: ImageFacts, given: Given) -> tuple[str, tuple[float, float, float], tuple[float, ...]]:
-    """Return axes, spacing and frame times, or ask for all that are missing at once."""
-    missing: list[_Missing] = []
-    axes: str | None = None
-    spacing: tuple[float, float, float] | None = None
-    times: tuple[float, ...] | None = None
+def _stated(
+    facts: ImageFacts, given: Given
+) -> tuple[str, tuple[float, float, float], tuple[float, ...], tuple[Missing, ...]]:
+    """Return axes, spacing and frame times, and all that is missing, in whose place stand NaN and no times."""
+    missing: list[Missing] = []
+    axes, spacing, times = facts.axes, (math.nan,) * 3, tuple[float, ...]()
     try:
         axes = _axes(facts, given)
-    except _Missing as question:
-        missing.append(question)
+    except _Unstated as unstated:
+        missing.append(unstated.question)
     try:
-        spacing = _spacing(facts, given, 1 if axes is None else facts.size("Z", axes))
-    except _Missing as question:
-        missing.append(question)
+        spacing = _spacing(facts, given, 1 if missing else facts.size("Z", axes))
+    except _Unstated as unstated:
+        missing.append(unstated.question)
+    if UNKNOWN_AXIS in axes:
+        if facts.time_s is None and given.frame_interval_h is None:
+            missing.append(Missing("has no frame times", "--frame-interval (hours, if it is frames)"))
+        return axes, spacing, times, tuple(missing)
     try:
-        times = None if axes is None else _times(facts, given, facts.size("T", axes))
-    except _Missing as question:
-        missing.append(question)
-    if axes is None and facts.time_s is None and given.frame_interval_h is None:
-        missing.append(_Missing("has no frame times", "--frame-interval (hours, if it is frames)"))
-    if axes is None or spacing is None or times is None:
-        raise _ask(path, missing)
-    return axes, spacing, times
+        times = _times(facts, given, facts.size("T", axes))
+    except _Unstated as unstated:
+        missing.append(unstated.question)
+    return axes, spacing, times, tuple(missing)
 
 
 def _axes(facts: ImageFacts, given: Given) -> str:
@@ -156,7 +161,7 @@ def _axes(facts: ImageFacts, given: Given) -> str:
     if unknown == 1 and is_film and "T" not in facts.axes:
         return facts.axes.replace(UNKNOWN_AXIS, "T")
     example = "such as TCYX" if unknown > 1 else "TYX for frames, ZYX for planes, CYX for channels"
-    raise _Missing(f"does not say what its axis of length {length} is", f"--axes ({example})")
+    raise _Unstated(f"does not say what its axis of length {length} is", f"--axes ({example})")
 
 
 def _leading_ones(facts: ImageFacts, stated: str) -> bool:
@@ -166,12 +171,12 @@ def _leading_ones(facts: ImageFacts, stated: str) -> bool:
 def _spacing(facts: ImageFacts, given: Given, n_planes: int) -> tuple[float, float, float]:
     pixel = facts.pixel_um if given.pixel_size is None else (given.pixel_size[-2], given.pixel_size[-1])
     if pixel is None:
-        raise _Missing("has no pixel size", "--pixel-size (µm)")
+        raise _Unstated("has no pixel size", "--pixel-size (µm)")
     z_um = facts.z_um if given.pixel_size is None or len(given.pixel_size) == 2 else given.pixel_size[0]
     if n_planes == 1:
         z_um = _FLAT_DEPTH_UM if z_um is None else z_um
     if z_um is None:
-        raise _Missing(f"has {n_planes} planes of unknown distance", "--pixel-size z,y,x (µm)")
+        raise _Unstated(f"has {n_planes} planes of unknown distance", "--pixel-size z,y,x (µm)")
     return z_um, pixel[0], pixel[1]
 
 
@@ -193,7 +198,7 @@ def _times(facts: ImageFacts, given: Given, n_frames: int) -> tuple[float, ...]:
     if given.frame_interval_h is not None:
         return tuple(3600.0 * given.frame_interval_h * t for t in range(n_frames))
     if facts.time_s is None or len(facts.time_s) != n_frames:
-        raise _Missing("has no frame times", "--frame-interval (hours)")
+        raise _Unstated("has no frame times", "--frame-interval (hours)")
     back = np.flatnonzero(np.diff(facts.time_s) < 0)
     if len(back):
         raise InputFileError(

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError
 from napari_marrow.ingest import ome_xml
+from napari_marrow.ingest.metaseries import with_metaseries
 from napari_marrow.ingest.source import STORED_AXES, UNKNOWN_AXIS, ImageFacts, check_size, to_czyx
 from napari_marrow.ingest.tifffile_log import warnings_of_tifffile
 
+TIFF_SUFFIXES = (".tif", ".tiff")
 _DAMAGED = "'{}' is truncated or damaged ({}): copy it again from the microscope."
 
 
@@ -111,6 +113,8 @@ class TiffReader:
             return _with_ome(facts, self._ome[number])
         if self._tif.is_imagej:
             return _with_imagej(facts, dict(self._tif.imagej_metadata or {}), series.keyframe)
+        if self._tif.is_metaseries:
+            return with_metaseries(facts, self._tif.metaseries_metadata)
         return facts
 
     def _axes(self, series: Any) -> tuple[str, tuple[int, ...]]:
@@ -178,10 +182,17 @@ class TiffReader:
             rest = iter(index)
             full = [t if axis == "T" else next(rest) for axis in axes[:-2]]
             number = int(np.ravel_multi_index(full, leading)) if full else 0
-            block[index] = self._plane(image, number)
+            block[index] = self.plane(image, number)
         return to_czyx(block, axes.replace("T", ""))
 
-    def _plane(self, image: int, index: int) -> npt.NDArray[Any]:
+    def plane(self, image: int, index: int) -> npt.NDArray[Any]:
+        """Read plane `index` of an image, counted along all axes before (Y, X).
+
+        Raises
+        ------
+        InputFileError
+            If it cannot be decoded.
+        """
         series, shape = self._series[image], self._images[image].sizes[-2:]
         try:
             if self._is_one_block(series):

@@ -1,0 +1,142 @@
+"""The command that brings microscope images into a study, and the table that says what would become what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_marrow.cli.console import working
+
+if TYPE_CHECKING:
+    from napari_marrow.ingest import PlannedSession
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("import", rich_help_panel="Study")(import_images)
+
+
+def import_images(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="TIFF, OME-TIFF, OME-Zarr, ND2, CZI or LIF images, folders of them, or a plate's folder.",
+            show_default=False,
+        ),
+    ],
+    study: Annotated[
+        Path | None, typer.Option(help="The study to create or append to; by default <first source>.marrow here.")
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(help="CSV with a row per well: well, organoid, donor, batch, condition, dose, replicate."),
+    ] = None,
+    position: Annotated[str | None, typer.Option(help="Position of the images, such as B02_f00.")] = None,
+    session: Annotated[
+        int | None, typer.Option(help="Session of the images; by default from the names, or the next.", min=0)
+    ] = None,
+    pixel_size: Annotated[
+        str | None,
+        typer.Option(help="Pixel size in µm where the files hold none: '0.65', 'y,x' or 'z,y,x'.", metavar="UM"),
+    ] = None,
+    frame_interval: Annotated[
+        float | None, typer.Option(help="Hours between frames where the files hold no times.", metavar="HOURS")
+    ] = None,
+    start: Annotated[
+        float | None,
+        typer.Option(
+            help="Hours from the study's t0 to the first frame; by default from the files' dates.", metavar="HOURS"
+        ),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="Order of the axes where the file does not say, such as TCYX.")
+    ] = None,
+    channels: Annotated[str | None, typer.Option(help="Names of the channels, comma separated.")] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of a TIFF series, such as '{well}_s{site}_w{channel}_z{z}_t{time}.tif' ({row}, {column}, "
+            "{session} and {*} too), or harmony, imagexpress, incell, cellvoyager, incucyte; those are recognised."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become what, and write nothing.")] = False,
+) -> None:
+    """Bring microscope images into a study; what the files do not say is asked for, never guessed."""
+    from napari_marrow import ingest
+
+    study = study or Path(f"{sources[0].name.split('.')[0]}.marrow")
+    options: dict[str, Any] = {
+        "layout": layout,
+        "position": position,
+        "session": session,
+        "pixel_size": _pixel_size(pixel_size),
+        "frame_interval_h": frame_interval,
+        "start_h": "auto" if start is None else start,
+        "axes": axes,
+        "channel_names": [name.strip() for name in channels.split(",")] if channels else None,
+        "pattern": pattern,
+    }
+    if dry_run:
+        planned = ingest.preview(study, sources, **options)
+        show_plan(planned)
+        ingest.require_all(planned)
+        return
+    with working() as (progress, cancel):
+        summary = ingest.import_files(study, sources, **options, progress=progress, cancel=cancel)
+    typer.echo(str(summary))
+
+
+def _pixel_size(text: str | None) -> tuple[float, ...] | None:
+    from napari_marrow.errors import SettingsError
+
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not 1 <= len(values) <= 3 or any(not 0 < value < 1e6 for value in values):
+        raise SettingsError(f"--pixel-size is '{text}': give one, two (y,x) or three (z,y,x) positive numbers in µm.")
+    return values * 2 if len(values) == 1 else values
+
+
+def show_plan(planned: Sequence[PlannedSession]) -> None:
+    """Print a row per session that an import would make, and what is missing with the option that gives it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for name in ("source", "becomes", "channels", "frames", "time (h)", "size (px)", "pixel (µm)", "type", "missing"):
+        table.add_column(name, overflow="fold")
+    for plan in planned:
+        _, _, z, y, x = plan.shape
+        lacking = "; ".join(f"{m.lacks.removeprefix('has ')}: {m.option}" for m in plan.missing)
+        table.add_row(
+            plan.source.name if plan.image == 0 else f"{plan.source.name} #{plan.image}",
+            f"{plan.position} session {plan.session}",
+            ", ".join(plan.channels),
+            str(plan.shape[0]),
+            _time_range(plan),
+            " x ".join(str(n) for n in ([z] if z > 1 else []) + [y, x]),
+            " x ".join("?" if s != s else f"{s:.4g}" for s in (plan.spacing if z > 1 else plan.spacing[1:])),
+            plan.dtype,
+            "is there already" if plan.present else lacking or "-",
+        )
+    console = Console()
+    console.width = max(console.width, 150)  # a pipe has no width, and a table cut to 80 columns says little
+    console.print(table, highlight=False, markup=False)
+    new = [p for p in planned if not p.present]
+    typer.echo(f"{len(planned)} session(s), {sum(p.shape[0] for p in new)} frames to import; nothing was written.")
+
+
+def _time_range(plan: PlannedSession) -> str:
+    start = "?" if plan.start_h != plan.start_h else f"{plan.start_h:.4g}"
+    if plan.shape[0] == 1:
+        return start
+    if not plan.time_s:
+        return f"{start} to ?"
+    last = plan.time_s[-1] / 3600.0
+    return f"? to ? + {last:.4g}" if start == "?" else f"{start} to {plan.start_h + last:.4g}"
