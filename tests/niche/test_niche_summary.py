@@ -10,6 +10,7 @@ from napari_marrow.niche import NicheSettings, measure_niche, uniform_positions
 SPACING = (1.0, 1.02, 1.02)
 FAST = NicheSettings(n_simulations=99, n_uniform=19)
 COLUMNS = ["metric", "subject", "value", "low", "high", "null_mean", "p_value", "unit", "note"]
+COLUMNS += ["interval_low", "interval_high"]
 
 
 def plane(n=200, seed=0, attracted=False):
@@ -258,3 +259,101 @@ def test_pairs_can_be_chosen_and_an_unknown_class_is_said():
     result = measure_niche(**frame, settings=NicheSettings(n_simulations=19, n_uniform=19, pairs=(("erythroid", "B"),)))
     nan_with_note(result, "cross_l_erythroid_B", None, "no class 'B'")
     assert (result.metrics["metric"].str.startswith("cross_l")).sum() == 1
+
+
+def test_values_lie_in_their_intervals_and_intervals_are_of_values():
+    result = measure_niche(**plane(n=400), settings=FAST)
+    held = result.metrics.dropna(subset=["interval_low"])
+    named = set(held["metric"])
+    assert {"median_distance_vessel", "proximity_effect_vessel", "cell_density", "selection_index_vessel"} <= named
+    assert {"vessel_length_density", "compartment_use_elsewhere"} <= named
+    assert (held["interval_low"] <= held["value"] + 1e-9).all()
+    assert (held["value"] <= held["interval_high"] + 1e-9).all()
+    assert result.metrics.loc[result.metrics["value"].isna(), ["interval_low", "interval_high"]].isna().all().all()
+
+
+def test_compartments_add_up_and_cells_name_theirs():
+    frame = plane(n=150)
+    result = measure_niche(**frame, settings=FAST)
+    names = ["vessel", "scaffold", "elsewhere"]
+    shares = [value(result, f"compartment_fraction_{n}")["value"] for n in names]
+    assert sum(shares) == pytest.approx(1.0)
+    for n, share in zip(names, shares, strict=True):
+        used = (result.per_cell["compartment"] == n).mean()
+        assert value(result, f"compartment_use_{n}", "all")["value"] == pytest.approx(used)
+        assert value(result, f"selection_index_{n}", "all")["value"] == pytest.approx(used / share)
+    near = result.per_cell["distance_vessel"] <= FAST.niche_radius - 1.1  # a voxel is given as a whole
+    assert (result.per_cell.loc[near, "compartment"] == "vessel").all()
+    density = result.per_cell.filter(like="local_density")
+    assert list(density.columns) == ["local_density", "local_density_erythroid", "local_density_myeloid"]
+    gap = np.linalg.norm(frame["cells"][["y", "x"]].to_numpy()[:, None] - frame["cells"][["y", "x"]].to_numpy(), axis=2)
+    red = frame["classes"]["erythroid"].astype(int)
+    ratio = (gap <= 50) @ red - red
+    everyone = (gap <= 50).sum(axis=1) - 1
+    found = (density["local_density_erythroid"] / density["local_density"]).to_numpy()
+    assert found == pytest.approx(ratio / everyone, nan_ok=True)
+
+
+def test_coverage_orientation_and_large_cells():
+    frame = plane(n=200)
+    vessel = frame["structures"]["vessel"]
+    yy, xx = np.mgrid[:256, :256]
+    sleeve = (np.abs(np.abs(yy - 90) - 6) < 1.5) & (np.hypot(yy - 128, xx - 128) < 120) & (np.abs(xx - 160) > 5)
+    frame["structures"] = {"vessel": vessel, "pericyte": sleeve[None]}
+    settings = NicheSettings(
+        n_simulations=99, n_uniform=39, coverage=(("vessel", "pericyte"), ("vessel", "missing")),
+        cell_radii=(("erythroid", 8.0), ("B", 4.0)),
+    )  # fmt: skip
+    result = measure_niche(**frame, settings=settings)
+    row = value(result, "vessel_coverage_pericyte")
+    # One of two straight vessels wears a sleeve; its length is 49 % of both.
+    assert row["value"] == pytest.approx(0.49, abs=0.06)
+    assert row["p_value"] <= 0.05
+    nan_with_note(result, "vessel_coverage_missing", "tissue", "no structure 'missing'")
+    bend = value(result, "vessel_anisotropy")
+    assert bend["low"] <= bend["null_mean"] <= bend["high"]
+    assert bend["p_value"] > 0.2  # two vessels at right angles
+    place = value(result, "placement_effect_vessel", "erythroid")
+    # Cells are uniform outside the vessel, but large ones would fit only 8 µm away from it: they are nearer than that.
+    assert place["value"] > place["high"]
+    assert "radius 8 µm" in place["note"]
+    nan_with_note(result, "placement_effect_vessel", "B", "no class 'B'")
+
+
+def test_enrichment_within_strata_of_the_distance_to_vessels():
+    # Two classes that both sit at vessels neighbour each other; at equal distance they do not seek each other.
+    rng = np.random.default_rng(5)
+    frame = plane(n=1200, seed=5)
+    gap = measure_niche(**frame, settings=FAST).per_cell["distance_vessel"].to_numpy()
+    near = rng.random(1200) < np.where(gap < 15, 0.8, 0.05)
+    first = near & (rng.random(1200) < 0.5)
+    frame["classes"] = {"all": np.ones(1200, bool), "a": first, "b": near & ~first}
+    result = measure_niche(**frame, settings=NicheSettings(n_simulations=199, n_uniform=19, n_strata=12))
+    plain, strata = (value(result, f"{m}_enrichment_a_b")["value"] for m in ("neighbourhood", "stratified"))
+    assert plain > 8
+    assert abs(strata) < 3.5
+
+
+def test_a_tissue_of_two_pieces():
+    frame = plane(n=200)
+    gap = np.zeros((256, 256), bool)
+    gap[:, 60:110] = True
+    frame["tissue"] = frame["tissue"] & ~gap
+    result = measure_niche(**frame, settings=FAST)
+    inside = frame["tissue"][0][
+        np.round(frame["cells"]["y"] / 1.02).astype(int), np.round(frame["cells"]["x"] / 1.02).astype(int)
+    ]
+    assert value(result, "n_cells", "all")["value"] == inside.sum()
+    # Vessel length of two chords less the 50 columns of the gap.
+    length = (2 * (np.sqrt(120**2 - 38**2) + np.sqrt(120**2 - 32**2)) - 50) * 1.02
+    area = (frame["tissue"] & ~frame["structures"]["scaffold"]).sum() * 1.02**2
+    assert value(result, "vessel_length_density")["value"] == pytest.approx(length / area * 1e3, rel=0.04)
+    assert np.isfinite(value(result, "cross_l_all_all")["p_value"])
+
+
+@pytest.mark.parametrize("spacing", [(), (1.0,), (0.0, 1.0, 1.0), (np.nan, 1, 1), (1, -1, 1)])
+def test_spacing_that_is_missing_or_impossible_is_named(spacing):
+    frame = plane(n=10)
+    deep = {**frame, "tissue": np.ones((4, 256, 256), bool), "structures": {}, "spacing": spacing}
+    with pytest.raises(SettingsError, match="spacing"):
+        measure_niche(**deep, settings=FAST)

@@ -30,6 +30,7 @@ from napari_marrow.lineage.interval import IntervalCurve, turnbull
 from napari_marrow.lineage.kinship import division_scores, kin_correlation, kin_pairs
 from napari_marrow.lineage.onset import OnsetSettings, classify_cells, marker_onsets, track_lineages
 from napari_marrow.lineage.pedigree import Pedigree
+from napari_marrow.lineage.positivity import Positivity, control_positivity, given_positivity, mixture_positivity
 from napari_marrow.lineage.rates import hazard_by_generation, transition_rates
 from napari_marrow.lineage.survival import SurvivalCurve, kaplan_meier, nelson_aalen
 from napari_marrow.lineage.thresholds import Mixture, fit_mixture, marker_thresholds
@@ -42,6 +43,7 @@ __all__ = [
     "Mixture",
     "OnsetSettings",
     "Pedigree",
+    "Positivity",
     "SurvivalCurve",
     "aalen_johansen",
     "bias_null",
@@ -51,6 +53,7 @@ __all__ = [
     "colony_fates",
     "colony_growth",
     "colony_types",
+    "control_positivity",
     "dirichlet_multinomial_rho",
     "division_curve",
     "division_scores",
@@ -59,6 +62,7 @@ __all__ = [
     "emergence",
     "entropy",
     "fit_mixture",
+    "given_positivity",
     "hazard_by_generation",
     "isolation_probability",
     "kaplan_meier",
@@ -66,6 +70,7 @@ __all__ = [
     "kin_pairs",
     "marker_onsets",
     "marker_thresholds",
+    "mixture_positivity",
     "nelson_aalen",
     "organoid_endpoints",
     "output_bias",

@@ -5,6 +5,7 @@ lengths in µm, spacing per axis everywhere.
 """
 
 from napari_marrow.niche.attraction import Attraction, local_density, relabelled_cross_l, uniform_cross_l
+from napari_marrow.niche.cell_classes import DEFAULT_RULES, ClassRule, classify_by_rules, parse_rules
 from napari_marrow.niche.compartments import SelectionIndex, assign_compartments, selection_index
 from napari_marrow.niche.coverage import Coverage, surface_area, surface_coverage
 from napari_marrow.niche.distances import distance_to_points, edge_distance, read_at, signed_distance, surface_distance
@@ -18,6 +19,13 @@ from napari_marrow.niche.edge_correction import (
 )
 from napari_marrow.niche.enrichment import Enrichment, neighbour_pairs, neighbourhood_enrichment
 from napari_marrow.niche.envelopes import GlobalEnvelope, global_envelope
+from napari_marrow.niche.intervals import (
+    Blocks,
+    DistanceInterval,
+    distance_interval,
+    ratio_interval,
+    tissue_blocks,
+)
 from napari_marrow.niche.marks import MarkCorrelation, mark_correlation
 from napari_marrow.niche.nearest import NearestFunctions, nearest_functions
 from napari_marrow.niche.null_models import (
@@ -31,13 +39,18 @@ from napari_marrow.niche.null_models import (
 from napari_marrow.niche.orientation import Orientation, isotropic_band, orientation_tensor
 from napari_marrow.niche.point_patterns import PairFunctions, SetCovariance, cross_k, set_covariance
 from napari_marrow.niche.proximity import ProximityEffect, proximity_effect
+from napari_marrow.niche.remodelling import Remodelling, vessel_remodelling
 from napari_marrow.niche.settings import NicheSettings
 from napari_marrow.niche.summary import NicheResult, measure_niche
 from napari_marrow.niche.vessels import VesselGraph, VesselSettings, vessel_graph
 
 __all__ = [
+    "DEFAULT_RULES",
     "Attraction",
+    "Blocks",
+    "ClassRule",
     "Coverage",
+    "DistanceInterval",
     "DistanceSummary",
     "Dwell",
     "Enrichment",
@@ -49,13 +62,16 @@ __all__ = [
     "Orientation",
     "PairFunctions",
     "ProximityEffect",
+    "Remodelling",
     "SelectionIndex",
     "SetCovariance",
     "UniformPlaces",
     "VesselGraph",
     "VesselSettings",
     "assign_compartments",
+    "classify_by_rules",
     "cross_k",
+    "distance_interval",
     "distance_to_points",
     "edge_distance",
     "global_envelope",
@@ -72,9 +88,11 @@ __all__ = [
     "neighbourhood_enrichment",
     "niche_dwell",
     "orientation_tensor",
+    "parse_rules",
     "permutations",
     "proximity_effect",
     "quantile_strata",
+    "ratio_interval",
     "read_at",
     "reduced_sample_cdf",
     "relabel",
@@ -86,7 +104,9 @@ __all__ = [
     "surface_area",
     "surface_coverage",
     "surface_distance",
+    "tissue_blocks",
     "uniform_cross_l",
     "uniform_positions",
     "vessel_graph",
+    "vessel_remodelling",
 ]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.errors import SettingsError, TableError
-from napari_marrow.niche.attraction import local_density
+from napari_marrow.niche.attraction import local_densities
+from napari_marrow.niche.compartments import assign_compartments
 from napari_marrow.niche.distances import Field, edge_distance, read_at, signed_distance
-from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_spacing, inside, measure_of
+from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_spacing, inside, measure_of, voxel_of
+from napari_marrow.niche.intervals import Blocks, tissue_blocks
 from napari_marrow.niche.null_models import quantile_strata
 from napari_marrow.niche.settings import NicheSettings
 
@@ -47,11 +50,17 @@ class Frame:
     structures: dict[str, Structure]
     tissue: BoolArray
     spacing: tuple[float, ...]
+    block_um: float | None = None
 
     @property
     def ndim(self) -> int:
         """2 or 3."""
         return self.tissue.ndim
+
+    @property
+    def extent(self) -> tuple[float, ...]:
+        """Size of the image along each axis, µm."""
+        return tuple(n * s for n, s in zip(self.tissue.shape, self.spacing, strict=True))
 
     @property
     def measure(self) -> float:
@@ -73,15 +82,43 @@ class Frame:
         """Makes 1/µm^d a number per mm^d."""
         return 1e6 if self.ndim == 2 else 1e9
 
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Blocks of tissue behind intervals."""
+        return tissue_blocks(self.tissue, self.spacing, edge=self.block_um)
+
+    def compartments(self, radius: float) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+        """Return the compartments' names and their image; the structures' order is their priority."""
+        fields = {n: s.field for n, s in self.structures.items() if s.mask.any()}
+        return assign_compartments(fields, self.tissue, radius)
+
     def per_cell(self, settings: NicheSettings) -> pd.DataFrame:
-        """Return one row per cell with its distances and surroundings."""
+        """Return one row per cell with its distances, compartment and surroundings."""
         columns: dict[str, npt.NDArray[np.generic]] = {"label": self.labels}
         for name, structure in self.structures.items():
             columns[f"distance_{name}"] = np.where(np.isfinite(structure.distance), structure.distance, np.nan)
         columns["edge_distance"] = read_at(edge_distance(self.tissue, self.spacing), self.points, self.spacing)
         columns["in_tissue"] = self.in_tissue
-        columns["local_density"] = local_density(self.points, self.tissue, self.spacing, radius=settings.density_radius)
+        names, image = self.compartments(settings.niche_radius)
+        of_cell = np.full(len(self.points), "", dtype=object)
+        voxel = voxel_of(self.points[self.in_tissue], self.spacing)
+        of_cell[self.in_tissue] = np.asarray(names, dtype=object)[image[tuple(voxel.T)]]
+        columns["compartment"] = of_cell
+        columns |= local_densities(self.points, self.classes, self.tissue, self.spacing, radius=settings.density_radius)
         return pd.DataFrame(columns)
+
+
+def absence(name: str, structure: Structure | None, frame: Frame) -> str:
+    """Say why nothing can be measured on a structure, or nothing."""
+    if structure is None:
+        return f"no structure '{name}' in this frame (channel missing?)"
+    if not frame.tissue.any():
+        return "the tissue mask is empty"
+    if not structure.mask.any():
+        return f"structure '{name}' is empty"
+    if not (frame.tissue & ~structure.mask).any():
+        return f"structure '{name}' fills the tissue"
+    return ""
 
 
 @dataclass
@@ -103,15 +140,18 @@ class Rows:
         high: float = float("nan"),
         null_mean: float = float("nan"),
         p_value: float = float("nan"),
+        interval: tuple[float, float] = (float("nan"), float("nan")),
         note: str = "",
     ) -> None:
-        """Add a metric; a NaN value must come with a note."""
+        """Add a metric; a NaN value must come with a note, and has no interval."""
         if not np.isfinite(value) and not note:
             note = "cannot be computed from this frame"
         self.metrics.append(
             {
                 "metric": metric, "subject": subject, "value": float(value) if np.isfinite(value) else float("nan"),
                 "low": low, "high": high, "null_mean": null_mean, "p_value": p_value, "unit": unit, "note": note,
+                "interval_low": interval[0] if np.isfinite(value) else float("nan"),
+                "interval_high": interval[1] if np.isfinite(value) else float("nan"),
             }
         )  # fmt: skip
 
@@ -171,6 +211,7 @@ def prepare(
         structures={name: _structure(mask, window, points, native) for name, mask in masks.items()},
         tissue=window,
         spacing=native,
+        block_um=settings.block_um,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,6 +187,31 @@ def local_density(
     ndarray (n,) float64
         Cells per mm² (2D) or mm³ (3D), the cell itself not counted; NaN outside the window.
     """
+    n = len(np.asarray(points))
+    return local_densities(points, {"all": np.ones(n, dtype=bool)}, window, spacing, radius=radius)["local_density"]
+
+
+def local_densities(
+    points: npt.ArrayLike,
+    classes: Mapping[str, npt.ArrayLike],
+    window: npt.ArrayLike,
+    spacing: tuple[float, ...],
+    *,
+    radius: float,
+) -> dict[str, FloatArray]:
+    """Return `local_density` of all points and of each class around each point.
+
+    Parameters
+    ----------
+    points, window, spacing, radius :
+        As for `local_density`.
+    classes : mapping of str to array (n,) bool
+
+    Returns
+    -------
+    dict of str to ndarray (n,) float64
+        ``local_density`` and ``local_density_<class>`` for each class but "all".
+    """
     from scipy import signal
     from scipy.spatial import cKDTree
 
@@ -195,7 +221,9 @@ def local_density(
     sampling = as_spacing(spacing, mask.ndim)
     where = as_points(points, mask.ndim)
     held: BoolArray = inside(where, mask, sampling)
-    result = np.full(len(where), np.nan)
+    members = {"local_density": np.ones(len(where), dtype=bool)}
+    members |= {f"local_density_{k}": np.asarray(v, dtype=bool) for k, v in classes.items() if k != "all"}
+    result = {name: np.full(len(where), np.nan) for name in members}
     if not held.any():
         return result
     half = [int(np.ceil(radius / s)) for s in sampling]
@@ -203,9 +231,12 @@ def local_density(
     ball = sum(a**2 for a in axes) <= radius**2
     room = signal.fftconvolve(mask.astype(np.float32), ball.astype(np.float32), mode="same")
     kept = where[held]
-    count = cKDTree(kept).query_ball_point(kept, radius, return_length=True) - 1
     # Scaled to the true ball so that the voxelised ball's volume does not enter.
     full = np.pi * radius**2 if mask.ndim == 2 else 4 / 3 * np.pi * radius**3
     around = read_at(room.astype(np.float32), kept, sampling) / float(np.count_nonzero(ball)) * full
-    result[held] = count / np.maximum(around, np.prod(sampling)) * (1e6 if mask.ndim == 2 else 1e9)
+    per = (1e6 if mask.ndim == 2 else 1e9) / np.maximum(around, np.prod(sampling))
+    for name, member in members.items():
+        others = kept[member[held]]
+        count = cKDTree(others).query_ball_point(kept, radius, return_length=True) if len(others) else 0
+        result[name][held] = (count - member[held]) * per
     return result

@@ -45,6 +45,15 @@ class NicheSettings:
         Cells nearer than this are neighbours, µm.
     density_radius : float
         Radius of the local density, µm.
+    coverage : tuple of (str, str)
+        Pairs of structures: how much of the surface of the first (vessel) the second (pericyte marker) covers.
+    coverage_delta : float
+        Largest gap between a surface and what covers it, µm; not below the width of the point spread function.
+    cell_radii : tuple of (str, float)
+        Classes of large cells (megakaryocytes) and their radius, µm: they are also compared with places where a cell
+        of that size fits, null model (b) with size exclusion.
+    block_um : float or None
+        Edge of the blocks of tissue behind the 95 % intervals, µm; None for six along the longest axis.
     shrinkage_xy, shrinkage_z : float
         Imaged over native length (below 1 where fixation or clearing shrank the sample): lengths are divided by it.
     envelope : {"erl", "mad", "studentised"}
@@ -67,15 +76,26 @@ class NicheSettings:
     niche_radius: float = 20.0
     neighbour_radius: float = 25.0
     density_radius: float = 50.0
+    coverage: tuple[tuple[str, str], ...] = ()
+    coverage_delta: float = 2.0
+    cell_radii: tuple[tuple[str, float], ...] = ()
+    block_um: float | None = None
     shrinkage_xy: float = 1.0
     shrinkage_z: float = 1.0
     envelope: Kind = "erl"
     vessel: VesselSettings = field(default_factory=VesselSettings)
 
     def __post_init__(self) -> None:
-        for name in ("r_max", "cross_r_max", "interaction_r", "niche_radius", "neighbour_radius", "density_radius"):
+        lengths = ("r_max", "cross_r_max", "interaction_r", "niche_radius", "neighbour_radius", "density_radius")
+        for name in (*lengths, "coverage_delta"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}: give a positive length in µm.")
+        if any(not radius > 0 for _, radius in self.cell_radii) or (
+            self.block_um is not None and not self.block_um > 0
+        ):
+            raise SettingsError(
+                f"cell_radii {self.cell_radii} and block_um {self.block_um}: give positive lengths in µm."
+            )
         for name in ("shrinkage_xy", "shrinkage_z"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}: give imaged over native length, 1 for none.")

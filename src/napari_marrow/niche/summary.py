@@ -9,17 +9,25 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_marrow.niche._distance_measures import measure_distances
 from napari_marrow.niche._frame import Rows, prepare
-from napari_marrow.niche._measures import (
-    measure_classes,
-    measure_compartments,
-    measure_distances,
-    measure_enrichment,
-    measure_vessels,
-)
+from napari_marrow.niche._measures import measure_classes, measure_compartments, measure_enrichment
+from napari_marrow.niche._vessel_measures import measure_coverage, measure_vessels
 from napari_marrow.niche.settings import NicheSettings
 
-METRIC_COLUMNS = ("metric", "subject", "value", "low", "high", "null_mean", "p_value", "unit", "note")
+METRIC_COLUMNS = (
+    "metric",
+    "subject",
+    "value",
+    "low",
+    "high",
+    "null_mean",
+    "p_value",
+    "unit",
+    "note",
+    "interval_low",
+    "interval_high",
+)
 CURVE_COLUMNS = ("curve", "subject", "r", "observed", "null_mean", "low", "high")
 
 
@@ -30,13 +38,16 @@ class NicheResult:
     Attributes
     ----------
     metrics : DataFrame
-        metric, subject, value, low, high, null_mean, p_value, unit, note. `low` and `high` are the null model's 95 %
-        band where there is one. A missing value is NaN and `note` says why.
+        metric, subject, value, low, high, null_mean, p_value, unit, note, interval_low, interval_high. `low` and `high`
+        are the null model's 95 % band where there is one; `interval_low` and `interval_high` bound the value itself
+        (95 %, over blocks of this organoid's tissue or over vessel branches), NaN where there is no such interval. A
+        missing value is NaN and `note` says why.
     curves : DataFrame
         curve, subject, r (µm), observed, null_mean, low, high (global 95 % band of the null).
     per_cell : DataFrame
-        label, distance_<structure> (µm, signed), edge_distance (µm), in_tissue, local_density (cells per mm² or mm³);
-        one row per cell in the order of the input.
+        label, distance_<structure> (µm, signed), edge_distance (µm), in_tissue, compartment (a structure, "elsewhere",
+        or empty outside the tissue), local_density and local_density_<class> (cells per mm² or mm³); one row per cell
+        in the order of the input.
     vessels : DataFrame
         Centrelines, one row per vertex: structure, branch, vertex, z, y, x (µm), radius (µm), inside, and of its branch
         branch_length (µm), branch_radius (µm), tortuosity, kind.
@@ -88,12 +99,13 @@ def measure_niche(
     frame = prepare(cells, classes, structures, tissue, spacing, chosen)
     rows = Rows()
     measure_vessels(frame, chosen, rows)
+    measure_coverage(frame, chosen, rows)
     measure_distances(frame, chosen, rows)
     measure_compartments(frame, chosen, rows)
     measure_classes(frame, chosen, rows)
     measure_enrichment(frame, chosen, rows)
     metrics = pd.DataFrame(rows.metrics, columns=list(METRIC_COLUMNS))
-    for name in ("value", "low", "high", "null_mean", "p_value"):
+    for name in ("value", "low", "high", "null_mean", "p_value", "interval_low", "interval_high"):
         metrics[name] = metrics[name].astype(np.float64)
     curves = pd.concat(rows.curves, ignore_index=True) if rows.curves else _no_curves()
     vessels = pd.concat(rows.vessels, ignore_index=True) if rows.vessels else _no_vessels()

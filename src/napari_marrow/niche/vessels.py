@@ -144,13 +144,20 @@ class VesselGraph:
 
     def segments(self) -> tuple[FloatArray, FloatArray]:
         """Direction times length of every centreline segment in the tissue (s, ndim) and its length (s,), µm."""
-        axes = list(_AXES[3 - self.ndim :])
-        points = self.vertices[axes].to_numpy(dtype=np.float64)
+        points, same = self._joined()
+        step = np.diff(points, axis=0)[same]
+        return step, np.linalg.norm(step, axis=1)
+
+    def segment_middles(self) -> FloatArray:
+        """Middle (s, ndim) of every segment that `segments` gives, µm."""
+        points, same = self._joined()
+        return np.asarray(0.5 * (points[1:] + points[:-1])[same])
+
+    def _joined(self) -> tuple[FloatArray, BoolArray]:
+        points = self.vertices[list(_AXES[3 - self.ndim :])].to_numpy(dtype=np.float64)
         branch = self.vertices["branch"].to_numpy()
         held = self.vertices["inside"].to_numpy(dtype=bool)
-        step = np.diff(points, axis=0)
-        same = (branch[1:] == branch[:-1]) & held[1:] & held[:-1]
-        return step[same], np.linalg.norm(step[same], axis=1)
+        return points, (branch[1:] == branch[:-1]) & held[1:] & held[:-1]
 
 
 def _ratio(a: float, b: float) -> float:
