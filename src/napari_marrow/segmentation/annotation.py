@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError
 from napari_marrow.segmentation.diameter import median_diameter
-from napari_marrow.segmentation.dynamics import fill_holes, renumber
+from napari_marrow.segmentation.dynamics import renumber
 from napari_marrow.segmentation.flows import bounding_boxes, labels_to_flows
+from napari_marrow.segmentation.holes import fill_holes
 from napari_marrow.segmentation.intensities import normalise
 from napari_marrow.segmentation.resizing import resize
 

@@ -16,6 +16,7 @@ from numba import njit
 
 from napari_marrow.segmentation.flows import bounding_boxes, diffuse, diffusion_steps, flow_errors
 from napari_marrow.segmentation.following import follow
+from napari_marrow.segmentation.holes import fill_holes
 from napari_marrow.segmentation.mask_stream import MaskStream
 from napari_marrow.segmentation.threads import in_chunks
 
@@ -230,36 +231,3 @@ def grow_seeds(histogram: npt.NDArray[np.int32], seeds: npt.NDArray[np.int32]) -
                 if reached[y + 1, x + 1]:
                     basins[y0 + y, x0 + x] = k + 1
     return basins
-
-
-@njit(cache=True, nogil=True)
-def fill_holes(labels: Labels, boxes: npt.NDArray[np.int32]) -> None:
-    """Fill, in place, what a label encloses (background 4-connected); enclosed other labels are swallowed."""
-    for k in range(1, boxes.shape[0]):
-        y0, y1, x0, x1 = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
-        height, width = y1 - y0 + 2, x1 - x0 + 2
-        if y1 == 0:
-            continue
-        outside = np.zeros((height, width), dtype=np.bool_)
-        stack = np.empty((height * width, 2), dtype=np.int32)
-        stack[0, 0] = stack[0, 1] = 0
-        outside[0, 0] = True
-        n = 1
-        while n > 0:
-            n -= 1
-            y, x = stack[n, 0], stack[n, 1]
-            for move in range(4):
-                v = y + (1 if move == 0 else -1 if move == 1 else 0)
-                u = x + (1 if move == 2 else -1 if move == 3 else 0)
-                if v < 0 or u < 0 or v >= height or u >= width or outside[v, u]:
-                    continue
-                within = v > 0 and u > 0 and v < height - 1 and u < width - 1
-                if within and labels[y0 + v - 1, x0 + u - 1] == k:
-                    continue
-                outside[v, u] = True
-                stack[n, 0], stack[n, 1] = v, u
-                n += 1
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                if not outside[y - y0 + 1, x - x0 + 1]:
-                    labels[y, x] = k

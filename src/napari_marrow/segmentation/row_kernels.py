@@ -13,6 +13,7 @@ from numba import njit
 
 from napari_marrow.segmentation.flows import diffuse_one
 from napari_marrow.segmentation.following import follow
+from napari_marrow.segmentation.holes import around_label
 
 Labels = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -235,26 +236,7 @@ def fill_rows(work: Labels, top: int, boxes: Labels, decided: Flags) -> Counts:
     for k in order:
         y0, y1, x0, x1 = boxes[k, 0] - top, boxes[k, 1] - top, boxes[k, 2], boxes[k, 3]
         open_below = not decided[k] and y1 == work.shape[0]
-        height, width = y1 - y0 + (1 if open_below else 2), x1 - x0 + 2
-        outside = np.zeros((height, width), dtype=np.bool_)
-        stack = np.empty((height * width, 2), dtype=np.int32)
-        stack[0, 0] = stack[0, 1] = 0
-        outside[0, 0] = True
-        n = 1
-        while n > 0:
-            n -= 1
-            y, x = stack[n, 0], stack[n, 1]
-            for move in range(4):
-                v = y + (1 if move == 0 else -1 if move == 1 else 0)
-                u = x + (1 if move == 2 else -1 if move == 3 else 0)
-                if v < 0 or u < 0 or v >= height or u >= width or outside[v, u]:
-                    continue
-                within = v > 0 and u > 0 and v - 1 < y1 - y0 and u < width - 1
-                if within and work[y0 + v - 1, x0 + u - 1] == k:
-                    continue
-                outside[v, u] = True
-                stack[n, 0], stack[n, 1] = v, u
-                n += 1
+        outside = around_label(work, k, y0, y1, x0, x1, open_below)
         for y in range(y0, y1):
             for x in range(x0, x1):
                 if not outside[y - y0 + 1, x - x0 + 1]:
