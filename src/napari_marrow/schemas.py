@@ -208,6 +208,20 @@ TRACKS = _schema(
         ("mean_probability", "float64", "", "mean link probability"),
     ),
 )
+LOSSES = _schema(
+    "losses",
+    (
+        *_PLACE,
+        ("track_id", "int32", "", "track that ends without division, exit or the movie's end"),
+        ("end_h", "float64", "h", "its last frame"),
+        ("area_change", "float64", "", "log ratio of its last area to what it used to be, NaN where unknown"),
+        ("light_change", "float64", "", "the same of its nuclear brightness"),
+        ("eccentricity_change", "float64", "", "difference of its last eccentricity to what it used to be"),
+        ("death_probability", "float64", "", "probability that it died, NaN where nobody can say"),
+        ("evidence", "str", "", "annotated, marker, appearance, appearance of strangers, none"),
+        ("note", "str", "", "why there is no probability"),
+    ),
+)
 STRUCTURES = _schema(
     "structures",
     (
@@ -372,7 +386,7 @@ ORGANOID_SUMMARY = _schema(
 ALL: dict[str, Schema] = {
     s.name: s
     for s in (
-        LAYOUT, FRAMES, TRANSFORMS, CELLS, TRACK_NODES, TRACK_EDGES, TRACKS, CARRY_OVER, STRUCTURES, COLONIES,
+        LAYOUT, FRAMES, TRANSFORMS, CELLS, TRACK_NODES, TRACK_EDGES, TRACKS, LOSSES, CARRY_OVER, STRUCTURES, COLONIES,
         COLONY_EDGES,
         NICHE_METRICS, NICHE_CURVES, ONSETS, EMERGENCE, COLONY_GROWTH, COMPARISONS, ORGANOID_SUMMARY,
     )

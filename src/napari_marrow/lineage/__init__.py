@@ -23,47 +23,70 @@ from napari_marrow.lineage.colonies import (
     rules_table,
 )
 from napari_marrow.lineage.competing import IncidenceCurves, aalen_johansen
+from napari_marrow.lineage.coupling import birth_niche_output, exposure_spans, niche_coupling
+from napari_marrow.lineage.cox import CoxFit, cox_regression
+from napari_marrow.lineage.deaths import DeathSettings, death_probabilities, with_deaths
 from napari_marrow.lineage.divisions import division_curve, division_times, division_types
+from napari_marrow.lineage.drawn import DrawnPedigree, PedigreeDraws, drawn_results, with_tracking_error
 from napari_marrow.lineage.emergence_curves import emergence
 from napari_marrow.lineage.endpoints import organoid_endpoints
+from napari_marrow.lineage.growth_models import colony_growth_models, fit_growth, growth_curve
+from napari_marrow.lineage.hidden import HiddenCommitment, hidden_commitment
 from napari_marrow.lineage.interval import IntervalCurve, turnbull
 from napari_marrow.lineage.kinship import division_scores, kin_correlation, kin_pairs
 from napari_marrow.lineage.onset import OnsetSettings, classify_cells, marker_onsets, track_lineages
+from napari_marrow.lineage.output import blood_output, production_trend, recovery
 from napari_marrow.lineage.pedigree import Pedigree
 from napari_marrow.lineage.positivity import Positivity, control_positivity, given_positivity, mixture_positivity
 from napari_marrow.lineage.rates import hazard_by_generation, transition_rates
 from napari_marrow.lineage.survival import SurvivalCurve, kaplan_meier, nelson_aalen
+from napari_marrow.lineage.synchrony import onset_synchrony, pure_clades
 from napari_marrow.lineage.thresholds import Mixture, fit_mixture, marker_thresholds
 
 __all__ = [
     "DEFAULT_RULES",
     "ColonyRule",
+    "CoxFit",
+    "DeathSettings",
+    "DrawnPedigree",
+    "HiddenCommitment",
     "IncidenceCurves",
     "IntervalCurve",
     "Mixture",
     "OnsetSettings",
     "Pedigree",
+    "PedigreeDraws",
     "Positivity",
     "SurvivalCurve",
     "aalen_johansen",
     "bias_null",
     "birth_death_pmf",
+    "birth_niche_output",
+    "blood_output",
     "classify_cells",
     "clone_table",
     "colony_fates",
     "colony_growth",
+    "colony_growth_models",
     "colony_types",
     "control_positivity",
+    "cox_regression",
+    "death_probabilities",
     "dirichlet_multinomial_rho",
     "division_curve",
     "division_scores",
     "division_times",
     "division_types",
+    "drawn_results",
     "emergence",
     "entropy",
+    "exposure_spans",
+    "fit_growth",
     "fit_mixture",
     "given_positivity",
+    "growth_curve",
     "hazard_by_generation",
+    "hidden_commitment",
     "isolation_probability",
     "kaplan_meier",
     "kin_correlation",
@@ -72,12 +95,19 @@ __all__ = [
     "marker_thresholds",
     "mixture_positivity",
     "nelson_aalen",
+    "niche_coupling",
+    "onset_synchrony",
     "organoid_endpoints",
     "output_bias",
+    "production_trend",
+    "pure_clades",
+    "recovery",
     "rules_from_table",
     "rules_table",
     "track_lineages",
     "transition_rates",
     "turnbull",
+    "with_deaths",
+    "with_tracking_error",
     "yule_pmf",
 ]

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import lifelines
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.duration.hazard_regression import PHReg
+
+from napari_marrow.errors import SettingsError, TableError
+from napari_marrow.lineage import birth_niche_output, cox_regression, exposure_spans, niche_coupling
+from napari_marrow.schemas import ONSETS
+
+
+def survival_rows(n=300, seed=0, ties=False):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 2))
+    time = rng.exponential(1 / np.exp(0.5 * x[:, 0]))
+    if ties:
+        time = np.ceil(time * 5) / 5
+    censor = rng.exponential(1.5, n)
+    stop = np.minimum(time, censor)
+    return rng.uniform(0, 0.5, n) * stop, stop, time <= censor, x, rng.integers(0, 3, n)
+
+
+def test_cox_agrees_with_statsmodels_with_ties_strata_and_late_entry():
+    entry, stop, event, x, strata = survival_rows(ties=True)
+    fit = cox_regression(entry, stop, event, x, strata=strata)
+    peer = PHReg(stop, x, status=event, entry=entry, strata=strata, ties="efron").fit()
+    np.testing.assert_allclose(fit.coefficient, peer.params, rtol=1e-7)
+    np.testing.assert_allclose(fit.naive_error, peer.bse, rtol=1e-6)
+    assert fit.log_likelihood == pytest.approx(peer.llf, rel=1e-10)
+
+
+def test_clustered_errors_agree_with_statsmodels():
+    entry, stop, event, x, _ = survival_rows()
+    clusters = np.arange(len(stop)) // 3
+    fit = cox_regression(entry, stop, event, x, clusters=clusters)
+    peer = PHReg(stop, x, status=event, entry=entry).fit(groups=clusters)
+    m = len(np.unique(clusters))
+    np.testing.assert_allclose(fit.error * np.sqrt((m - 1) / m), peer.bse, rtol=1e-6)
+
+
+def test_time_varying_spans_agree_with_lifelines():
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(150):
+        x, t = rng.normal(), 0.0
+        while t < 5:
+            wait = rng.exponential(1 / (0.3 * np.exp(0.7 * x)))
+            end = min(t + 1, t + wait)
+            rows.append((i, t, end, x, wait < 1))
+            if wait < 1:
+                break
+            x, t = x + rng.normal(0, 0.5), t + 1
+    table = pd.DataFrame(rows, columns=["id", "start", "stop", "x", "event"])
+    fit = cox_regression(table["start"], table["stop"], table["event"], table[["x"]])
+    peer = lifelines.CoxTimeVaryingFitter().fit(
+        table, event_col="event", start_col="start", stop_col="stop", id_col="id"
+    )
+    assert fit.coefficient[0] == pytest.approx(peer.params_["x"], rel=1e-4)
+    assert fit.error[0] == pytest.approx(peer.standard_errors_["x"], rel=1e-3)
+
+
+def test_cox_refuses_what_is_no_span_and_is_silent_without_events():
+    with pytest.raises(TableError, match="time goes forward"):
+        cox_regression([1.0], [1.0], [True], [[0.0]])
+    with pytest.raises(TableError, match="finite"):
+        cox_regression([0.0], [1.0], [True], [[np.nan]])
+    assert np.isnan(cox_regression([0.0, 0.0], [1.0, 2.0], [False, False], [[0.0], [1.0]]).coefficient).all()
+    flat = cox_regression([0.0, 0.0], [1.0, 2.0], [True, False], [[1.0], [1.0]])
+    assert np.isnan(flat.coefficient).all()
+    assert not flat.converged
+
+
+def wandering_cells(make_tracks, effect: float, *, positions=4, n=150, hours=40, seed=0):
+    """Single cells that wander to and from a vessel; onset at rate .02 exp(effect x), x changing every hour."""
+    rng = np.random.default_rng(seed)
+    tracks, nodes, onsets = [], [], []
+    for p in range(positions):
+        position = f"B{p + 2:02d}_f00"
+        base = 0.02 * np.exp(rng.normal(0, 0.3))
+        x = rng.normal(size=(n, 1)) + np.cumsum(rng.normal(0, 0.3, (n, hours)), axis=1)
+        hit = rng.random((n, hours)) < 1 - np.exp(-base * np.exp(effect * x))
+        first = np.where(hit.any(axis=1), hit.argmax(axis=1), -1)
+        rows = [(i + 1, 0, 0.0, float(hours), "start", "end") for i in range(n)]
+        tracks.append(make_tracks(rows, position=position))
+        t = np.tile(np.arange(hours + 1), n)
+        value = np.column_stack([x, np.full(n, np.nan)]).ravel()
+        nodes.append(pd.DataFrame({"position": position, "session": 1, "t": t, "time_h": t * 1.0,
+                                   "track_id": np.repeat(np.arange(1, n + 1), hours + 1), "x": value}))  # fmt: skip
+        on = first >= 0
+        onsets.append(pd.DataFrame({
+            "position": position, "session": 1, "track_id": np.arange(1, n + 1), "generation": 0,
+            "founder_track_id": np.arange(1, n + 1), "lineage": np.where(on, "erythroid", ""),
+            "event": np.where(on, "onset", "end"), "entry_h": 0.0, "left_h": np.where(on, first, hours),
+            "right_h": np.where(on, first + 1.0, np.inf),
+        }))  # fmt: skip
+    tables = [pd.concat(t, ignore_index=True) for t in (tracks, nodes, onsets)]
+    tables[0]["track_id"] = tables[0]["track_id"]
+    return tables[0], tables[1], ONSETS.conform(tables[2])
+
+
+def test_a_simulated_coupling_is_found_with_its_size(make_tracks):
+    tracks, nodes, onsets = wandering_cells(make_tracks, 0.6)
+    spans = exposure_spans(tracks, nodes, onsets, ["x"])
+    assert (spans["lineage"] == "erythroid").sum() == (onsets["event"] == "onset").sum()
+    found = niche_coupling(spans, None, covariate="x").iloc[0]
+    assert found["method"] == "organoids"
+    assert found["n_organoids"] == 4
+    assert found["low"] < 0.6 < found["high"]
+    assert found["log_hazard_ratio"] == pytest.approx(0.6, abs=0.12)
+    assert found["p_value"] < 0.01
+
+
+def test_no_coupling_is_found_where_there_is_none(make_tracks):
+    p = []
+    for seed in range(20):
+        tables = wandering_cells(make_tracks, 0.0, positions=4, n=60, seed=seed)
+        p.append(niche_coupling(exposure_spans(*tables, ["x"]), None, covariate="x")["p_value"].iloc[0])
+    assert (np.array(p) < 0.05).sum() <= 3  # P(more than 3 of 20 at .05) = .016
+
+
+def test_a_confounder_is_adjusted_for(make_tracks):
+    tracks, nodes, onsets = wandering_cells(make_tracks, 0.8, seed=3)
+    rng = np.random.default_rng(0)
+    spans = exposure_spans(tracks, nodes, onsets, ["x"])
+    spans["depth"] = spans["x"]
+    spans["vessel"] = spans["x"] + rng.normal(0, 0.5, len(spans))
+    alone = niche_coupling(spans, None, covariate="vessel").iloc[0]
+    adjusted = niche_coupling(spans, None, covariate="vessel", adjust=["depth"]).iloc[0]
+    assert alone["p_value"] < 0.01
+    assert adjusted["low"] < 0 < adjusted["high"]
+
+
+def test_history_is_the_mean_along_the_line_of_descent(make_tracks):
+    tracks = make_tracks([(1, 0, 0, 1, "start", "division"), (2, 1, 2, 3, "division", "end"),
+                          (3, 1, 2, 3, "division", "end")])  # fmt: skip
+    nodes = pd.DataFrame({"position": "B02_f00", "session": 1, "track_id": [1, 1, 2, 2, 3, 3],
+                          "time_h": [0.0, 1, 2, 3, 2, 3], "x": [0.0, 2, 4, 6, 10, np.nan]})  # fmt: skip
+    onsets = ONSETS.conform(pd.DataFrame({
+        "position": "B02_f00", "session": 1, "track_id": [1, 2, 3], "founder_track_id": 1, "generation": [0, 1, 1],
+        "lineage": ["", "erythroid", ""], "event": ["division", "onset", "end"], "entry_h": [0.0, 1.0, 1.0],
+        "left_h": [1.0, 3.0, 3.0], "right_h": [np.inf, 4.0, np.inf],
+    }))  # fmt: skip
+    current = exposure_spans(tracks, nodes, onsets, ["x"]).set_index(["track_id", "entry_h"])["x"]
+    history = exposure_spans(tracks, nodes, onsets, ["x"], exposure="history").set_index(["track_id", "entry_h"])["x"]
+    assert current[2, 1.0] == 4  # from where her mother was last seen, as no nearer place is known
+    assert history[2, 1.0] == pytest.approx((0 + 2 + 4) / 3)
+    assert history[2, 3.0] == pytest.approx((0 + 2 + 4 + 6) / 4)
+    assert history[3, 1.0] == pytest.approx((0 + 2 + 10) / 3)
+
+
+def test_birth_niche_and_output():
+    rng = np.random.default_rng(0)
+    clones = pd.DataFrame({"position": np.repeat(["a", "b", "c"], 30), "distance": rng.random(90)})
+    clones["n_erythroid"] = np.round(20 * (1 - clones["distance"]) + rng.normal(0, 3, 90))
+    clones["noise"] = rng.random(90) + np.repeat([0.0, 5.0, 10.0], 30)
+    found = birth_niche_output(clones, None, output="n_erythroid", covariate="distance").iloc[0]
+    assert found["spearman"] < -0.6
+    assert found["p_value"] == 0.001
+    none = birth_niche_output(clones, None, output="noise", covariate="distance").iloc[0]
+    assert none["p_value"] > 0.05
+    few = birth_niche_output(clones.iloc[:2], None, output="noise", covariate="distance").iloc[0]
+    assert np.isnan(few["spearman"])
+    assert "three clones" in few["note"]
+
+
+def test_bad_coupling_input_is_named(make_tracks):
+    tables = wandering_cells(make_tracks, 0.0, positions=1, n=5)
+    with pytest.raises(TableError, match="distance"):
+        exposure_spans(*tables, ["distance"])
+    with pytest.raises(SettingsError, match="Unknown exposure"):
+        exposure_spans(*tables, ["x"], exposure="future")
+    none = niche_coupling(exposure_spans(*tables, ["x"]), None, covariate="x", lineages=["megakaryocytic"])
+    assert "0 onsets" in none["note"].iloc[0]
