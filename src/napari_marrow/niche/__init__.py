@@ -41,7 +41,9 @@ from napari_marrow.niche.point_patterns import PairFunctions, SetCovariance, cro
 from napari_marrow.niche.proximity import ProximityEffect, proximity_effect
 from napari_marrow.niche.remodelling import Remodelling, vessel_remodelling
 from napari_marrow.niche.settings import NicheSettings
+from napari_marrow.niche.spots import Spots, window_of_points
 from napari_marrow.niche.summary import NicheResult, measure_niche
+from napari_marrow.niche.surroundings import Surroundings
 from napari_marrow.niche.vessels import VesselGraph, VesselSettings, vessel_graph
 
 __all__ = [
@@ -65,6 +67,8 @@ __all__ = [
     "Remodelling",
     "SelectionIndex",
     "SetCovariance",
+    "Spots",
+    "Surroundings",
     "UniformPlaces",
     "VesselGraph",
     "VesselSettings",
@@ -109,4 +113,5 @@ __all__ = [
     "uniform_positions",
     "vessel_graph",
     "vessel_remodelling",
+    "window_of_points",
 ]

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.errors import SettingsError, TableError
-from napari_marrow.niche.attraction import local_densities
 from napari_marrow.niche.compartments import assign_compartments
 from napari_marrow.niche.distances import Field, edge_distance, read_at, signed_distance
-from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_spacing, inside, measure_of, voxel_of
+from napari_marrow.niche.geometry import BoolArray, FloatArray, as_mask, as_points, as_spacing, inside, measure_of
 from napari_marrow.niche.intervals import Blocks, tissue_blocks
 from napari_marrow.niche.null_models import quantile_strata
 from napari_marrow.niche.settings import NicheSettings
+from napari_marrow.niche.spots import Spots
 
 _AXES = ("z", "y", "x")
 
@@ -36,6 +36,12 @@ class Structure:
     depth: Field
     distance: FloatArray
     edge: FloatArray
+    spots: Spots | None = None
+
+    def distance_at(self, points: FloatArray, spacing: tuple[float, ...]) -> FloatArray:
+        """Return the distance at further points, µm; NaN outside the image."""
+        read = read_at(self.field, points, spacing)
+        return read if self.spots is None else np.where(np.isnan(read), np.nan, self.spots.distance(points))
 
 
 @dataclass(frozen=True)
@@ -92,21 +98,6 @@ class Frame:
         fields = {n: s.field for n, s in self.structures.items() if s.mask.any()}
         return assign_compartments(fields, self.tissue, radius)
 
-    def per_cell(self, settings: NicheSettings) -> pd.DataFrame:
-        """Return one row per cell with its distances, compartment and surroundings."""
-        columns: dict[str, npt.NDArray[np.generic]] = {"label": self.labels}
-        for name, structure in self.structures.items():
-            columns[f"distance_{name}"] = np.where(np.isfinite(structure.distance), structure.distance, np.nan)
-        columns["edge_distance"] = read_at(edge_distance(self.tissue, self.spacing), self.points, self.spacing)
-        columns["in_tissue"] = self.in_tissue
-        names, image = self.compartments(settings.niche_radius)
-        of_cell = np.full(len(self.points), "", dtype=object)
-        voxel = voxel_of(self.points[self.in_tissue], self.spacing)
-        of_cell[self.in_tissue] = np.asarray(names, dtype=object)[image[tuple(voxel.T)]]
-        columns["compartment"] = of_cell
-        columns |= local_densities(self.points, self.classes, self.tissue, self.spacing, radius=settings.density_radius)
-        return pd.DataFrame(columns)
-
 
 def absence(name: str, structure: Structure | None, frame: Frame) -> str:
     """Say why nothing can be measured on a structure, or nothing."""
@@ -116,7 +107,7 @@ def absence(name: str, structure: Structure | None, frame: Frame) -> str:
         return "the tissue mask is empty"
     if not structure.mask.any():
         return f"structure '{name}' is empty"
-    if not (frame.tissue & ~structure.mask).any():
+    if structure.spots is None and not (frame.tissue & ~structure.mask).any():
         return f"structure '{name}' fills the tissue"
     return ""
 
@@ -178,10 +169,15 @@ class Rows:
         )  # fmt: skip
 
 
+def empty_cells(ndim: int) -> pd.DataFrame:
+    """Return a cell table without rows."""
+    return pd.DataFrame({axis: np.zeros(0) for axis in _AXES[3 - ndim :]})
+
+
 def prepare(
     cells: pd.DataFrame,
     classes: Mapping[str, npt.ArrayLike],
-    structures: Mapping[str, npt.ArrayLike],
+    structures: Mapping[str, npt.ArrayLike | Spots],
     tissue: npt.ArrayLike,
     spacing: Sequence[float],
     settings: NicheSettings,
@@ -190,11 +186,11 @@ def prepare(
     whole, sampling, flat = _plane_or_volume(as_mask(tissue, "tissue mask"), spacing)
     scale = np.asarray([settings.shrinkage_z, settings.shrinkage_xy, settings.shrinkage_xy])[3 - whole.ndim :]
     native = tuple(float(s) for s in np.asarray(sampling) / scale)
-    masks = {name: _matching(name, mask, whole, flat) for name, mask in structures.items()}
+    seen = {name: _Seen.of(name, given, whole, flat, native, scale) for name, given in structures.items()}
     window = whole.copy()
     for name in settings.solid:
-        if name in masks:
-            window &= ~masks[name]
+        if name in seen and seen[name].spots is None:
+            window &= ~seen[name].mask
     points = _points(cells, whole.ndim) / scale
     named = {name: _matching_class(name, value, len(points)) for name, value in classes.items()}
     strata = None
@@ -208,7 +204,7 @@ def prepare(
         in_tissue=inside(points, window, native),
         classes=named,
         strata=strata,
-        structures={name: _structure(mask, window, points, native) for name, mask in masks.items()},
+        structures={name: _structure(one, window, points, native) for name, one in seen.items()},
         tissue=window,
         spacing=native,
         block_um=settings.block_um,
@@ -249,9 +245,37 @@ def _points(cells: pd.DataFrame, ndim: int) -> FloatArray:
     return np.ascontiguousarray(cells[axes].to_numpy(dtype=np.float64).reshape(-1, ndim))
 
 
-def _structure(mask: BoolArray, tissue: BoolArray, points: FloatArray, spacing: tuple[float, ...]) -> Structure:
+@dataclass(frozen=True)
+class _Seen:
+    """A structure as it was given: a mask, or spots of which the mask only says where there are any."""
+
+    mask: BoolArray
+    spots: Spots | None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        given: npt.ArrayLike | Spots,
+        tissue: BoolArray,
+        flat: bool,
+        spacing: tuple[float, ...],
+        scale: FloatArray,
+    ) -> _Seen:
+        if not isinstance(given, Spots):
+            return cls(_matching(name, given, tissue, flat), None)
+        native = Spots(as_points(given.points, tissue.ndim, f"spots of '{name}'") / scale)
+        return cls(native.voxels(tissue.shape, spacing), native)
+
+
+def _structure(seen: _Seen, tissue: BoolArray, points: FloatArray, spacing: tuple[float, ...]) -> Structure:
     # In the window of a structure its own voxels count: the scaffold is no tissue, but where it is, it is seen.
-    window = tissue | mask
-    signed = signed_distance(mask, spacing)
+    window = tissue if seen.spots is not None else tissue | seen.mask
     depth = edge_distance(window, spacing)
-    return Structure(mask, window, signed, depth, read_at(signed, points, spacing), read_at(depth, points, spacing))
+    edge = read_at(depth, points, spacing)
+    if seen.spots is None:
+        signed = signed_distance(seen.mask, spacing)
+        return Structure(seen.mask, window, signed, depth, read_at(signed, points, spacing), edge)
+    field = seen.spots.field(tissue.shape, spacing)
+    distance = np.where(np.isnan(edge), np.nan, seen.spots.distance(points))
+    return Structure(seen.mask, window, field, depth, distance, edge, seen.spots)

@@ -22,6 +22,8 @@ def measure_vessels(frame: Frame, settings: NicheSettings, rows: Rows) -> None:
         structure = frame.structures.get(name)
         graph = None
         reason = absence(name, structure, frame)
+        if structure is not None and structure.spots is not None:
+            reason = reason or f"structure '{name}' is given as spots: a vessel graph needs a mask"
         if structure is not None and not reason:
             graph = vessel_graph(structure.mask, frame.spacing, tissue=frame.tissue, settings=settings.vessel)
             if graph.branches.empty:

@@ -187,56 +187,65 @@ def local_density(
     ndarray (n,) float64
         Cells per mm² (2D) or mm³ (3D), the cell itself not counted; NaN outside the window.
     """
-    n = len(np.asarray(points))
-    return local_densities(points, {"all": np.ones(n, dtype=bool)}, window, spacing, radius=radius)["local_density"]
+    room = Neighbourhood(window, spacing, radius)
+    return room.densities(as_points(points, np.asarray(window).ndim), {})["local_density"]
 
 
-def local_densities(
-    points: npt.ArrayLike,
-    classes: Mapping[str, npt.ArrayLike],
-    window: npt.ArrayLike,
-    spacing: tuple[float, ...],
-    *,
-    radius: float,
-) -> dict[str, FloatArray]:
-    """Return `local_density` of all points and of each class around each point.
+class Neighbourhood:
+    """Tissue around every place, made once for any number of patterns in it.
 
     Parameters
     ----------
-    points, window, spacing, radius :
-        As for `local_density`.
-    classes : mapping of str to array (n,) bool
-
-    Returns
-    -------
-    dict of str to ndarray (n,) float64
-        ``local_density`` and ``local_density_<class>`` for each class but "all".
+    window : array bool
+    spacing : tuple of float
+    radius : float
+        µm.
     """
-    from scipy import signal
-    from scipy.spatial import cKDTree
 
-    from napari_marrow.niche.distances import read_at
+    def __init__(self, window: npt.ArrayLike, spacing: tuple[float, ...], radius: float) -> None:
+        from scipy import signal
 
-    mask = as_mask(window, "window")
-    sampling = as_spacing(spacing, mask.ndim)
-    where = as_points(points, mask.ndim)
-    held: BoolArray = inside(where, mask, sampling)
-    members = {"local_density": np.ones(len(where), dtype=bool)}
-    members |= {f"local_density_{k}": np.asarray(v, dtype=bool) for k, v in classes.items() if k != "all"}
-    result = {name: np.full(len(where), np.nan) for name in members}
-    if not held.any():
+        self._mask = as_mask(window, "window")
+        self._spacing = as_spacing(spacing, self._mask.ndim)
+        self._radius = radius
+        half = [int(np.ceil(radius / s)) for s in self._spacing]
+        steps = [np.arange(-h, h + 1) * s for h, s in zip(half, self._spacing, strict=True)]
+        ball = sum(a**2 for a in np.meshgrid(*steps, indexing="ij")) <= radius**2
+        room = signal.fftconvolve(self._mask.astype(np.float32), ball.astype(np.float32), mode="same")
+        # Scaled to the true ball so that the voxelised ball's volume does not enter.
+        full = np.pi * radius**2 if self._mask.ndim == 2 else 4 / 3 * np.pi * radius**3
+        self._room = (room / np.count_nonzero(ball) * full).astype(np.float32)
+
+    def densities(self, points: FloatArray, classes: Mapping[str, npt.ArrayLike]) -> dict[str, FloatArray]:
+        """Return the density of all points, and of each class, around each point.
+
+        Parameters
+        ----------
+        points : ndarray (n, ndim)
+            µm.
+        classes : mapping of str to array (n,) bool
+
+        Returns
+        -------
+        dict of str to ndarray (n,) float64
+            ``local_density`` and ``local_density_<class>`` for each class but "all", cells per mm² or mm³; the cell
+            itself is not counted, NaN outside the window.
+        """
+        from scipy.spatial import cKDTree
+
+        from napari_marrow.niche.distances import read_at
+
+        held: BoolArray = inside(points, self._mask, self._spacing)
+        members = {"local_density": np.ones(len(points), dtype=bool)}
+        members |= {f"local_density_{k}": np.asarray(v, dtype=bool) for k, v in classes.items() if k != "all"}
+        result = {name: np.full(len(points), np.nan) for name in members}
+        if not held.any():
+            return result
+        kept = points[held]
+        around = np.maximum(read_at(self._room, kept, self._spacing), np.prod(self._spacing))
+        per = (1e6 if self._mask.ndim == 2 else 1e9) / around
+        for name, member in members.items():
+            others = kept[member[held]]
+            count = cKDTree(others).query_ball_point(kept, self._radius, return_length=True) if len(others) else 0
+            result[name][held] = (count - member[held].astype(np.int64)) * per
         return result
-    half = [int(np.ceil(radius / s)) for s in sampling]
-    axes = np.meshgrid(*[np.arange(-h, h + 1) * s for h, s in zip(half, sampling, strict=True)], indexing="ij")
-    ball = sum(a**2 for a in axes) <= radius**2
-    room = signal.fftconvolve(mask.astype(np.float32), ball.astype(np.float32), mode="same")
-    kept = where[held]
-    # Scaled to the true ball so that the voxelised ball's volume does not enter.
-    full = np.pi * radius**2 if mask.ndim == 2 else 4 / 3 * np.pi * radius**3
-    around = read_at(room.astype(np.float32), kept, sampling) / float(np.count_nonzero(ball)) * full
-    per = (1e6 if mask.ndim == 2 else 1e9) / np.maximum(around, np.prod(sampling))
-    for name, member in members.items():
-        others = kept[member[held]]
-        count = cKDTree(others).query_ball_point(kept, radius, return_length=True) if len(others) else 0
-        result[name][held] = (count - member[held]) * per
-    return result

@@ -14,6 +14,8 @@ from napari_marrow.niche._frame import Rows, prepare
 from napari_marrow.niche._measures import measure_classes, measure_compartments, measure_enrichment
 from napari_marrow.niche._vessel_measures import measure_coverage, measure_vessels
 from napari_marrow.niche.settings import NicheSettings
+from napari_marrow.niche.spots import Spots
+from napari_marrow.niche.surroundings import Surroundings
 
 METRIC_COLUMNS = (
     "metric",
@@ -63,7 +65,7 @@ def measure_niche(
     *,
     cells: pd.DataFrame,
     classes: Mapping[str, npt.ArrayLike],
-    structures: Mapping[str, npt.ArrayLike],
+    structures: Mapping[str, npt.ArrayLike | Spots],
     tissue: npt.ArrayLike,
     spacing: Sequence[float],
     settings: NicheSettings | None = None,
@@ -78,7 +80,7 @@ def measure_niche(
         Subjects, for instance {"all": ..., "erythroid": ...}. "all" are the positions for re-labelling; without it all
         rows are.
     structures : mapping of str to array bool (Z, Y, X) or (Y, X)
-        For instance {"vessel": ..., "scaffold": ...}.
+        For instance {"vessel": ..., "scaffold": ...}; or `Spots`, points of another program on the structure.
     tissue : array bool, same shape
         The organoid. Scaffold and voids are taken off here (`NicheSettings.solid`).
     spacing : sequence of float
@@ -97,6 +99,7 @@ def measure_niche(
     """
     chosen = settings or NicheSettings()
     frame = prepare(cells, classes, structures, tissue, spacing, chosen)
+    per_cell = Surroundings.from_frame(frame, chosen).of(cells, classes)
     rows = Rows()
     measure_vessels(frame, chosen, rows)
     measure_coverage(frame, chosen, rows)
@@ -109,7 +112,7 @@ def measure_niche(
         metrics[name] = metrics[name].astype(np.float64)
     curves = pd.concat(rows.curves, ignore_index=True) if rows.curves else _no_curves()
     vessels = pd.concat(rows.vessels, ignore_index=True) if rows.vessels else _no_vessels()
-    return NicheResult(metrics, curves[list(CURVE_COLUMNS)], frame.per_cell(chosen), vessels)
+    return NicheResult(metrics, curves[list(CURVE_COLUMNS)], per_cell, vessels)
 
 
 def _no_curves() -> pd.DataFrame:
