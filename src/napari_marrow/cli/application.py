@@ -8,6 +8,7 @@ import typer
 
 from napari_marrow import __version__
 from napari_marrow.cli import (
+    doctor_command,
     edit_commands,
     file_commands,
     import_command,
@@ -44,6 +45,7 @@ def _main(
 
 import_command.register(app)
 study_commands.register(app)
+doctor_command.register(app)
 keeping_commands.register(app)
 edit_commands.register(app)
 file_commands.register(app)
