@@ -62,6 +62,9 @@ def import_images(
             "{session} and {*} too), or harmony, imagexpress, incell, cellvoyager, incucyte; those are recognised."
         ),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that compress and write; all usable cores by default, at most 8.", min=1)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become what, and write nothing.")] = False,
 ) -> None:
     """Bring microscope images into a study; what the files do not say is asked for, never guessed."""
@@ -85,7 +88,7 @@ def import_images(
         ingest.require_all(planned)
         return
     with working() as (progress, cancel):
-        summary = ingest.import_files(study, sources, **options, progress=progress, cancel=cancel)
+        summary = ingest.import_files(study, sources, **options, workers=workers, progress=progress, cancel=cancel)
     typer.echo(str(summary))
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import os
 import shutil
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from napari_marrow.errors import Cancelled, InputFileError
+from napari_marrow.errors import Cancelled
+from napari_marrow.ingest.copying import bytes_of, copy_sessions
 from napari_marrow.ingest.layout import read_layout
-from napari_marrow.ingest.opening import open_source
 from napari_marrow.ingest.plan import PlannedSession, as_given
 from napari_marrow.ingest.planning import plan_sessions, require_all
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.study import Study
-from napari_marrow.study.session_writer import SessionWriter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +99,7 @@ def import_files(
     position: str | None = None,
     name: str | None = None,
     pattern: str | None = None,
+    workers: int | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> ImportSummary:
@@ -138,6 +135,8 @@ def import_files(
     pattern : str, optional
         How the files of a TIFF series are named, see `SeriesReader`; the exports of common high-content systems are
         recognised without.
+    workers : int, optional
+        Threads that compress and write; by default as many as there are usable cores, at most eight.
     progress, cancel : optional
 
     Returns
@@ -169,7 +168,9 @@ def import_files(
     if study is None:
         study = Study.create(path, name=given.name, t0=t0)
     try:
-        frames, size = _import_all(study, planned, None if created else t0, table, progress, cancel)
+        frames, size = _import_all(
+            study, planned, None if created else t0, table, workers or default_workers(), progress, cancel
+        )
     except (Cancelled, KeyboardInterrupt):
         raise
     except BaseException:
@@ -184,37 +185,43 @@ def _import_all(
     planned: list[PlannedSession],
     t0: str | None,
     layout: pd.DataFrame | None,
+    workers: int,
     progress: Progress,
     cancel: CancelToken | None,
 ) -> tuple[int, int]:
     new = [p for p in planned if not p.present]
-    total, done, size = sum(p.shape[0] for p in new), 0, 0
-    added: list[PlannedSession] = []
+    total, done = sum(p.shape[0] for p in new), 0
     with study.write_lock():
         before = study.t0
         try:
             if t0 is not None and study.t0 is None:
                 study.set_t0(t0)
-            for plan in new:
-                added.append(plan)
-                with closing(_copy(study, plan)) as copied:
-                    for _ in copied:
-                        done += 1
-                        progress(done, total, f"import {plan.position} session {plan.session}")
-                        if cancel is not None:
-                            cancel.raise_if_cancelled()
-                size += math.prod(plan.shape) * np.dtype(plan.dtype).itemsize
+            with closing(copy_sessions(study, new, workers=workers)) as copied:
+                for plan in copied:
+                    done += 1
+                    progress(done, total, f"import {plan.position} session {plan.session}")
+                    if cancel is not None:
+                        cancel.raise_if_cancelled()
             if layout is not None:
                 study.set_layout(_merged(study, layout))
         except (Cancelled, KeyboardInterrupt):
             raise
         except BaseException:
-            for plan in added:
+            for plan in new:
                 study.remove_session(plan.position, plan.session)
             if study.t0 != before:
                 study.set_t0(before)
             raise
-    return done, size
+    return done, sum(bytes_of(p) for p in new)
+
+
+def default_workers() -> int:
+    """Return the number of threads that compress and write by default: the usable cores, at most eight."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Windows and macOS
+        cores = os.cpu_count() or 1
+    return max(1, min(8, cores))
 
 
 def _merged(study: Study, layout: pd.DataFrame) -> pd.DataFrame:
@@ -224,40 +231,3 @@ def _merged(study: Study, layout: pd.DataFrame) -> pd.DataFrame:
     old = study.layout
     kept = old[~old["position"].isin(set(layout["position"]))]
     return layout if kept.empty else pd.concat([kept, layout], ignore_index=True)
-
-
-def _copy(study: Study, plan: PlannedSession) -> Generator[int, None, None]:
-    """Copy a session and yield after each frame, whether it was copied now or in an earlier, interrupted import."""
-    writer = study.add_session(
-        plan.position,
-        plan.session,
-        channels=list(plan.channels),
-        spacing=plan.spacing,
-        shape=plan.shape,
-        dtype=plan.dtype,
-        start_h=plan.start_h,
-        time_s=plan.time_s,
-        utc=plan.utc or None,
-        stage=plan.stage,
-        source_file=plan.source.name,
-        source_digest=plan.digest,
-    )
-    with writer, open_source(plan.source, plan.pattern) as reader:
-        missing = set(writer.missing)
-        for t in range(plan.shape[0]):
-            if t in missing:
-                _copy_frame(writer, reader.read(plan.image, t, plan.axes), plan, t)
-            yield t
-
-
-def _copy_frame(writer: SessionWriter, frame: npt.NDArray[Any], plan: PlannedSession, t: int) -> None:
-    if frame.dtype.kind == "f" and not np.isfinite(frame).all():
-        what = "only NaN" if np.isnan(frame).all() else "NaN or infinite values"
-        raise InputFileError(
-            f"'{plan.source.name}' holds {what} in frame {t}: replace them by numbers, or leave the frame out."
-        )
-    with np.errstate(over="ignore"):
-        stored = frame.astype(plan.dtype, copy=False)
-    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
-        raise InputFileError(f"'{plan.source.name}' holds values in frame {t} that are too large for 32-bit floats.")
-    writer.write(t, stored)

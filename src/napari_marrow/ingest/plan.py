@@ -97,6 +97,8 @@ class PlannedSession:
         Whether the study has it already, from the same source: it will be skipped.
     pattern : str
         How the files of a TIFF series are named, ``""`` for any other source.
+    files : tuple of Path
+        Files, or folders, that hold a part of it.
     missing : tuple of Missing
         What has to be given before it can be imported; its values here are then placeholders (NaN, no times).
     """
@@ -117,6 +119,7 @@ class PlannedSession:
     digest: str
     present: bool = False
     pattern: str = ""
+    files: tuple[Path, ...] = ()
     missing: tuple[Missing, ...] = ()
 
     def __str__(self) -> str:

@@ -107,6 +107,7 @@ def _draft(path: Path, facts: ImageFacts, n_images: int, given: Given, digest: s
         stage=facts.stage_um if facts.stage_um and len(facts.stage_um) == t else None,
         digest=fingerprint_of_files(path, facts.files) if pattern else f"{digest}-{facts.image}",
         pattern=pattern,
+        files=facts.files,
         missing=missing,
     )
     return Draft(planned, facts.start_utc, number is not None)

@@ -233,7 +233,7 @@ def _with_ome(facts: ImageFacts, said: ome_xml.OmeImage) -> ImageFacts:
         time_s=said.time_s if said.time_s and len(said.time_s) == n_frames else None,
         start_utc=said.start_utc,
         stage_um=said.stage_um if said.stage_um and len(said.stage_um) == n_frames else None,
-        files=tuple({facts.path, *siblings}),
+        files=tuple({facts.path, *(file for file in siblings if file.is_file())}),
     )
 
 

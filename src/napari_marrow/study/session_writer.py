@@ -93,6 +93,12 @@ class SessionWriter:
     an error. After an error or a kill the finished frames stay, invisible; adding the same session again goes on where
     it stopped (`missing` lists what is left), adding another in its place starts anew, `abort` removes them.
 
+    Attributes
+    ----------
+    missing : list of int
+    extra : dict
+        Further facts that the session's commit record will hold, such as ``source_sha256``; plain JSON values.
+
     Parameters
     ----------
     path : Path
@@ -111,11 +117,12 @@ class SessionWriter:
         path: Path,
         plan: SessionPlan,
         *,
-        publish: Callable[[SessionPlan], None],
+        publish: Callable[[SessionPlan, dict[str, Any]], None],
         withdraw: Callable[[SessionPlan], None],
         release: Callable[[], None],
     ) -> None:
         self.path, self.plan = path, plan
+        self.extra: dict[str, Any] = {}
         self._publish, self._withdraw, self._release = publish, withdraw, release
         self._open = True
         self.levels = n_levels(plan.shape[3], plan.shape[4])
@@ -184,7 +191,7 @@ class SessionWriter:
                     f"{self.plan.position} session {self.plan.session} lacks {len(missing)} of {self.plan.shape[0]} "
                     f"frames (first: {missing[0]}): write them, or abort."
                 )
-            self._publish(self.plan)
+            self._publish(self.plan, self.extra)
         finally:
             self._end()
 

@@ -176,11 +176,11 @@ def sweep(root: Path, images: Path, position: str, session: int) -> None:
         sweep_partials(folder, alone=True, deep=False)
 
 
-def publish(root: Path, images: Path, name: str, done: SessionPlan) -> None:
+def publish(root: Path, images: Path, name: str, done: SessionPlan, more: dict[str, Any]) -> None:
     """Make a finished session visible: well, plate, and last the commit record that counts."""
     have = sorted({*listed(root), (done.position, done.session)})
     _write_plate(images, name, have, done.position, _acquisition(done))
-    extra = {"image": image_path(done.position, done.session), "plan": done.digest()}
+    extra = {**more, "image": image_path(done.position, done.session), "plan": done.digest()}
     unit = {"position": done.position, "session": done.session}
     tables.commit(root, "frames", FRAMES_KEY, unit, frame_rows(done), extra)
 

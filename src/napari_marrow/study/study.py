@@ -260,7 +260,7 @@ class Study(StudyRecord):
             return SessionWriter(
                 self._image_folder(plan.position, plan.session),
                 plan,
-                publish=lambda done: sessions.publish(self.path, self.path / IMAGES, self.name, done),
+                publish=lambda done, more: sessions.publish(self.path, self.path / IMAGES, self.name, done, more),
                 withdraw=lambda gone: sessions.remove(
                     self.path, self.path / IMAGES, self.name, gone.position, gone.session
                 ),
