@@ -1,9 +1,10 @@
 """Link and division scores of cell tracking on simulated and real truth, one automatic setting for all.
 
 Usage: ``python benchmarks/tracking.py [--full] [--sets NAME ...] [--data FOLDER] [--seeds N] [--peers FOLDER]``.
-Real sets that are absent are left out, saying so. Peers are installed into environments of their own in FOLDER and run
-at the best of nine settings: on simulated sets the best on a smaller field of another seed, on real ones the best on
-the set itself.
+Real sets that are absent are left out, saying so. Peers (trackpy, laptrack, btrack, tracksdata, motile) are installed
+into environments of their own in FOLDER and run at the best of the settings in `tracking_peers`: on simulated sets the
+best on a smaller field of another seed, on real ones the best on the set itself. ``--limit TUNING CHOSEN`` stops a
+setting after so many CPU seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pandas as pd
 
 from napari_marrow.tracking import TrackingSettings, label_points, score_tracks, track_points
 from napari_marrow.tracking.scores import links_of
-from tracking_peers import PEERS, environment, run_peer, settings
+from tracking_peers import EXACT, PEERS, environment, run_peer, settings
 from tracking_simulator import SETS, simulate
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "tracking"
@@ -118,32 +119,45 @@ def measure(name: str, table: pd.DataFrame, features: list[str]) -> None:
 
 
 def measure_peers(
-    name: str, tuning: pd.DataFrame, table: pd.DataFrame, features: list[str], interpreters: dict[str, Path], home: Path
+    name: str,
+    tuning: pd.DataFrame,
+    table: pd.DataFrame,
+    features: list[str],
+    interpreters: dict[str, Path],
+    home: Path,
+    limits: tuple[float, float],
 ) -> None:
-    """Run every peer at the setting with the best link F1 on the tuning set."""
+    """Run every peer at the setting with the best link F1 on the tuning set.
+
+    Parameters
+    ----------
+    limits : (float, float)
+        CPU seconds for a setting on the tuning set, and for the chosen one.
+    """
     columns = ["t", "y", "x", *features]
     step = float(np.quantile(_steps(tuning), 0.95))
     for peer, python in interpreters.items():
-        best, chosen = -1.0, {}
-        for tried in settings(step, features=bool(features)):
-            try:
-                track, parent, *_ = run_peer(peer, python, tuning[columns], tried, home / "scratch")
-            except RuntimeError as error:
-                print(f"{error}", flush=True)
-                continue
-            found = pd.DataFrame({"t": tuning["t"], "track_id": track, "parent_track_id": parent})
-            score = score_tracks(tuning, found, max_gap=3).f1
-            if score > best:
-                best, chosen = score, tried
-        if not chosen:
+        few = tuning[tuning["t"] < tuning["t"].min() + 20].reset_index(drop=True) if peer in EXACT else tuning
+        tried = list(settings(peer, step, features=bool(features)))
+        results, why = run_peer(peer, python, few[columns], tried, home / "scratch", limits[0])
+        scores = {}
+        for number, result in results.items():
+            found = pd.DataFrame({"t": few["t"], "track_id": result.track, "parent_track_id": result.parent})
+            scores[number] = score_tracks(few, found, max_gap=3).f1
+        if not scores:
+            print(f"| {name} | {peer} | {len(table)} | no setting: {why} |", flush=True)
             continue
-        try:
-            track, parent, seconds, _ = run_peer(peer, python, table[columns], chosen, home / "scratch")
-        except RuntimeError as error:
-            print(f"{error}", flush=True)
+        best = max(scores, key=lambda number: scores[number])
+        if table is not tuning or few is not tuning:
+            results, why = run_peer(peer, python, table[columns], [tried[best]], home / "scratch", limits[1])
+            best_result = results.get(0)
+        else:
+            best_result = results[best]
+        line = f"{peer}, {', '.join(f'{key} {value:.3g}' for key, value in tried[best].items())}"
+        if best_result is None:
+            print(f"| {name} | {line} | {len(table)} | {why} |", flush=True)
             continue
-        report(name, f"{peer}, radius {chosen['radius']:.0f}, weight {chosen['weight']:.0f}", table, (track, parent),
-               seconds, None)  # fmt: skip
+        report(name, line, table, (best_result.track, best_result.parent), best_result.seconds, None)
 
 
 def _steps(table: pd.DataFrame) -> np.ndarray:
@@ -190,7 +204,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="larger simulated sets")
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--peers", type=Path, help="folder for the environments of trackpy and laptrack")
+    parser.add_argument("--peers", type=Path, help="folder for the environments of other trackers")
+    parser.add_argument("--limit", type=float, nargs=2, default=(60, 600), help="CPU s of a setting, of the chosen one")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="+", choices=[*SETS, "real"], help="only these")
     options = parser.parse_args()
@@ -211,14 +226,16 @@ def main() -> None:
             if interpreters:
                 # tuned on a smaller field of the same kind and other seeds
                 smaller = replace(SETS[name], cells=min(SETS[name].cells, 150), frames=min(SETS[name].frames, 60))
-                measure_peers(name, simulate(smaller, 55), table, features, interpreters, options.peers)
+                measure_peers(name, simulate(smaller, 55), table, features, interpreters, options.peers, options.limit)
     sets = real_sets(options.data) if "real" in wanted else {}
     if "real" in wanted and not sets:
         print(f"No real sets in {options.data}.")
     for name, (table, known) in sets.items():
         measure(name, table, known)
         if interpreters:
-            measure_peers(name, table, table, known, interpreters, options.peers)  # the best on the set itself
+            measure_peers(
+                name, table, table, known, interpreters, options.peers, options.limit
+            )  # the best on the set itself
 
 
 if __name__ == "__main__":

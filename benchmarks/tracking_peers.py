@@ -1,36 +1,78 @@
 """Other trackers, each in an environment of its own, on the same detections.
 
-`run_peer` is called by ``benchmarks/tracking.py --peers FOLDER``; this file is also what the peer's interpreter runs.
+`run_peer` is called by ``benchmarks/tracking.py --peers FOLDER``; what a peer does stands in `tracking_peer_programs`.
+
+What each is tried with on the tuning set (lengths in 95th percentiles of the true steps there; weights are the length
+that one unit of log area or log intensity counts for):
+
+* trackpy, laptrack: radii of .8, 1.2, 2; weights of 0, 10, 30; memory of two frames, laptrack with splitting.
+* btrack: radii of 1.2, 2; coordinates scaled so that such a step is 5 or 10 of its own units; with and without its
+  use of measurements.
+* tracksdata: nearest neighbours with the radii and weights of trackpy, two children or two missing frames allowed at
+  1.2; its integer programme at 1.2 and 2 with a weight of 10.
+* motile: radius of 1.2; weights of 0, 10, 30.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
-import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-PEERS = {"trackpy": ["trackpy", "pandas"], "laptrack": ["laptrack", "pandas"]}
-"""What is installed for each. Trackastra and Ultrack need weights from elsewhere, motile a solver to be licensed."""
+from napari_marrow.tracking.scores import tracks_of
 
-RADII = (0.8, 1.2, 2.0)
-"""Largest step, in 95th percentiles of the true steps of the tuning set."""
-WEIGHTS = (0.0, 10.0, 30.0)
-"""Length that one unit of log area or log intensity counts for."""
+PEERS = {
+    "trackpy": ["trackpy", "pandas"],
+    "laptrack": ["laptrack", "pandas"],
+    # 0.7 needs a newer libstdc++ than Debian 12 has
+    "btrack": ["btrack==0.6.5", "numpy<2", "pandas"],
+    "tracksdata": ["tracksdata", "pandas"],
+    "motile": ["motile", "pandas", "scipy"],
+}
+"""What is installed for each. Trackastra and Ultrack need weights from elsewhere."""
+EXACT = ("motile",)
+"""Peers that are tuned on the first frames only, because they solve all frames in one integer programme."""
+
+_PROGRAMS = Path(__file__).with_name("tracking_peer_programs.py")
+_RADII = (0.8, 1.2, 2.0)
+_WEIGHTS = (0.0, 10.0, 30.0)
 
 
-def settings(usual_step: float, *, features: bool) -> Iterator[dict[str, float]]:
-    """Return what every peer is tried with on the tuning set."""
-    for factor, weight in product(RADII, WEIGHTS if features else (0.0,)):
-        yield {"radius": factor * usual_step, "weight": weight}
+def settings(peer: str, usual_step: float, *, features: bool) -> Iterator[dict[str, float]]:
+    """Return what a peer is tried with on the tuning set; see above."""
+    weights = _WEIGHTS if features else (0.0,)
+    usual = 1.2 * usual_step
+    if peer == "btrack":
+        for factor, units, weight in product((1.2, 2.0), (5.0, 10.0), weights[:2]):
+            yield {"radius": factor * usual_step, "scale": units / usual_step, "weight": weight}
+    elif peer == "motile":
+        for weight in weights:
+            yield {"radius": usual, "weight": weight, "division": 1.0}
+    elif peer == "tracksdata":
+        nearest = {"exact": 0.0, "gap": 1.0, "children": 1.0}
+        for factor, weight in product(_RADII, weights):
+            yield {"radius": factor * usual_step, "weight": weight, **nearest}
+        yield {"radius": usual, "weight": weights[-1], **nearest, "children": 2.0}
+        yield {"radius": usual, "weight": weights[-1], **nearest, "gap": 3.0}
+        for factor in (1.2, 2.0):
+            yield {"radius": factor * usual_step, "weight": weights[len(weights) // 2], "exact": 1.0, "gap": 1.0,
+                   "division": 1.0}  # fmt: skip
+    else:
+        for factor, weight in product(_RADII, weights):
+            yield {"radius": factor * usual_step, "weight": weight}
 
 
 def environment(name: str, folder: Path) -> Path:
@@ -42,88 +84,89 @@ def environment(name: str, folder: Path) -> Path:
         If the packages cannot be installed.
     """
     home = folder / name
-    python = home / "bin" / "python"
-    if not python.exists():
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    done = home / "installed.json"
+    if python.is_file() and done.is_file() and json.loads(done.read_text()) == PEERS[name]:
+        return python
+    print(f"Making an environment for {' and '.join(PEERS[name])} in {home} ...", file=sys.stderr)
+    if not python.is_file():
         venv.create(home, with_pip=True)
-    done = subprocess.run([python, "-m", "pip", "install", "-q", *PEERS[name]], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{name} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    made = subprocess.run([python, "-m", "pip", "install", "-q", *PEERS[name]], capture_output=True, text=True)
+    if made.returncode:
+        raise RuntimeError(f"{name} cannot be installed: {made.stderr.strip().splitlines()[-1]}")
+    done.write_text(json.dumps(PEERS[name]))
     return python
 
 
-def run_peer(
-    name: str, python: Path, points: pd.DataFrame, chosen: dict[str, float], scratch: Path
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Run a peer: track and parent of every row (0 for none), CPU seconds, peak memory in MB.
+@dataclass(frozen=True)
+class PeerResult:
+    """What a peer found with one setting.
 
-    Raises
-    ------
-    RuntimeError
-        If the peer fails.
+    Attributes
+    ----------
+    track, parent : (n,) int64
+        Per row, 0 for none.
+    seconds, megabytes : float
+        CPU seconds of the tracking itself, peak memory of its process.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
-    source, result = scratch / "points.csv", scratch / "tracks.json"
-    points.to_csv(source, index=False)
+
+    track: np.ndarray
+    parent: np.ndarray
+    seconds: float
+    megabytes: float
+
+
+def run_peer(
+    name: str, python: Path, points: pd.DataFrame, chosen: Sequence[dict[str, float]], scratch: Path, limit: float
+) -> tuple[dict[int, PeerResult], str]:
+    """Run a peer with each of some settings, in one process.
+
+    Parameters
+    ----------
+    name : str
+    python : Path
+        Interpreter of its environment.
+    points : DataFrame
+    chosen : sequence of dict
+        Its settings.
+    scratch : Path
+        Folder for the files between the processes.
+    limit : float
+        CPU seconds per setting after which it is stopped.
+
+    Returns
+    -------
+    found : dict of int to PeerResult
+        By the number of the setting; what failed or was not reached is missing.
+    reason : str
+        Why something is missing.
+    """
+    folder = scratch / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    points.to_csv(folder / "points.csv", index=False)
+    own = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    bound = int(limit * len(chosen))
     done = subprocess.run(
-        [python, __file__, name, str(source), str(result), json.dumps(chosen)], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr.strip().splitlines()[-1][:200]}")
-    found = json.loads(result.read_text())
-    return np.array(found["track"]), np.array(found["parent"]), found["seconds"], found["megabytes"]
+        [python, str(_PROGRAMS), name, str(folder / "points.csv"), str(folder), json.dumps(list(chosen))],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=own,
+        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_CPU, (bound, bound + 1)),
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    reason = said[-1].strip()[:160] if said else f"ended with code {done.returncode}"
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        reason = f"stopped after {bound} CPU s" + (f" for {len(chosen)} settings" if len(chosen) > 1 else "")
+    found = {}
+    for number in range(len(chosen)):
+        if (folder / f"{number}.npz").is_file():
+            found[number] = _result(folder / f"{number}.npz", points)
+    return found, reason
 
 
-def _coordinates(points: pd.DataFrame, weight: float) -> pd.DataFrame:
-    """Return the columns that distances are taken in: places, and logs of measurements if they count."""
-    table = points[["y", "x"]].copy()
-    for name in ("area", "intensity") if weight > 0 else ():
-        if name in points.columns:
-            table[name] = weight * np.log(points[name])
-    return table
-
-
-def _trackpy(points: pd.DataFrame, chosen: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    import trackpy
-
-    trackpy.quiet()
-    table = _coordinates(points, chosen["weight"])
-    columns = list(table.columns)
-    linked = trackpy.link(table.assign(frame=points["t"]), chosen["radius"], memory=2, pos_columns=columns)
-    track = linked["particle"].reindex(points.index).to_numpy() + 1
-    return track, np.zeros(len(track), np.int64)
-
-
-def _laptrack(points: pd.DataFrame, chosen: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    from laptrack import LapTrack
-
-    table = _coordinates(points, chosen["weight"])
-    columns = list(table.columns)
-    limit = chosen["radius"] ** 2
-    tracker = LapTrack(cutoff=limit, gap_closing_cutoff=limit, gap_closing_max_frame_count=2, splitting_cutoff=limit)
-    # laptrack returns rows sorted by frame: carry the row number through
-    carried = table.assign(t=points["t"], row=np.arange(len(points)))
-    found, split, *_ = tracker.predict_dataframe(carried, columns, frame_col="t", only_coordinate_cols=False)
-    found = found.sort_values("row")
-    mother = dict(zip(split["child_track_id"], split["parent_track_id"], strict=True)) if len(split) else {}
-    track = found["track_id"].to_numpy()
-    return track + 1, np.array([int(mother.get(k, -1)) + 1 for k in track])
-
-
-def _main(name: str, source: str, result: str, chosen: dict[str, float]) -> None:
-    import resource
-
-    points = pd.read_csv(source)
-    begin = time.process_time()
-    function: Any = {"trackpy": _trackpy, "laptrack": _laptrack}[name]
-    track, parent = function(points, chosen)
-    out = {
-        "track": np.asarray(track, np.int64).tolist(),
-        "parent": np.asarray(parent, np.int64).tolist(),
-        "seconds": time.process_time() - begin,
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-    Path(result).write_text(json.dumps(out))
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+def _result(path: Path, points: pd.DataFrame) -> PeerResult:
+    with np.load(path) as found:
+        if "links" in found:
+            track, parent = tracks_of(points["t"].to_numpy(np.int64), found["links"])
+        else:
+            track, parent = found["track"], found["parent"]
+        return PeerResult(track, parent, float(found["seconds"]), float(found["megabytes"]))

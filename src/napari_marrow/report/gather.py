@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_marrow.report.figures.vessels import last_frames
+from napari_marrow.report.outlines import Outline, colony_outlines
 from napari_marrow.schemas import ALL
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class StudyTables:
         The parameters; empty where unknown.
     active : dict
         Key of the active result of each step.
+    outlines : dict
+        The lines around colonies where their masks are there, by position and session; of those that are mapped.
     """
 
     name: str
@@ -53,6 +57,7 @@ class StudyTables:
     runs: list[dict[str, Any]] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
     active: dict[str, str] = field(default_factory=dict)
+    outlines: dict[tuple[str, int], list[Outline]] = field(default_factory=dict)
 
     def __getitem__(self, table: str) -> pd.DataFrame:
         return self.tables[table]
@@ -104,9 +109,12 @@ def gather(study: Study, recipe: dict[str, Any] | None) -> StudyTables:
         recipe = next((r["recipe"] for r in reversed(runs) if isinstance(r.get("recipe"), dict)), {})
     layout = study.layout.copy()
     layout["condition"] = layout["condition"].fillna("").astype(str).replace("", "no condition")
+    mapped = last_frames(tables["vessels"])[["position", "session"]].drop_duplicates()
+    places = [(str(p), int(s)) for p, s in mapped.itertuples(index=False, name=None)]
     return StudyTables(
-        study.name, study.path.name, layout, tables, frozenset(present), runs, dict(recipe), dict(study.active)
-    )
+        study.name, study.path.name, layout, tables, frozenset(present), runs, dict(recipe), dict(study.active),
+        colony_outlines(study, tables["colonies"], places),
+    )  # fmt: skip
 
 
 def _with_judgement(frames: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from napari_marrow.report import overviews, summaries
 from napari_marrow.report.figures import comparisons as comparison_figures
 from napari_marrow.report.figures import distances, emergence, growth, overview, pedigrees, quality, vessels
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
+from napari_marrow.report.outlines import Outline
 from napari_marrow.report.parts import FigurePart, Section, TablePart
 from napari_marrow.report.style import drawing, to_svg
 from napari_marrow.report.thumbnails import collect_tiles
@@ -177,6 +178,12 @@ def _shown(fields: int, most: int) -> str:
     return f"{most} of {fields} fields are shown." if fields > most else ""
 
 
+def _drawn_colonies(outlines: dict[tuple[str, int], list[Outline]]) -> str:
+    if any(outlines.values()):
+        return "dashed lines are the outlines of colonies of that session"
+    return "dashed circles are colonies of that session, drawn with their area"
+
+
 def niche(data: StudyTables) -> Section:
     """Return vessels and the distances of cells to them."""
     figures, missing = [], []
@@ -188,13 +195,12 @@ def niche(data: StudyTables) -> Section:
             _drawn(
                 "vessel_map",
                 "Vessels, coloured by radius",
-                "Centre lines at each field's last measured frame; dashed circles are colonies of that session, "
-                "drawn with "
-                f"their area. {_shown(fields, vessels.MOST_PANELS)}",
+                f"Centre lines at each field's last measured frame; {_drawn_colonies(data.outlines)}. "
+                f"{_shown(fields, vessels.MOST_PANELS)}",
                 f"Maps of the vessel centre lines of {plural(fields, 'field')}; median radius "
                 f"{shown['radius'].median():.1f} µm.",
                 shown,
-                lambda: vessels.vessel_map(network, data["colonies"], data.names),
+                lambda: vessels.vessel_map(network, data["colonies"], data.names, data.outlines),
             )
         )
     else:

@@ -19,7 +19,7 @@ class ReportStep(Step):
 
     name = "report"
     title = "Writing the report"
-    version = 1
+    version = 2
     reads = (
         "quality",
         "correct",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from napari_marrow.report.outlines import Outline
 from napari_marrow.report.style import FAINT, WIDTH, evenly, new_figure, panels
 
 if TYPE_CHECKING:
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
 MOST_PANELS = 8
 
 
-def vessel_map(vessels: pd.DataFrame, colonies: pd.DataFrame, names: dict[str, str]) -> Figure:
+def vessel_map(
+    vessels: pd.DataFrame,
+    colonies: pd.DataFrame,
+    names: dict[str, str],
+    outlines: Mapping[tuple[str, int], list[Outline]] | None = None,
+) -> Figure:
     """Draw the vessels of each field at its last measured frame, coloured by radius, over the colonies' outlines.
 
     Parameters
@@ -27,9 +34,11 @@ def vessel_map(vessels: pd.DataFrame, colonies: pd.DataFrame, names: dict[str, s
         Points along the centre lines: ``position, session, t, branch, y, x`` (µm), ``radius`` (µm), in order along each
         branch; at least one row.
     colonies : DataFrame
-        Table ``colonies``; may be empty. Those of the same session are drawn as circles of their area.
+        Table ``colonies``; may be empty. Those of the same session are drawn.
     names : dict
         Title of each position.
+    outlines : mapping, optional
+        The lines around colonies by position and session; those without one are drawn as circles of their area.
 
     Returns
     -------
@@ -55,7 +64,9 @@ def vessel_map(vessels: pd.DataFrame, colonies: pd.DataFrame, names: dict[str, s
         part = last[last["position"] == position]
         session = int(part["session"].iloc[0])
         lines = _draw(axis, part, norm)
-        _circles(axis, colonies, position, session)
+        known = (outlines or {}).get((position, session), [])
+        _lines(axis, known)
+        _circles(axis, colonies, position, session, without={number for number, _ in known})
         axis.set_title(f"{names.get(position, position)}, session {session}", fontsize=8.5)
         axis.set(xlim=(0, extent), ylim=(extent, 0), aspect="equal")
         if i % columns == 0:
@@ -95,13 +106,20 @@ def _draw(axis: Axes, part: pd.DataFrame, norm: Normalize) -> LineCollection:
     return lines
 
 
-def _circles(axis: Axes, colonies: pd.DataFrame, position: str, session: int) -> None:
+def _lines(axis: Axes, outlines: list[Outline]) -> None:
+    from matplotlib.collections import LineCollection
+
+    lines = [line for _, line in outlines]
+    axis.add_collection(LineCollection(lines, colors=FAINT, linewidths=0.8, linestyles=[(0, (2, 2))]))
+
+
+def _circles(axis: Axes, colonies: pd.DataFrame, position: str, session: int, *, without: set[int]) -> None:
     from matplotlib.collections import EllipseCollection
 
     here = colonies[(colonies["position"] == position) & (colonies["session"] == session)]
+    here = here[(here["t"] == here["t"].max()) & ~here["colony"].isin(without)]
     if here.empty:
         return
-    here = here[here["t"] == here["t"].max()]
     size = 2 * here["radius"].to_numpy(float)
     axis.add_collection(
         EllipseCollection(
