@@ -77,5 +77,10 @@ def _turn(study: Path, *, redo: bool, author: str | None) -> None:
 
 
 def _words(entry: Entry) -> str:
-    rest = ", ".join(f"{name} {value}" for name, value in entry.action.items() if name != "action")
+    rest = ", ".join(f"{name} {_short(value)}" for name, value in entry.action.items() if name != "action")
     return f"{entry.position} {entry.target}: {entry.action['action']} {rest}"
+
+
+def _short(value: object) -> object:
+    """Return a value as a line can hold it; the links of an audit are counted."""
+    return f"{len(value)} of them" if isinstance(value, list) and len(value) > 3 else value

@@ -61,7 +61,7 @@ def clock(about: dict[str, Any], t: int) -> str:
     t = min(max(t, 0), len(times) - 1)
     hours = float(times[t])
     return (
-        f"{about['position']}, session {about['session']}\n"
+        f"{about.get('shown_as') or about['position']}, session {about['session']}\n"
         f"frame {t + 1} of {len(times)}: {hours:.1f} h, day {hours / 24:.1f}"
     )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _LARGEST = 6
+_MARK = ("#F0E44288",)  # yellow of the palette, seen through
 
 
 class PedigreePlot(QWidget):
@@ -46,6 +47,9 @@ class PedigreePlot(QWidget):
         self._clone.currentIndexChanged.connect(self._draw)
         self._plot: Any = None
         self._now: Any = None
+        self._marked: Any = None
+        self._selected: frozenset[int] = frozenset()
+        self._founder: dict[int, int] = {}
         self._time_h = 0.0
         self._note = empty_note("Run the recipe: the pedigrees of this session are drawn here.")
         row = QHBoxLayout()
@@ -70,6 +74,11 @@ class PedigreePlot(QWidget):
         """
         self._tracks = tracks if tracks is not None and len(tracks) else None
         self._onsets = onsets
+        before = self._clone.currentData()
+        self._founder = {}
+        if self._tracks is not None:
+            pairs = self._tracks[["track_id", "founder_track_id"]].astype(int)
+            self._founder = dict(pairs.itertuples(index=False, name=None))
         self._clone.blockSignals(True)
         self._clone.clear()
         if self._tracks is not None:
@@ -78,8 +87,45 @@ class PedigreePlot(QWidget):
             self._clone.addItem(f"the {len(largest)} largest clones", largest)
             for clone in found[:200]:
                 self._clone.addItem(str(clone), [clone.founder])
+        if before is not None and len(before) == 1:
+            self._clone.setCurrentIndex(max(0, self._clone.findData(before)))
         self._clone.blockSignals(False)
         self._draw()
+
+    def select(self, tracks: frozenset[int]) -> None:
+        """Mark tracks; where none of them is drawn, draw the clone of the first.
+
+        Parameters
+        ----------
+        tracks : frozenset of int
+        """
+        self._selected = tracks
+        known = [track for track in sorted(tracks) if track in self._founder]
+        drawn = {b.track_id for b in self.branches}
+        if known and not drawn & tracks:
+            self._show_clone(self._founder[known[0]])
+        self._mark()
+
+    @property
+    def marked(self) -> set[int]:
+        """Selected tracks that are drawn."""
+        return {b.track_id for b in self.branches if b.track_id in self._selected}
+
+    def _show_clone(self, founder: int) -> None:
+        index = self._clone.findData([founder])
+        if index < 0:
+            assert self._tracks is not None
+            size = int((self._tracks["founder_track_id"] == founder).sum())
+            self._clone.addItem(f"Clone {founder}: {size} cells", [founder])
+            index = self._clone.count() - 1
+        self._clone.setCurrentIndex(index)
+
+    def _mark(self) -> None:
+        if self._marked is None:
+            return
+        lines = [((b.start_h, b.y), (b.end_h, b.y)) for b in self.branches if b.track_id in self._selected]
+        xy = np.array(lines, float).reshape(-1, 2)
+        self._marked.setData(xy[:, 0], xy[:, 1], connect="pairs")
 
     def set_time(self, time_h: float) -> None:
         """Move the line that marks the frame on display."""
@@ -117,11 +163,14 @@ class PedigreePlot(QWidget):
         self._plot.scene().sigMouseClicked.connect(self._on_click)
         self._now = pg.InfiniteLine(angle=90, pen=pg.mkPen(GREY, style=Qt.PenStyle.DotLine))
         self._now.setValue(self._time_h)
+        self._marked = pg.PlotDataItem(pen=pg.mkPen(*_MARK, width=7))
         self._plot_place.addWidget(self._plot)
 
     def _draw_branches(self) -> None:
         import pyqtgraph as pg
 
+        self._plot.addItem(self._marked, ignoreBounds=True)
+        self._mark()
         for colour, xy in _strokes(self.branches).items():
             self._plot.plot(xy[:, 0], xy[:, 1], connect="pairs", pen=pg.mkPen(colour, width=2))
         ends = [(b.end_h, b.y) for b in self.branches if b.fate == "death"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
@@ -26,6 +28,7 @@ class PlacePicker(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._contents: Contents | None = None
+        self._blinded = False
         self.sample_button = QPushButton("Open sample")
         self.sample_button.setToolTip(
             "Tutorial study of two simulated organoids; made on this computer the first time."
@@ -59,8 +62,8 @@ class PlacePicker(QWidget):
     def set_contents(self, contents: Contents, position: str, session: int) -> None:
         """Offer the positions and sessions of a study, and show one of them as picked."""
         self._contents = contents
-        self.title.setText(f"<b>{contents.name}</b>")
-        self.title.setToolTip(str(contents.path))
+        self.title.setText("<b>blinded study</b>" if self._blinded else f"<b>{contents.name}</b>")
+        self.title.setToolTip("" if self._blinded else str(contents.path))
         self._fill_positions(position)
         self._fill_sessions(position, session)
 
@@ -69,6 +72,25 @@ class PlacePicker(QWidget):
         if self.position.currentData() is None or self.session.currentData() is None:
             return None
         return self.position.currentData(), self.session.currentData()
+
+    def set_blinded(self, blinded: bool) -> None:
+        """Hide names and conditions of the positions, and shuffle them; or show them again."""
+        self._blinded = blinded
+        place = self.place()
+        if self._contents is not None and place is not None:
+            self.set_contents(self._contents, *place)
+
+    def name_of(self, position: str) -> str:
+        """Return what a position is called on display: its name, or a number in random order where it is hidden."""
+        if not self._blinded or self._contents is None:
+            return position
+        return f"Organoid {self._shuffled().index(position) + 1}"
+
+    def _shuffled(self) -> list[str]:
+        """Return the positions in an order that is random, and the same whenever the study is blinded."""
+        assert self._contents is not None
+        seed = hashlib.sha256(f"blinded {self._contents.name}".encode()).digest()
+        return sorted(self._contents.positions(), key=lambda name: hashlib.sha256(seed + name.encode()).digest())
 
     def set_busy(self, busy: bool) -> None:
         """Keep from opening another study while a job works on this one."""
@@ -79,9 +101,10 @@ class PlacePicker(QWidget):
         assert self._contents is not None
         self.position.blockSignals(True)
         self.position.clear()
-        for name in self._contents.positions():
-            about = self._contents.organoids.get(name)
-            self.position.addItem(f"{name}, {about}" if about else name, name)
+        for name in self._shuffled() if self._blinded else self._contents.positions():
+            about = "" if self._blinded else self._contents.organoids.get(name)
+            shown = self.name_of(name)
+            self.position.addItem(f"{shown}, {about}" if about else shown, name)
         self.position.setCurrentIndex(self.position.findData(chosen))
         self.position.setEnabled(True)
         self.position.blockSignals(False)

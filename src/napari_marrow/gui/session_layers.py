@@ -111,18 +111,29 @@ def session_layers(study: Study, position: str, session: int) -> SessionLayers:
     image = study.image(position, session)
     geometry = Geometry(image.spacing, image.shape[2] == 1)
     where = {"position": position, "session": session}
-    nodes = _rows(study, "track_nodes", where)
+    cells, nodes = _rows(study, "cells", where), _rows(study, "track_nodes", where)
     results = [
         *mask_layers(study, image, geometry),
-        cell_layer(study, image, geometry, _rows(study, "cells", where), nodes),
-        track_layer(study, image, geometry, nodes),
+        cell_layer(study, image, geometry, cells, nodes),
+        track_layer(geometry, nodes, cells, _rows(study, "tracks", where)),
         colony_layer(image, geometry, _rows(study, "colonies", where)),
     ]
     layers = [*image_layers(image, geometry), *(layer for layer in results if layer is not None)]
-    about = {"study": str(study.path), "name": str(study.name), **where, "times_h": image.times_h}
+    return SessionLayers(str(study.path), position, session, described(study, image, layers), image.times_h)
+
+
+def described(study: Study, image: SessionImage, layers: list[LayerData]) -> list[LayerData]:
+    """Return layers with what says whose they are in ``metadata["marrow"]``, beside the role that they have."""
+    about = {
+        "study": str(study.path),
+        "name": str(study.name),
+        "position": image.position,
+        "session": image.session,
+        "times_h": image.times_h,
+    }
     for _, arguments, _ in layers:
         arguments["metadata"] = {"marrow": {**about, **arguments["metadata"]}}
-    return SessionLayers(str(study.path), position, session, layers, image.times_h)
+    return layers
 
 
 def _rows(study: Study, table: str, where: dict[str, Any]) -> pd.DataFrame | None:
@@ -198,18 +209,18 @@ def cell_layer(
     return data, arguments, "labels"
 
 
-def track_layer(study: Study, image: SessionImage, geometry: Geometry, nodes: pd.DataFrame | None) -> LayerData | None:
-    """Return the tracks with their graph (daughter -> mother)."""
+def track_layer(
+    geometry: Geometry, nodes: pd.DataFrame | None, cells: pd.DataFrame | None, tracks: pd.DataFrame | None
+) -> LayerData | None:
+    """Return the tracks of a session with their graph (daughter -> mother)."""
     if nodes is None or nodes.empty:
         return None
     if not {"y", "x"} <= set(nodes.columns):
-        cells = _rows(study, "cells", {"position": image.position, "session": image.session})
         if cells is None:
             return None
         nodes = nodes.merge(cells[["t", "label", "z", "y", "x"]], on=["t", "label"], how="inner")
     nodes = nodes.sort_values(["track_id", "t"], ignore_index=True)
     data = np.column_stack([nodes["track_id"].to_numpy(np.float64), geometry.points(nodes)])
-    tracks = _rows(study, "tracks", {"position": image.position, "session": image.session})
     present = set(nodes["track_id"].tolist())
     graph = {}
     features = {"link_probability": nodes["link_probability"].fillna(1.0).to_numpy()}

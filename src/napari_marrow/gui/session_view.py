@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from napari_marrow.gui.frame_follower import follow
 if TYPE_CHECKING:
     import napari
 
-    from napari_marrow.gui.session_layers import SessionLayers
+    from napari_marrow.gui.session_layers import LayerData, SessionLayers
 
 _UPDATED: dict[str, tuple[str, ...]] = {
     "image": ("scale",),
@@ -63,6 +63,21 @@ class SessionView:
         if before != (shown.study, shown.position, shown.session) and self._viewer.layers:
             self._viewer.dims.set_current_step(0, 0)
             self._viewer.reset_view()
+        follow(self._viewer).update()
+
+    def update(self, layers: Sequence[LayerData]) -> None:
+        """Show other data in layers of the session on display; the user's settings and the frame stay."""
+        for data, arguments, kind in layers:
+            layer = self.layer(arguments["metadata"]["marrow"]["role"])
+            if layer is not None and _takes(layer, arguments, kind):
+                arguments["metadata"]["marrow"]["shown_as"] = layer.metadata["marrow"].get("shown_as")
+                _update(layer, data, arguments, kind)
+        follow(self._viewer).update()
+
+    def rename(self, name: str) -> None:
+        """Call the position on display by another name."""
+        for layer in self.layers():
+            layer.metadata["marrow"]["shown_as"] = name
         follow(self._viewer).update()
 
     def layers(self) -> list[Any]:

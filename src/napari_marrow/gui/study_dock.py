@@ -14,6 +14,9 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_marrow.errors import MarrowError
+from napari_marrow.gui.canvas_picks import CanvasPicks
+from napari_marrow.gui.curate_form import KEYS
+from napari_marrow.gui.curate_tab import CurateTab
 from napari_marrow.gui.emergence import of_session
 from napari_marrow.gui.emergence_plot import EmergencePlot
 from napari_marrow.gui.job import Job, Work
@@ -22,6 +25,7 @@ from napari_marrow.gui.pedigree_plot import PedigreePlot
 from napari_marrow.gui.place_picker import PlacePicker
 from napari_marrow.gui.recipe_form import RecipeForm
 from napari_marrow.gui.run_panel import RunPanel
+from napari_marrow.gui.selection import Selection
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.session_view import SessionView, study_of
 from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
@@ -31,7 +35,9 @@ from napari_marrow.gui.warm_up import warm_up_labels, warm_up_plots
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_marrow.gui.curated_layers import CuratedSession
     from napari_marrow.pipeline.engine import RunSummary
+    from napari_marrow.tracking.edit_graph import Node
 
 _KEPT = "Cancelled. What is finished is kept: press Run to continue from there."
 
@@ -66,6 +72,9 @@ class StudyDock(QWidget):
         self.runner = RunPanel()
         self.emergence = EmergencePlot()
         self.pedigree = PedigreePlot()
+        self.selection = Selection()
+        self.curate = CurateTab(self.selection)
+        self.picks = CanvasPicks(napari_viewer, self.view, self.selection)
         self.report_button = QPushButton("Open report")
         self.report_button.setToolTip("Open the report's page in the web browser.")
         self.report_button.setEnabled(False)
@@ -76,6 +85,7 @@ class StudyDock(QWidget):
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
         self.tabs.addTab(self.form, "Recipe")
+        self.tabs.addTab(self.curate, "Curate")
         self.tabs.addTab(self.emergence, "Emergence")
         self.tabs.addTab(self.pedigree, "Pedigree")
         layout = QVBoxLayout(self)
@@ -100,16 +110,25 @@ class StudyDock(QWidget):
         self.runner.busy_changed.connect(self.picker.set_busy)
         self.form.refused.connect(self._complain)
         self.pedigree.picked.connect(self.go_to)
+        self.selection.changed.connect(self._on_selection)
+        self.curate.go_asked.connect(self.go_to_cell)
+        self.curate.read.connect(self._on_curation)
+        self.curate.edited.connect(self._on_edited)
+        self.curate.refused.connect(self._complain)
+        self.curate.update_asked.connect(self.run_recipe)
+        self.curate.blinded_changed.connect(self._on_blinded)
+        self.runner.busy_changed.connect(self.curate.set_locked)
         self.report_button.clicked.connect(self.open_report)
         self._viewer.dims.events.current_step.connect(self._on_frame)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
+        _bind_keys(self._viewer, self.curate)
         # the dock may be closed, or the window with it, during a run: the run ends at its next tile
-        self.destroyed.connect(partial(_let_go, self._viewer, self.runner, ref(self)))
+        self.destroyed.connect(partial(_let_go, self._viewer, self.runner, self.picks, ref(self)))
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
-        return not self.runner.busy and self._loading is None and not self._turns.busy
+        return not self.runner.busy and self._loading is None and not self._turns.busy and not self.curate.busy
 
     # --- opening
 
@@ -155,7 +174,11 @@ class StudyDock(QWidget):
         if self._served is not self._wanted:
             return
         if self.contents is None or self.contents.path != loaded.contents.path:
-            self.runner.say(f"{len(loaded.contents.places)} sessions of {len(loaded.contents.positions())} positions.")
+            told = f"{len(loaded.contents.places)} sessions of {len(loaded.contents.positions())} positions."
+            if loaded.contents.recipe is not None:
+                self.form.set_recipe(loaded.contents.recipe)
+                told += " The recipe is that of the last run."
+            self.runner.say(told)
         self._turns.start(self._present(loaded))
 
     def _present(self, loaded: Loaded) -> Iterator[None]:
@@ -165,12 +188,22 @@ class StudyDock(QWidget):
         self.picker.set_contents(loaded.contents, shown.position, shown.session)
         self.runner.allow_run(True)
         self.report_button.setEnabled(loaded.contents.report is not None)
+        for _, arguments, _ in shown.layers:
+            arguments["metadata"]["marrow"]["shown_as"] = self.picker.name_of(shown.position)
+        self.picks.curation = None
         yield from self.view.show(shown)
+        if self.view.layer("tracks") is not None:
+            self.picks.prepare()
+            yield
         emergence = loaded.results.emergence
         self.emergence.set_table(None if emergence is None else of_session(emergence, shown.session))
         yield
         place = (shown.position, shown.session)
         self.pedigree.set_tables(_of_session(loaded.results.tracks, *place), _of_session(loaded.results.onsets, *place))
+        if any(arguments["metadata"]["marrow"]["role"] == "tracks" for _, arguments, _ in shown.layers):
+            self.curate.set_session(loaded.contents.path, *place)
+        else:
+            self.curate.clear()
         self._on_frame()
         self.loaded.emit()
 
@@ -262,6 +295,40 @@ class StudyDock(QWidget):
         camera(self._viewer).center = (0.0, float(row[-2]), float(row[-1]))
         if cells is not None:
             cells.selected_label = track_id
+        node = self.picks.node_at(int(row[1]), track_id)
+        self.selection.select([] if node is None else [node], [track_id])
+
+    def go_to_cell(self, cell: Node) -> None:
+        """Go to a cell: its frame, its place in the middle."""
+        curation = self.curate.curation
+        row = None if curation is None else curation.row_of(cell)
+        if row is not None:
+            self._viewer.dims.set_current_step(0, cell.t)
+            camera(self._viewer).center = (0.0, float(row["y"]), float(row["x"]))
+
+    def _on_selection(self) -> None:
+        self.pedigree.select(self.selection.tracks)
+
+    # --- editing
+
+    def _on_curation(self) -> None:
+        self.picks.curation = self.curate.curation
+
+    def _on_edited(self, shown: CuratedSession) -> None:
+        self.view.update(shown.layers)
+        place = self.picker.place()
+        self.pedigree.set_tables(shown.tracks, None if place is None else _of_session(self.results.onsets, *place))
+        self._on_frame()
+        self._on_selection()
+
+    def _on_blinded(self, blinded: bool) -> None:
+        """Hide what tells conditions and positions, or show it again."""
+        self.picker.set_blinded(blinded)
+        self.tabs.setTabVisible(self.tabs.indexOf(self.emergence), not blinded)
+        self.report_button.setVisible(not blinded)
+        place = self.picker.place()
+        if place is not None:
+            self.view.rename(self.picker.name_of(place[0]))
 
     def open_report(self) -> None:
         """Open the report in the web browser."""
@@ -296,10 +363,31 @@ def _of_session(table: pd.DataFrame | None, position: str, session: int) -> pd.D
     return None if table is None else table[(table["position"] == position) & (table["session"] == session)]
 
 
-def _let_go(viewer: napari.Viewer, runner: RunPanel, dock: ReferenceType[StudyDock]) -> None:
+def _bind_keys(viewer: napari.Viewer, curate: CurateTab) -> None:
+    """Give the window the keys of curation; what they do has buttons, too."""
+    alive = ref(curate)
+
+    def pressing(name: str) -> Any:
+        def press(_: Any) -> None:
+            tab = alive()
+            if tab is not None:
+                button = tab.edit_buttons.get(name) or getattr(tab, f"{name}_button")
+                button.click()  # a disabled button does nothing
+
+        press.__doc__ = f"Curate: {name}"
+        return press
+
+    for name, key in KEYS.items():
+        viewer.bind_key(key, pressing(name), overwrite=True)
+
+
+def _let_go(viewer: napari.Viewer, runner: RunPanel, picks: CanvasPicks, dock: ReferenceType[StudyDock]) -> None:
     """Cancel a run, and hear of the viewer's events no longer."""
     if runner.job is not None:
         runner.job.cancel()
+    picks.disconnect()
+    for key in KEYS.values():
+        viewer.bind_key(key, None)
     alive = dock()
     if alive is not None:
         viewer.dims.events.current_step.disconnect(alive._on_frame)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_marrow.gui.session_layers import SessionLayers
+    from napari_marrow.pipeline.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Contents:
         Names of all channels.
     report : Path or None
         The report's page.
+    recipe : Recipe or None
+        That of the last run, None where nothing was run.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class Contents:
     organoids: dict[str, str]
     channels: list[str]
     report: Path | None = None
+    recipe: Recipe | None = None
 
     def positions(self) -> list[str]:
         """Return the positions in order."""
@@ -94,6 +98,7 @@ def read_contents(path: Path | str) -> Contents:
     StudyError
         If the folder is no study, or one without images.
     """
+    from napari_marrow.pipeline.status import last_recipe
     from napari_marrow.study import Study
 
     study = Study.open(path)
@@ -114,6 +119,7 @@ def read_contents(path: Path | str) -> Contents:
         _organoids(study.layout),
         list(dict.fromkeys(channels)),
         page if page.is_file() else None,
+        last_recipe(runs) if (runs := study.runs()) else None,
     )
 
 

@@ -83,7 +83,7 @@ def status(study: Study, recipe: Recipe | None = None) -> Board:
     from napari_marrow.pipeline.steps import STEPS
 
     runs = study.runs()
-    recipe = recipe or _last_recipe(runs)
+    recipe = recipe or last_recipe(runs)
     keys = step_keys(STEPS, recipe, study)
     context = Context(recipe, keys)
     places = [(p, s) for p in study.positions for s in study.sessions(p)]
@@ -95,7 +95,14 @@ def status(study: Study, recipe: Recipe | None = None) -> Board:
     return Board(recipe.digest, keys, tuple(fields))
 
 
-def _last_recipe(runs: list[dict[str, Any]]) -> Recipe:
+def last_recipe(runs: list[dict[str, Any]]) -> Recipe:
+    """Return the recipe of the last run that this version understands, every default where there is none.
+
+    Parameters
+    ----------
+    runs : list of dict
+        As `Study.runs` returns them.
+    """
     for run in reversed(runs):
         try:
             return parse_recipe(run["info"]["recipe"])

@@ -14,7 +14,8 @@ from napari_marrow.errors import CorruptDataError, SettingsError
 from napari_marrow.study.durable import checksum, storing, sync_folder, write_bytes
 
 JOURNAL = "edits.jsonl"
-TARGETS = ("cells", "colonies")
+TARGETS = ("cells", "colonies", "reviews")
+"""What an entry is about: edits of cells or of colonies, or what a person said of them without changing them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Entry:
         From 1.
     utc, author : str
     position, target : str
-        Imaged field, and whether its cells or its colonies were edited.
+        Imaged field, and what the entry is about: one of `TARGETS`.
     action : dict
         Plain values of the edit.
     """
@@ -80,7 +81,7 @@ class EditJournal:
             for k, (position, target, action) in enumerate(edits)
         ]
         if any(e.target not in TARGETS for e in made):
-            raise SettingsError(f"Edits are of {' or '.join(TARGETS)}.")
+            raise SettingsError(f"Entries are of {', '.join(TARGETS)}.")
         if made:
             edits_of = [
                 {"number": e.number, "position": e.position, "target": e.target, "action": e.action} for e in made

@@ -1,0 +1,48 @@
+"""The layers of a session whose tracks are being edited. Knows no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_marrow.gui.session_layers import Geometry, LayerData, cell_layer, described, track_layer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_marrow.gui.curation import Curation
+
+
+@dataclass(frozen=True, eq=False)
+class CuratedSession:
+    """What an edit changes on display.
+
+    Attributes
+    ----------
+    layers : list of LayerData
+        Cells and tracks.
+    tracks : DataFrame
+        Table `tracks` of the session.
+    """
+
+    layers: list[LayerData]
+    tracks: pd.DataFrame
+
+
+def curated_session(curation: Curation) -> CuratedSession:
+    """Return cells, tracks and pedigrees as a person's edits leave them."""
+    from napari_marrow.study import Study
+
+    study = Study.open(curation.path)
+    image = study.image(curation.position, curation.session)
+    geometry = Geometry(image.spacing, image.shape[2] == 1)
+    nodes = curation.nodes()
+    _, _, height, width = image.shape[1:]
+    extent = (height * image.spacing[1], width * image.spacing[2])
+    tracks = curation.tracks(extent, image.times_h.tolist())
+    found = [
+        cell_layer(study, image, geometry, curation.cells, nodes),
+        track_layer(geometry, nodes, curation.cells, tracks),
+    ]
+    layers = described(study, image, [layer for layer in found if layer is not None])
+    return CuratedSession(layers, tracks)
