@@ -490,3 +490,19 @@ def test_a_read_only_place_is_one_sentence(study, small_disk):
     with pytest.raises(StorageError, match="cannot be written"):
         opened.set_t0("2026-01-01T00:00:00+00:00")
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+
+
+def test_labels_that_were_only_begun_are_unfinished_and_gone_on_with(study, fill):
+    fill(study)
+    folder = study.image("B02_f00", 0).path / "labels"
+    for made, begun in [("cells_k1", folder), ("vessels_k1", folder / "vessels_k1")]:
+        (folder / made / "0").mkdir(parents=True)
+        assert [(p.kind, study.path / p.path) for p in study.verify()] == [("unfinished", begun)]
+        study.write_labels(made.split("_")[0], "k1", "B02_f00", 0, 0, np.ones((40, 52), np.int32))
+        assert study.verify() == []
+    names = folder / "zarr.json"
+    before = names.read_bytes()
+    study.write_labels("organoid", "k1", "B02_f00", 0, 0, np.ones((40, 52), np.int32))
+    names.write_bytes(before)  # killed before the list was written
+    study.set_active({"structures": "k1"})
+    assert "organoid_k1" in names.read_text()

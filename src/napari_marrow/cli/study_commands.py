@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command("demo", rich_help_panel="First steps")(demo)
     app.command("simulate", rich_help_panel="First steps")(simulate)
     app.command("run", rich_help_panel="Study")(run)
+    app.command("template", rich_help_panel="Study")(template)
     app.command("recipe", rich_help_panel="Study")(recipe)
     app.command("report", rich_help_panel="Study")(report)
     app.command("info", rich_help_panel="Study")(info)
@@ -82,23 +83,37 @@ def run(
     executor: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
     workers: Workers = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="Cluster file (YAML): jobs of SLURM, LSF, PBS and others as Dask workers.")
+    ] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(help="Compute only a share of the frames, such as 3/10 in a job array.", metavar="I/N"),
+    ] = None,
 ) -> None:
     """Run a recipe: correct, register, segment, measure, track, colonies, niche, lineage, report."""
+    from functools import partial
+
     from napari_marrow.pipeline import load_recipe
     from napari_marrow.pipeline import run as run_recipe
     from napari_marrow.pipeline.executors import executor_for
+    from napari_marrow.pipeline.shares import Share, run_share
 
     chosen = load_recipe(recipe) if recipe is not None else None
+    work = run_recipe if units is None else partial(run_share, share=Share.parse(units))
     with working() as (progress, cancel):
-        summary = run_recipe(
+        summary = work(
             study,
-            chosen,
+            recipe=chosen,
             until=until,
-            executor=executor_for(executor, workers=workers, scheduler=scheduler),
+            executor=executor_for(executor, workers=workers, scheduler=scheduler, cluster=cluster),
             progress=progress,
             cancel=cancel,
         )
     _print_summary(summary)
+    if units is not None:
+        typer.echo("`marrow run` without --units makes the results active when every share has come.")
+        return
     page = study / "report" / "report.html"
     if page.is_file() and until in (None, "report"):
         typer.echo(f"Report: {page}")
@@ -121,14 +136,34 @@ def _print_summary(summary: RunSummary) -> None:
         typer.echo(f"Note: {note}")
 
 
+def template(
+    system: Annotated[str, typer.Argument(help="slurm or snakemake.", show_default=False)],
+    study: Study,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); every default when left out.")] = None,
+    shares: Annotated[int, typer.Option(help="Jobs that the frames are shared by.", min=1, max=100_000)] = 100,
+    out: Annotated[Path | None, typer.Option(help="File to write; printed when left out.")] = None,
+) -> None:
+    """Print a script that runs a recipe as jobs: a job array for what works frame by frame, one job for the rest."""
+    from napari_marrow.pipeline.job_templates import job_template
+    from napari_marrow.study import Study as StudyStore
+
+    StudyStore.open(study)
+    _write_text(job_template(system, study.absolute(), None if recipe is None else recipe.absolute(), shares), out)
+
+
 def recipe(
     out: Annotated[Path | None, typer.Option(help="File to write; printed when left out.")] = None,
 ) -> None:
     """Print a recipe with every default, explained line by line."""
-    from napari_marrow.errors import PathExistsError, write_refused
     from napari_marrow.pipeline import Recipe, dump_recipe
 
-    text = dump_recipe(Recipe())
+    _write_text(dump_recipe(Recipe()), out)
+
+
+def _write_text(text: str, out: Path | None) -> None:
+    """Write a new file at once, or print without one."""
+    from napari_marrow.errors import PathExistsError, write_refused
+
     if out is None:
         typer.echo(text, nl=False)
         return

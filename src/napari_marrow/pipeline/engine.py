@@ -110,7 +110,7 @@ def run(
 
     recipe = recipe or Recipe()
     cancel = cancel or CancelToken()
-    steps = _steps_until(STEPS, until)
+    steps = steps_until(STEPS, until)
     started = time.perf_counter()
     study = Study.open(study_path, mode="a")
     executor = executor or SerialExecutor()
@@ -120,7 +120,8 @@ def run(
     return RunSummary(Path(study_path), recipe.digest, tuple(summaries), time.perf_counter() - started)
 
 
-def _steps_until(steps: Sequence[Step], until: str | None) -> list[Step]:
+def steps_until(steps: Sequence[Step], until: str | None) -> list[Step]:
+    """Return the steps up to the named one, all without a name."""
     names = [step.name for step in steps]
     if until is None:
         return list(steps)
@@ -153,31 +154,75 @@ def _own_tables(step: Step, context: Context) -> dict[str, str]:
 def _run_step(
     study: Study, step: Step, context: Context, executor: Executor, progress: Progress, cancel: CancelToken
 ) -> StepSummary:
-    started = time.perf_counter()
-    key = context.keys[step.name]
+    """Compute what a step lacks, tie it together and make it active."""
     units = step.plan(study, context)
-    finished = _finished(study, step, key)
-    todo = [unit for unit in units if _name(unit.as_dict()) not in finished]
+    todo = missing_units(study, step, context, units)
+    with recorded(study, step, context, len(units), len(todo)) as account:
+        compute(study, step, context, todo, executor, account, progress, cancel)
+        account.notes = step.finalize(study, context, len(todo))
+        key = context.keys[step.name]
+        study.set_active({step.name: key}, tables=_own_tables(step, context))
+    return account.summary()
+
+
+@dataclass
+class Account:
+    """What is known of a step while it runs."""
+
+    step: str
+    key: str
+    units: int
+    todo: int
+    counts: Counter[str] = field(default_factory=Counter)
+    done: int = 0
+    notes: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def summary(self) -> StepSummary:
+        """Return it as the user sees it."""
+        seconds = time.perf_counter() - self.started
+        return StepSummary(self.step, self.key, self.units, self.todo, seconds, dict(self.counts), tuple(self.notes))
+
+
+def missing_units(study: Study, step: Step, context: Context, units: Sequence[Unit]) -> list[Unit]:
+    """Return the units that are not finished."""
+    finished = _finished(study, step, context.keys[step.name])
+    return [unit for unit in units if _name(unit.as_dict()) not in finished]
+
+
+def compute(
+    study: Study,
+    step: Step,
+    context: Context,
+    todo: Sequence[Unit],
+    executor: Executor,
+    account: Account,
+    progress: Progress,
+    cancel: CancelToken,
+) -> None:
+    """Compute and commit units where the executor says, and keep account of them."""
     chains: dict[Any, list[Unit]] = {}
     for unit in todo:
         chains.setdefault(step.chain(unit, context), []).append(unit)
-    counts: Counter[str] = Counter()
-    done = len(units) - len(todo)
-    progress(done, len(units), step.title)
+    found = account.units - len(todo)
+    progress(found, account.units, step.title)
     if isinstance(executor, SerialExecutor):
         work = partial(_run_unit, study, step, context, cancel)
     else:
         work = partial(_run_unit_elsewhere, str(study.path), step.name, context)
-    status = "cancelled"
-    notes: list[str] = []
-    failed: dict[str, Any] = {}
+    for result in executor.run(work, list(chains.values()), cancel):
+        account.counts.update(result)
+        account.done += 1
+        progress(found + account.done, account.units, step.title)
+
+
+@contextmanager
+def recorded(study: Study, step: Step, context: Context, units: int, todo: int, share: str = "") -> Iterator[Account]:
+    """Write down how a step was run and how it ended, if there was anything to do."""
+    account = Account(step.name, context.keys[step.name], units, todo)
+    status, failed = "cancelled", {}
     try:
-        for result in executor.run(work, list(chains.values()), cancel):
-            counts.update(result)
-            done += 1
-            progress(done, len(units), step.title)
-        notes = step.finalize(study, context, len(todo))
-        study.set_active({step.name: key}, tables=_own_tables(step, context))
+        yield account
         status = "finished"
     except BaseException as error:
         status = "cancelled" if isinstance(error, Cancelled | KeyboardInterrupt) else f"failed: {error}"
@@ -188,14 +233,14 @@ def _run_step(
             about = {
                 "status": status,
                 "failed_unit": failed,
-                "units": len(units),
-                "computed": done - len(units) + len(todo),
-                "counts": dict(counts),
-                "notes": notes,
-                "seconds": round(time.perf_counter() - started, 3),
+                "units": units,
+                "computed": account.done,
+                "counts": dict(account.counts),
+                "notes": account.notes,
+                "seconds": round(time.perf_counter() - account.started, 3),
+                **({"share": share} if share else {}),
             }
-            _record(study, step, context, about)
-    return StepSummary(step.name, key, len(units), len(todo), time.perf_counter() - started, dict(counts), tuple(notes))
+            _record(study, step, context, about, share.replace("/", "of"))
 
 
 def _finished(study: Study, step: Step, key: str) -> set[tuple[tuple[str, Any], ...]]:
@@ -205,6 +250,11 @@ def _finished(study: Study, step: Step, key: str) -> set[tuple[tuple[str, Any], 
         if table != step.tables[0]:
             found &= {_name(unit) for unit in study.units_with_part(table, key)}
     return found
+
+
+def _is_finished(study: Study, step: Step, key: str, unit: Unit) -> bool:
+    tables = {step.tables[0], *step.unit_tables}
+    return all(study.has_record(table, key, unit.as_dict()) for table in tables)
 
 
 def _name(unit: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -239,7 +289,10 @@ def _run_unit_elsewhere(study_path: str, step_name: str, context: Context, unit:
     from napari_marrow.pipeline.steps import STEPS
 
     step = next(step for step in STEPS if step.name == step_name)
-    return _run_unit(_worker_study(study_path), step, context, CancelToken(), unit)
+    study = _worker_study(study_path)
+    if _is_finished(study, step, context.keys[step.name], unit):
+        return {}  # a worker that died after it had committed it: it is not computed twice
+    return _run_unit(study, step, context, CancelToken(), unit)
 
 
 @lru_cache(maxsize=2)
@@ -249,7 +302,7 @@ def _worker_study(study_path: str) -> Study:
     return Study.open(study_path, mode="a")
 
 
-def _record(study: Study, step: Step, context: Context, about: Mapping[str, Any]) -> None:
+def _record(study: Study, step: Step, context: Context, about: Mapping[str, Any], part: str) -> None:
     study.record_run(
         step.name,
         context.keys[step.name],
@@ -261,6 +314,7 @@ def _record(study: Study, step: Step, context: Context, about: Mapping[str, Any]
             "reads": {name: context.keys[name] for name in step.reads},
             "versions": software_versions(),
         },
+        f"share{part}" if part else "",
     )
 
 

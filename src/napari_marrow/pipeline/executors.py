@@ -1,7 +1,7 @@
 """Where units are computed: in this process, in several processes of this machine, or on a Dask cluster.
 
 Every executor takes chains of tasks (a chain's tasks depend on each other and run in order) and yields each task's
-result as it comes. Nothing else in the package knows Dask.
+result as it comes. Only `dask_executor` and `cluster_file` know Dask.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 from napari_marrow.errors import MarrowError, SettingsError
@@ -141,7 +142,7 @@ def _prepare_pooled_worker(lifeline: Connection) -> None:
     lifeline : Connection
         Nothing is ever sent through it; it breaks when the parent closes its end or dies.
     """
-    _prepare_worker()
+    prepare_worker()
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 
@@ -151,7 +152,7 @@ def _end_with(lifeline: Connection) -> None:
     os._exit(1)
 
 
-def _prepare_worker() -> None:
+def prepare_worker() -> None:
     """Give a worker process one thread, and leave Ctrl-C, which reaches every process of a terminal, to the parent."""
     with suppress(ValueError):  # not the main thread of a Dask worker: its nanny handles the signal
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -164,61 +165,9 @@ def worker_threads() -> int | None:
     return int(os.environ[_THREADS]) if os.environ.get(_THREADS, "").isdigit() else None
 
 
-class DaskExecutor:
-    """A `dask.distributed` cluster: a scheduler's address, or one started on this machine.
-
-    Parameters
-    ----------
-    address : str, optional
-        Of a running scheduler, ``"tcp://host:8786"``; without it a local cluster of processes is started.
-    workers : int, optional
-        Processes of the local cluster.
-    """
-
-    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        self.address = address
-        self.workers = workers
-        self._client: Any = None
-        self._cluster: Any = None
-
-    def run(self, work: Work, chains: Sequence[Sequence[Any]], cancel: CancelToken) -> Iterator[Any]:
-        """Yield results as workers finish them; units of a worker that dies are computed elsewhere."""
-        from distributed import as_completed
-
-        client = self._open()
-        futures = [client.submit(_run_chain, work, list(chain), pure=False) for chain in chains]
-        for future in as_completed(futures):
-            if cancel.cancelled:
-                client.cancel(futures)
-                cancel.raise_if_cancelled()
-            yield from future.result()
-
-    def _open(self) -> Any:
-        if self._client is None:
-            from distributed import Client, LocalCluster
-
-            if self.address is None:
-                self._cluster = LocalCluster(
-                    n_workers=self.workers or usable_cores(),
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    processes=True,
-                )
-            self._client = Client(self._cluster or self.address)
-            self._client.run(_prepare_worker)
-        return self._client
-
-    def close(self) -> None:
-        """Leave the cluster, and end it if it was started here."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-        if self._cluster is not None:
-            self._cluster.close()
-            self._cluster = None
-
-
-def executor_for(name: str, *, workers: int | None = None, scheduler: str | None = None) -> Executor:
+def executor_for(
+    name: str, *, workers: int | None = None, scheduler: str | None = None, cluster: Path | None = None
+) -> Executor:
     """Return the executor of a name.
 
     Parameters
@@ -228,18 +177,28 @@ def executor_for(name: str, *, workers: int | None = None, scheduler: str | None
         Number of processes (`processes` and a local Dask cluster).
     scheduler : str, optional
         Address of a Dask scheduler.
+    cluster : Path, optional
+        A cluster file, see `cluster_file.ClusterFile`.
 
     Raises
     ------
     SettingsError
-        For an unknown name, or a number of workers below 1.
+        For an unknown name, a number of workers below 1, or a scheduler or cluster without Dask.
     """
+    from napari_marrow.pipeline.dask_executor import DaskExecutor
+
     if workers is not None and workers < 1:
         raise SettingsError(f"--workers is {workers}: give at least 1.")
+    if name != "dask" and (scheduler or cluster):
+        raise SettingsError("--scheduler and --cluster are of the executor dask: give --executor dask as well.")
+    if scheduler and cluster:
+        raise SettingsError("--scheduler and --cluster were both given: choose one.")
     if name == "serial":
         return SerialExecutor()
     if name == "processes":
         return ProcessExecutor(workers)
     if name == "dask":
-        return DaskExecutor(scheduler, workers)
+        from napari_marrow.pipeline.cluster_file import load_cluster
+
+        return DaskExecutor(scheduler, workers, load_cluster(cluster) if cluster is not None else None)
     raise SettingsError(f"There is no executor '{name}': choose serial, processes or dask.")

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_marrow.errors import PathMissingError, RecipeError
+from napari_marrow.pipeline.yaml_models import read_yaml, sentence
 from napari_marrow.schemas import QUALITY_FLAGS
 
 RECIPE_SCHEMA = 1
@@ -297,22 +297,6 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that a mapping has twice: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse repeated keys, then do as every loader."""
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                reason = f"the key '{key.value}' is there twice"
-                raise yaml.constructor.ConstructorError(None, None, reason, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
 def load_recipe(path: Path | str) -> Recipe:
     """Read a recipe from a YAML file (safe loader: no tags, no code).
 
@@ -328,11 +312,7 @@ def load_recipe(path: Path | str) -> Recipe:
         raise PathMissingError(
             f"There is no recipe at '{path}': `marrow recipe --out {path}` writes one with every default."
         )
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)  # a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"The recipe '{path}' is no plain YAML file: {reason}.") from error
+    content = read_yaml(path, f"The recipe '{path}'")
     return parse_recipe(content if content is not None else {}, source=str(path))
 
 
@@ -349,31 +329,7 @@ def parse_recipe(content: Any, *, source: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"The recipe '{source}' does not fit: {_sentence(error)}.") from error
-
-
-def _sentence(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{where}'{_near(item['loc'])}")
-        else:
-            parts.append(f"'{where}' is {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}")
-    return "; ".join(parts)
-
-
-def _near(location: tuple[int | str, ...]) -> str:
-    from difflib import get_close_matches
-
-    model: Any = Recipe
-    for part in location[:-1]:
-        field = model.model_fields.get(part)
-        model = field.annotation if field is not None else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return ""
-    close = get_close_matches(str(location[-1]), list(model.model_fields), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(model.model_fields)})"
+        raise RecipeError(f"The recipe '{source}' does not fit: {sentence(error, Recipe)}.") from error
 
 
 def dump_recipe(recipe: Recipe) -> str:

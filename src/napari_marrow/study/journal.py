@@ -29,12 +29,15 @@ def complete_labels(root: Path, keys: Iterable[str]) -> None:
     labels.record_frames(images, set(keys))
 
 
-def record_run(root: Path, step: str, key: str, info: Mapping[str, Any]) -> Path:
-    """Write ``runs/<utc>-<step>-<key>.json``; a second run within the same second gets a number."""
+def record_run(root: Path, step: str, key: str, info: Mapping[str, Any], part: str = "") -> Path:
+    """Write ``runs/<utc>-<step>-<key>.json``; a second run within the same second gets a number.
+
+    `part` is added to the name where several processes write records at once.
+    """
     check_word(step, "name of a step")
     check_key(key)
     now = datetime.now(UTC)
-    stem = f"{now:%Y%m%dT%H%M%SZ}-{step}-{key}"
+    stem = f"{now:%Y%m%dT%H%M%SZ}-{step}-{key}" + (f"-{check_key(part)}" if part else "")
     path, again = root / "runs" / f"{stem}.json", 1
     while path.exists():
         again += 1

@@ -156,6 +156,8 @@ def record_frames(images: list[Path], keys: set[str]) -> None:
         Keys of the finished steps. Not every step labels every frame, so the list cannot be guessed later.
     """
     for image in images:
+        if (image / "labels").is_dir():
+            list_labels(image / "labels")  # a kill may have come between a label image and its entry in the list
         for folder in (image / "labels").iterdir() if (image / "labels").is_dir() else ():
             if folder.name.rpartition("_")[2] in keys and (folder / "zarr.json").is_file():
                 document = read_document(folder / "zarr.json", where=ZARR)

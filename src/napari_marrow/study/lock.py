@@ -16,6 +16,7 @@ from napari_marrow.study.durable import storing
 from napari_marrow.study.process import HOST, ThisProcess, is_alive
 
 LOCK_NAME = "write.lock"
+SHARE_LOCKS = "share-*.lock"
 
 
 class WriteLock:
@@ -76,6 +77,10 @@ class WriteLock:
         token = secrets.token_hex(8)
         for _ in range(10):
             if _create(self._file, token):
+                share = _held_share(self._file.parent)
+                if share is not None:
+                    self._file.unlink(missing_ok=True)
+                    raise StudyLockedError(_refusal(share, _content(share)))
                 self._token = token
                 return
             holder = _content(self._file)
@@ -85,6 +90,66 @@ class WriteLock:
                 raise StudyLockedError(_refusal(self._file, holder))
             _remove_stale(self._file, holder)
         raise StudyLockedError(_refusal(self._file, _content(self._file)))
+
+
+class ShareLock:
+    """The right to compute one share of a study's units, beside others who compute other shares.
+
+    It keeps off those who would need the study for themselves. A share that another host has begun is taken over
+    without asking, since only a job that was started anew would do so, and two who compute the same write the same.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the study.
+    number, of : int
+        Which share of how many, from 1.
+    """
+
+    def __init__(self, root: Path, number: int, of: int) -> None:
+        self._file = root / f"share-{number}-of-{of}.lock"
+        self._token = secrets.token_hex(8)
+
+    def __enter__(self) -> ShareLock:
+        """Take the share.
+
+        Raises
+        ------
+        StudyLockedError
+            If someone writes to the whole study, or another process of this host computes the share.
+        StorageError
+            If the study cannot be written.
+        """
+        for _ in range(10):
+            if _create(self._file, self._token):
+                break
+            holder = _content(self._file)
+            if holder.get("host") == HOST and not _is_stale(holder):
+                raise StudyLockedError(_refusal(self._file, holder))
+            _remove_stale(self._file, holder)
+        else:
+            raise StudyLockedError(_refusal(self._file, _content(self._file)))
+        whole = self._file.with_name(LOCK_NAME)
+        if whole.exists() and not _is_stale(_content(whole)):
+            self.__exit__()
+            raise StudyLockedError(_refusal(whole, _content(whole)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give the share back."""
+        if _content(self._file).get("token") == self._token:
+            with suppress(OSError):
+                self._file.unlink()
+
+
+def _held_share(root: Path) -> Path | None:
+    """Return the lock of a share that someone computes; those of dead processes of this host are removed."""
+    for file in sorted(root.glob(SHARE_LOCKS)):
+        holder = _content(file)
+        if not _is_stale(holder):
+            return file
+        _remove_stale(file, holder)
+    return None
 
 
 def _create(file: Path, token: str) -> bool:

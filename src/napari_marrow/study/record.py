@@ -113,10 +113,10 @@ class StudyRecord:
                 journal.complete_table(self.path, table, key)
             self._update(active={**self.active, **steps}, active_tables={**self.active_tables, **changes})
 
-    def record_run(self, step: str, key: str, info: Mapping[str, Any]) -> Path:
+    def record_run(self, step: str, key: str, info: Mapping[str, Any], part: str = "") -> Path:
         """Write down how a step was run (recipe, versions, seeds, counts, wall time), and return the file."""
         self._check_writable()
-        return journal.record_run(self.path, step, key, info)
+        return journal.record_run(self.path, step, key, info, part)
 
     def runs(self) -> list[dict[str, Any]]:
         """Return what `record_run` wrote, oldest first."""

@@ -18,6 +18,7 @@ from napari_marrow.study import journal, labels, sessions, tables
 from napari_marrow.study.channel import Channel
 from napari_marrow.study.durable import storing, sync_folder, write_document
 from napari_marrow.study.labels import SessionLabels
+from napari_marrow.study.lock import ShareLock
 from napari_marrow.study.naming import check_session, image_path, part_path, printable
 from napari_marrow.study.record import DOCUMENT, SCHEMA_VERSION, StudyRecord, as_utc
 from napari_marrow.study.session_image import SessionImage
@@ -307,6 +308,11 @@ class Study(StudyRecord):
     def _image_folder(self, position: str, session: int) -> Path:
         return self.path / IMAGES / image_path(position, check_session(session))
 
+    def share_lock(self, number: int, of: int) -> ShareLock:
+        """Return the right to compute a share of the study's units, a context manager; see `lock.ShareLock`."""
+        self._check_writable()
+        return ShareLock(self.path, number, of)
+
     # --- labels
 
     def has_labels(self, name: str, key: str, position: str, session: int) -> bool:
@@ -363,6 +369,10 @@ class Study(StudyRecord):
     def is_committed(self, table: str, key: str, unit: Mapping[str, Any]) -> bool:
         """Whether a unit is done."""
         return (tables.table_folder(self.path, table, key) / part_path(unit)).is_file()
+
+    def has_record(self, table: str, key: str, unit: Mapping[str, Any]) -> bool:
+        """Whether a unit is done and its record can be read."""
+        return tables.read_record(self.part_file(table, key, unit)) is not None
 
     def commit_record(self, table: str, key: str, unit: Mapping[str, Any]) -> dict[str, Any]:
         """Return the commit record of a unit: table, key, unit, rows, extra, crc32c."""

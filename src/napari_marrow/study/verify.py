@@ -216,9 +216,15 @@ class _Check:
             self.plan_labels(folder / "labels", _n_levels(document), (("position", position), ("session", session)))
 
     def plan_labels(self, parent: Path, n_levels: int, unit: tuple[tuple[str, str | int], ...]) -> None:
+        begun = [entry for entry in sorted(parent.iterdir()) if entry.is_dir() and _is_begun_only(entry)]
+        if not (parent / "zarr.json").is_file() and len(begun) == sum(entry.is_dir() for entry in parent.iterdir()):
+            self.unfinished_labels([parent])  # the first labels of the image
+            return
         document = self.document(parent / "zarr.json", ZARR, "labels", Place("labels", "", "", unit))
         listed = set(document["attributes"]["ome"]["labels"]) if document else set()
-        present = {entry.name for entry in parent.iterdir() if entry.is_dir()}
+        begun = [entry for entry in begun if entry.name not in listed]
+        self.unfinished_labels(begun)
+        present = {entry.name for entry in parent.iterdir() if entry.is_dir()} - {entry.name for entry in begun}
         places = {full: Place("labels", *_name_and_key(full), unit) for full in listed | present}
         for name in sorted(listed - present):
             self.report(parent / name, "missing", "these labels are not there", AGAIN["labels"], places[name])
@@ -227,6 +233,12 @@ class _Check:
             expected = set(about["attributes"]["marrow"].get("frames", [])) if about else set()
             for level in range(n_levels):
                 self.array(parent / name / str(level), "labels", expected=expected, place=places[name])
+
+    def unfinished_labels(self, folders: list[Path]) -> None:
+        for folder in folders:
+            self.known.update(p for p in folder.rglob("*") if not is_partial(p.name))
+            what, remedy = "a label image was begun and holds nothing yet", "run the recipe again, or delete the folder"
+            self.report(folder, "unfinished", what, remedy)
 
     def plan_tables(self) -> None:
         for table in tables.table_names(self.root):
@@ -272,6 +284,11 @@ class _Check:
                     if path not in self.known:
                         what = "a write that did not end" if is_partial(name) else "nothing in the study refers to it"
                         self.report(path, "orphan", what, "delete it")
+
+
+def _is_begun_only(folder: Path) -> bool:
+    """Whether a label image has neither its document nor a frame: its making was interrupted."""
+    return not (folder / "zarr.json").is_file() and not any(folder.glob("*/c"))
 
 
 def _name_and_key(folder: str) -> tuple[str, str]:

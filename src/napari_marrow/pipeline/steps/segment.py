@@ -118,7 +118,7 @@ def _segmented(study: Study, unit: Unit, context: Context, cancel: CancelToken) 
     )
 
 
-_BLOCK = 12
+_BLOCK = 12  # not above `shares.BLOCK`, so that a block stays in one share
 """Frames that one process segments one after the other where they mend each other."""
 _recent: OrderedDict[tuple[str, str, Unit], Segmentation] = OrderedDict()
 
