@@ -489,6 +489,9 @@ def test_a_read_only_place_is_one_sentence(study, small_disk):
     assert opened.name == "weeks"
     with pytest.raises(StorageError, match="cannot be written"):
         opened.set_t0("2026-01-01T00:00:00+00:00")
+    with pytest.raises(StorageError, match="cannot be written"), opened.share_lock(1, 2):
+        pass
+    assert Study.open(target).verify() == []
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
 
 
@@ -506,3 +509,23 @@ def test_labels_that_were_only_begun_are_unfinished_and_gone_on_with(study, fill
     names.write_bytes(before)  # killed before the list was written
     study.set_active({"structures": "k1"})
     assert "organoid_k1" in names.read_text()
+
+
+def test_a_clock_that_was_set_back_does_not_change_the_order_of_runs(study, monkeypatch):
+    from datetime import datetime, timedelta
+
+    class Clock(datetime):
+        shift = timedelta()
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + cls.shift
+
+    monkeypatch.setattr("napari_marrow.study.journal.datetime", Clock)
+    monkeypatch.setattr("napari_marrow.study.lock.datetime", Clock)
+    for step, hours in [("quality", 0), ("correct", -30), ("register", -30), ("segment", 400)]:
+        Clock.shift = timedelta(hours=hours)
+        with study.write_lock():
+            study.record_run(step, "k1", {"status": "finished"})
+    assert [run["step"] for run in study.runs()] == ["quality", "correct", "register", "segment"]
+    assert [run["number"] for run in study.runs()] == [1, 2, 3, 4]

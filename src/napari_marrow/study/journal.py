@@ -43,7 +43,10 @@ def record_run(root: Path, step: str, key: str, info: Mapping[str, Any], part: s
         again += 1
         path = root / "runs" / f"{stem}-{again}.json"
     plain = json.loads(json.dumps(dict(info), default=_plain))
-    write_document(path, {"step": step, "key": key, "utc": now.isoformat(), "info": _without_nan(plain)})
+    # The order of runs does not hang on the clock, which may be set back between two of them.
+    number = 1 + sum(1 for _ in (root / "runs").glob("*.json"))
+    document = {"step": step, "key": key, "number": number, "utc": now.isoformat(), "info": _without_nan(plain)}
+    write_document(path, document)
     return path
 
 
@@ -62,14 +65,14 @@ def _without_nan(value: Any) -> Any:
 
 
 def runs(root: Path) -> list[dict[str, Any]]:
-    """Return every readable run record, oldest first: step, key, utc, info."""
+    """Return every readable run record, oldest first: step, key, number, utc, info."""
     found = []
     for path in sorted((root / "runs").glob("*.json")):
         try:
             found.append(read_document(path))
         except CorruptDataError:
             continue
-    return sorted(found, key=lambda r: str(r["utc"]))
+    return sorted(found, key=lambda r: (int(r.get("number", 0)), str(r["utc"])))
 
 
 def summary(study: Study) -> dict[str, Any]:
