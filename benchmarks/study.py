@@ -10,6 +10,7 @@ python benchmarks/study.py opening                  # a frame of 100 GB; opening
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import shutil
 import signal
@@ -38,6 +39,7 @@ if __name__ == "__main__":
     recipe = parse_recipe(json.loads(sys.argv[3]))
     run(sys.argv[1], recipe, executor=executor_for(sys.argv[2], workers=2), progress=report)
 """
+_SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 COMMITS = {step.tables[0] for step in STEPS}
 
 
@@ -60,32 +62,36 @@ def kills(number: int, executors: list[str], seed: int) -> None:
         script = Path(scratch) / "run.py"
         script.write_text(_RUN)
         expected = results(finished)
-        plan = [(executors[k % len(executors)], STEPS[k // len(executors) % len(STEPS)]) for k in range(number)]
         hits: Counter[str] = Counter()
         repeated, wrong, unsound = 0, [], 0
-        for executor in executors:
+        for k, executor in enumerate(executors):
+            quota = number * (k + 1) // len(executors)  # kills so far, this executor's included
             path = Path(scratch) / f"{executor}.marrow"
             shutil.copytree(raw, path)
             committed: dict[Path, tuple[int, int]] = {}
-            for step in (s for e, s in plan if e == executor):
+            for step in itertools.cycle(STEPS):
+                if sum(hits.values()) >= quota:
+                    break
                 killed = _killed(script, path, executor, step.title, rng.random() * (seconds[step.name] + 0.3))
-                hits[f"{executor}, {killed}"] += 1
                 unsound += len(_unsound(path))
                 now = _commits(path)
                 repeated += sum(now.get(file) != mark for file, mark in committed.items())
                 committed = now
-                if killed == "end":  # nothing was left to do: from the start, so that the steps to come are met
-                    shutil.rmtree(path)
-                    shutil.copytree(raw, path)
-                    committed = {}
-            subprocess.run(_command(script, path, executor), check=True, stdout=subprocess.DEVNULL)
+                if killed != "end":
+                    hits[f"{executor}, {killed}"] += 1
+                    continue
+                wrong += differences(expected, results(path))  # it came to its end before: compare, and start anew
+                shutil.rmtree(path)
+                shutil.copytree(raw, path)
+                committed = {}
+            subprocess.run(_command(script, path, executor), check=True, **_SILENT)
             now = _commits(path)
             repeated += sum(now.get(file) != mark for file, mark in committed.items())
             wrong += differences(expected, results(path))
             unsound += len(verify_study(Study.open(path)))
         for name, count in sorted(hits.items()):
             print(f"{count:3d} killed: {name}")
-        print(f"{sum(v for k, v in hits.items() if not k.endswith('end'))} kills in the work of {number} attempts")
+        print(f"{sum(hits.values())} kills")
         print(f"labels and tables that differ: {len(wrong)} of {len(expected)} {wrong[:5]}")
         print(f"units computed again after their commit: {repeated}")
         print(f"files that verify calls damaged, missing or orphan after a kill (partial files apart): {unsound}")
@@ -97,7 +103,9 @@ def _command(script: Path, path: Path, executor: str) -> list[str]:
 
 def _killed(script: Path, path: Path, executor: str, title: str, delay: float) -> str:
     """Start a run, kill it `delay` seconds after it began the step of that title, and return what it was at."""
-    process = subprocess.Popen(_command(script, path, executor), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        _command(script, path, executor), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     at = "start"
     for line in process.stdout:
