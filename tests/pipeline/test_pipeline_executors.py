@@ -26,7 +26,7 @@ from napari_marrow.study import Study
 
 
 def shards_of(path: Path) -> dict[str, bytes]:
-    files = [p for p in path.rglob("labels/*/*/c/**/*") if p.is_file()]
+    files = [p for p in path.rglob("labels/*/*/c.*") if p.is_file()]
     return {str(p.relative_to(path)): p.read_bytes() for p in files}
 
 

@@ -40,7 +40,7 @@ def everything(path: Path) -> dict[str, bytes]:
     """Labels and tables, as bytes."""
     study = Study.open(path)
     found = {}
-    for file in sorted(path.rglob("labels/*/*/c/**/*")):
+    for file in sorted(path.rglob("labels/*/*/c.*")):
         if file.is_file():
             found[str(file.relative_to(path))] = file.read_bytes()
     for table in sorted(study.active_tables):
@@ -102,7 +102,7 @@ def test_a_lost_label_image_or_list_is_made_again(finished_copy, quick_recipe):
 
 def test_images_are_never_taken_out(finished_copy):
     study = Study.open(finished_copy, mode="a")
-    shard = study.image("B02_f00", 1).path / "0" / "c" / "0" / "0" / "0" / "0" / "0"
+    shard = study.image("B02_f00", 1).path / "0" / "c.0.0.0.0.0"
     flip(shard, random.Random(0))
     damaged = shard.read_bytes()
     problems = verify_study(study)
@@ -159,7 +159,7 @@ def test_status_says_done_stale_failed_missing(tiny_study, quick_recipe, capsys)
     states = {f.step: f.state for f in status(study, changed).fields}
     assert (states["quality"], states["segment"], states["measure"], states["lineage"]) == ("done", *["stale"] * 3)
 
-    shard = study.image("B02_f00", 1).path / "0" / "c" / "5" / "0" / "0" / "0" / "0"
+    shard = study.image("B02_f00", 1).path / "0" / "c.5.0.0.0.0"
     good = shard.read_bytes()
     flip(shard, random.Random(1))
     assert main(["run", str(tiny_study), "--until", "segment", "--recipe", str(write(tiny_study.parent, changed))]) == 1

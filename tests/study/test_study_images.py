@@ -72,7 +72,7 @@ def test_an_empty_frame_is_stored_and_read(study):
         writer.write(0, black)
         writer.write(1, black + 7)
     image = study.image("B02_f00", 0)
-    assert (image.path / "0" / "c" / "0" / "0" / "0" / "0" / "0").is_file()
+    assert (image.path / "0" / "c.0.0.0.0.0").is_file()
     assert not image.read(0).any()
     assert study.verify() == []
 
@@ -282,6 +282,6 @@ def test_the_layout_on_disk_is_the_documented_one(study, fill):
     assert labels["data_type"] == "int32"
     codecs = labels["codecs"][0]["configuration"]["codecs"]
     assert codecs[1]["configuration"] == {"level": 1, "checksum": True}
-    assert sorted(p.name for p in (image / "0" / "c").iterdir()) == ["0", "1"]
-    assert (image / "labels" / "cells_k1" / "1" / "c" / "1" / "0" / "0" / "0" / "0").is_file()
+    assert sorted(p.name for p in (image / "0").glob("c.*")) == ["c.0.0.0.0.0", "c.1.0.0.0.0"]
+    assert (image / "labels" / "cells_k1" / "1" / "c.1.0.0.0.0").is_file()
     assert Path(study.path, "tables", "frames", "raw", "position=B02_f00", "part-s00.parquet").is_file()

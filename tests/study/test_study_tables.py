@@ -169,7 +169,7 @@ def test_a_study_of_a_newer_schema_is_refused_with_both_versions(study):
 
     document = json.loads((study.path / "study.json").read_text())
     write_document(study.path / "study.json", {**document, "schema_version": 7})
-    with pytest.raises(StudyError, match=r"schema 7.*up to 1.*update napari-marrow"):
+    with pytest.raises(StudyError, match=r"schema 7.*up to 2.*update napari-marrow"):
         Study.open(study.path)
 
 

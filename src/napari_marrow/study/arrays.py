@@ -21,6 +21,7 @@ from zarr.storage import LocalStore, MemoryStore
 
 from napari_marrow.errors import CorruptDataError, StorageError
 from napari_marrow.study.durable import ZARR, read_document, storing, write_bytes, write_document
+from napari_marrow.study.shard_names import FLAT, separator, shard_file
 
 AXES = ("t", "c", "z", "y", "x")
 IMAGE_CHUNK = 1024
@@ -79,6 +80,7 @@ def _create(folder: Path, shape: Sequence[int], dtype: np.dtype[Any], codecs: li
         compressors=codecs,
         dimension_names=AXES,
         fill_value=0,
+        chunk_key_encoding={"name": "default", "separator": FLAT},
     )
     metadata = array.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
     write_document(folder / "zarr.json", json.loads(metadata), where=ZARR)
@@ -103,6 +105,7 @@ class TimeShards:
         document = read_document(folder / "zarr.json", where=ZARR)
         try:
             self.shape: tuple[int, ...] = tuple(int(n) for n in document["shape"])
+            self._between = separator(document)
             self._array = self._open()
             shards = self._array.shards or self._array.chunks
             self._n_chunks = math.prod(s // c for s, c in zip(shards, self._array.chunks, strict=True))
@@ -121,7 +124,7 @@ class TimeShards:
 
     def file(self, t: int) -> Path:
         """Return the path of the time point's shard."""
-        return self.folder / "c" / str(t) / "0" / "0" / "0" / "0"
+        return shard_file(self.folder, t, self._between)
 
     def has(self, t: int) -> bool:
         """Whether the time point was written."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_marrow.errors import SettingsError, StudyError
-from napari_marrow.study import journal
+from napari_marrow.study import journal, migration
 from napari_marrow.study.durable import read_document, sweep_partials, write_document
 from napari_marrow.study.edits import EditJournal
 from napari_marrow.study.lock import WriteLock
 from napari_marrow.study.naming import check_key, check_word
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""What this version writes; `migration` says what changed with each."""
 DOCUMENT = "study.json"
 
 
@@ -62,6 +63,26 @@ class StudyRecord:
         self._check_writable()
         with self.write_lock():
             write_document(self.path / DOCUMENT, {**self._document(), **changes})
+            self._cached = None
+
+    @property
+    def schema_version(self) -> int:
+        """Schema of the study on disk; an older one becomes the current one when the study is first written to."""
+        return int(self._document()["schema_version"])
+
+    def upgrade(self) -> int:
+        """Bring the study to the current schema, where it is older, and return the schema that it had.
+
+        Done by itself when the write lock is taken, so it is rarely called. Readers of the current version read every
+        earlier schema without it.
+        """
+        before = self.schema_version
+        with self.write_lock():  # which does it
+            return before
+
+    def _migrate(self) -> None:
+        if self.schema_version < SCHEMA_VERSION:
+            write_document(self.path / DOCUMENT, migration.upgraded(self.path, self._document()))
             self._cached = None
 
     def _check_writable(self) -> None:
@@ -136,9 +157,11 @@ class StudyRecord:
             If another process has it; the sentence names host, process and since when.
         """
         self._check_writable()
-        if self._lock.acquire():
-            sweep_partials(self.path, alone=True)
+        first = self._lock.acquire()
         try:
+            if first:
+                sweep_partials(self.path, alone=True)
+                self._migrate()
             yield
         finally:
             self._lock.release()

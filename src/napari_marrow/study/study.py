@@ -23,6 +23,7 @@ from napari_marrow.study.naming import check_session, image_path, part_path, pri
 from napari_marrow.study.record import DOCUMENT, SCHEMA_VERSION, StudyRecord, as_utc
 from napari_marrow.study.session_image import SessionImage
 from napari_marrow.study.session_writer import SessionWriter
+from napari_marrow.study.shard_names import known_shard_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -258,6 +259,7 @@ class Study(StudyRecord):
         self._lock.acquire()
         try:
             sessions.sweep(self.path, self.path / IMAGES, plan.position, plan.session)
+            self._migrate()
             return SessionWriter(
                 self._image_folder(plan.position, plan.session),
                 plan,
@@ -454,7 +456,7 @@ class Study(StudyRecord):
     def label_file(self, name: str, key: str, position: str, session: int, t: int) -> Path:
         """Return where the full resolution of a frame's labels is, or would be."""
         folder = labels.labels_folder(self._image_folder(position, session), name, key)
-        return folder / "0" / "c" / str(t) / "0" / "0" / "0" / "0"
+        return known_shard_file(folder / "0", t)
 
     def keys_of_table(self, table: str) -> list[str]:
         """Return the keys that a table exists under, active or not."""

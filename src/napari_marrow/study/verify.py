@@ -288,7 +288,7 @@ class _Check:
 
 def _is_begun_only(folder: Path) -> bool:
     """Whether a label image has neither its document nor a frame: its making was interrupted."""
-    return not (folder / "zarr.json").is_file() and not any(folder.glob("*/c"))
+    return not (folder / "zarr.json").is_file() and not any(folder.glob("*/c*"))
 
 
 def _name_and_key(folder: str) -> tuple[str, str]:
