@@ -39,7 +39,7 @@ def curated_session(curation: Curation) -> CuratedSession:
     nodes = curation.nodes()
     _, _, height, width = image.shape[1:]
     extent = (height * image.spacing[1], width * image.spacing[2])
-    tracks = curation.tracks(extent, image.times_h.tolist())
+    tracks = curation.tracks(extent)
     found = [
         cell_layer(study, image, geometry, curation.cells, nodes),
         track_layer(geometry, nodes, curation.cells, tracks),

@@ -170,15 +170,13 @@ class Curation:
         there = self.numbering.present
         return self.base_nodes[there].assign(track_id=self.numbering.track[there]).reset_index(drop=True)
 
-    def tracks(self, extent: tuple[float, float], times_h: Sequence[float]) -> pd.DataFrame:
+    def tracks(self, extent: tuple[float, float]) -> pd.DataFrame:
         """Return `tracks` of the session with the edits in it.
 
         Parameters
         ----------
         extent : (height, width)
             Field of view, µm.
-        times_h : sequence of float
-            Time of every frame of the session.
         """
         from napari_marrow.tracking import summarise_tracks
 
@@ -189,7 +187,8 @@ class Curation:
             if e.kind == "division" and p.session == self.session
         ]
         divisions = pd.DataFrame(rows, columns=list(TRACK_EDGES.names)) if rows else TRACK_EDGES.empty()
-        return summarise_tracks(nodes, divisions, extent=extent, times_h=times_h)
+        frames = sorted(set(self.base_nodes["t"].tolist()))
+        return summarise_tracks(nodes, divisions, extent=extent, frames=frames)
 
     # --- keeping up with the study
 
