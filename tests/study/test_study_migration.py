@@ -69,7 +69,8 @@ def test_it_becomes_current_when_it_is_written_to_and_goes_on(kept):
     assert study.upgrade() == before
     assert study.upgrade() == SCHEMA_VERSION
     assert_reads_as_before(path, expected)
-    image = study.image(study.positions[0], study.sessions()[0])
+    position, session = study.positions[0], study.sessions()[0]
+    image = study.image(position, session)
     frame = image.read(0)
     with study.add_session(
         "H12_f00", 0, channels=list(image.channels), spacing=image.spacing, shape=(1, *frame.shape),
@@ -78,7 +79,7 @@ def test_it_becomes_current_when_it_is_written_to_and_goes_on(kept):
         writer.write(0, frame)
     files = {p.name for p in (path / "images.ome.zarr" / "H" / "12" / "s00f00" / "0").iterdir()}
     assert files == {"zarr.json", "c.0.0.0.0.0"}, "new arrays have the new names"
-    study.write_labels("vessels", "k1", study.positions[0], study.sessions()[0], 0, np.ones(frame.shape[1:], np.int32))
+    study.write_labels("vessels", "k1", position, session, 0, np.ones(frame.shape[1:], np.int32))
     assert [p for p in study.verify() if p.kind != "missing"] == []
     summary = run(path, parse_recipe(expected["recipe"]), until="segment")
     assert [step.name for step in summary.steps if step.computed] != []
