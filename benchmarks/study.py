@@ -5,6 +5,7 @@ python benchmarks/study.py flips --number 200       # single-bit flips over all 
 python benchmarks/study.py disk --number 20         # a full disk (a small tmpfs: needs root), then resume
 python benchmarks/study.py rates                    # beside zarr-python with the same layout
 python benchmarks/study.py opening                  # a frame of 100 GB; opening over the number of frames
+python benchmarks/study.py workers                  # segmentation by one process and by two (on a quiet machine)
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ def _run_into_full_disk(path: Path, ballast: Path, title: str, rng: random.Rando
 def main() -> None:
     """Run the part that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["kills", "flips", "disk", "rates", "opening"])
+    parser.add_argument("part", choices=["kills", "flips", "disk", "rates", "opening", "workers"])
     parser.add_argument("--number", type=int, default=50)
     parser.add_argument("--executors", default="serial,processes,dask")
     parser.add_argument("--seed", type=int, default=0)
@@ -255,9 +256,9 @@ def main() -> None:
     elif args.part == "disk":
         disk(args.number, args.seed)
     else:
-        from study_rates import opening, rates
+        import study_rates
 
-        (rates if args.part == "rates" else opening)()
+        {"rates": study_rates.rates, "opening": study_rates.opening, "workers": study_rates.workers}[args.part]()
 
 
 if __name__ == "__main__":

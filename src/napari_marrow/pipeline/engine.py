@@ -244,8 +244,13 @@ def recorded(study: Study, step: Step, context: Context, units: int, todo: int, 
 
 
 def _finished(study: Study, step: Step, key: str) -> set[tuple[tuple[str, Any], ...]]:
-    """Return the units that have everything: the commit record, and a part of each table that goes with it."""
-    found = {_name(unit) for unit in study.committed(step.tables[0], key)}
+    """Return the units that have everything: the commit record, and a part of each table that goes with it.
+
+    Of results that were complete once the records need not be opened: what is lost since shows by its name.
+    """
+    complete = study.active.get(step.name) == key
+    units = study.units_with_part(step.tables[0], key) if complete else study.committed(step.tables[0], key)
+    found = {_name(unit) for unit in units}
     for table in step.unit_tables:
         if table != step.tables[0]:
             found &= {_name(unit) for unit in study.units_with_part(table, key)}
