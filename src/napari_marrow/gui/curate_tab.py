@@ -214,10 +214,13 @@ class CurateTab(CurateForm):
         self._job = job = Job(task, name="curation")
         job.succeeded.connect(then)
         if not quiet:
-            job.failed.connect(lambda error: self.refused.emit(sentence(error)))
+            job.failed.connect(self._on_failed)
         job.ended.connect(self._on_ended)
         job.start()
         self._show_state()
+
+    def _on_failed(self, error: BaseException) -> None:
+        self.refused.emit(sentence(error))
 
     def _on_ended(self) -> None:
         self._job = None

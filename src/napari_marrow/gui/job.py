@@ -48,6 +48,8 @@ class Job(QObject):
         super().__init__()
         self._work = work
         self._token = CancelToken()
+        self._going = threading.Event()
+        self._going.set()
         self._last_sent = 0.0
         self._last_message = ""
         self._thread = threading.Thread(target=self._run, name=name)
@@ -65,6 +67,19 @@ class Job(QObject):
     def cancel(self) -> None:
         """Ask the work to stop at the next opportunity."""
         self._token.cancel()
+
+    def pause(self) -> None:
+        """Let the work rest after the unit at hand, until `go_on` or `cancel`."""
+        self._going.clear()
+
+    def go_on(self) -> None:
+        """Let the work go on after a pause."""
+        self._going.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether a rest was asked for."""
+        return not self._going.is_set()
 
     @property
     def running(self) -> bool:
@@ -101,6 +116,9 @@ class Job(QObject):
         if finished or message != self._last_message or now - self._last_sent >= self.MIN_INTERVAL_S:
             self._last_sent, self._last_message = now, message
             self._send(self.progressed, done, total, message)
+        while not self._going.wait(0.1):
+            if self._token.cancelled:
+                return
 
     def _send(self, signal: Any, *arguments: Any) -> None:
         try:

@@ -55,7 +55,7 @@ class Pace:
         rate = self._rate()
         if rate is None or not total or done >= total:
             return line
-        return f"{line} · {_rate_text(rate)} · {_duration((total - done) / rate)} left"
+        return f"{line} · {_rate_text(rate)} · {duration((total - done) / rate)} left"
 
     def _rate(self) -> float | None:
         (t0, n0), (t1, n1) = self._seen[0], self._seen[-1]
@@ -66,7 +66,18 @@ def _rate_text(rate: float) -> str:
     return f"{rate:.2g}/s" if rate >= 0.1 else f"{60 * rate:.2g}/min"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them.
+
+    Parameters
+    ----------
+    seconds : float
+
+    Examples
+    --------
+    >>> duration(200)
+    '3 min'
+    """
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:

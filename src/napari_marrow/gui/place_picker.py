@@ -80,6 +80,11 @@ class PlacePicker(QWidget):
         if self._contents is not None and place is not None:
             self.set_contents(self._contents, *place)
 
+    @property
+    def blinded(self) -> bool:
+        """Whether names and conditions are hidden."""
+        return self._blinded
+
     def name_of(self, position: str) -> str:
         """Return what a position is called on display: its name, or a number in random order where it is hidden."""
         if not self._blinded or self._contents is None:

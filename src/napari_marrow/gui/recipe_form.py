@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -22,11 +26,17 @@ from superqt import QCollapsible
 from napari_marrow.errors import MarrowError
 from napari_marrow.gui.editors import Editor, make_editor
 from napari_marrow.gui.recipe_fields import FormSection, form_sections
+from napari_marrow.gui.recipe_text import as_command, as_python
 from napari_marrow.pipeline.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 
 
 class RecipeForm(QWidget):
     """Shows and edits a recipe.
+
+    Attributes
+    ----------
+    study : Path
+        Named where the recipe is copied as a command or as Python.
 
     Signals
     -------
@@ -42,6 +52,7 @@ class RecipeForm(QWidget):
     def __init__(self, recipe: Recipe | None = None) -> None:
         super().__init__()
         self._editors: dict[tuple[str, str], Editor] = {}
+        self.study = Path("study.marrow")
         sections = QWidget()
         column = QVBoxLayout(sections)
         column.setContentsMargins(0, 0, 6, 0)
@@ -129,7 +140,27 @@ class RecipeForm(QWidget):
             button.setToolTip(tip)
             button.clicked.connect(action)
             row.addWidget(button)
+        copy = QPushButton("Copy")
+        copy.setToolTip("Copy what Run does, to be run elsewhere with the same result.")
+        menu = QMenu(copy)
+        for text, make in (("Copy as command", as_command), ("Copy as Python", as_python)):
+            action = menu.addAction(text)
+            assert action is not None
+            action.triggered.connect(partial(self.copy, make))
+        copy.setMenu(menu)
+        row.addWidget(copy)
         return row
+
+    def copy(self, make: Callable[[Path, Recipe], str], *_: Any) -> None:
+        """Put the recipe onto the clipboard as `make` writes it; what does not fit is refused with a sentence."""
+        try:
+            text = make(self.study, self.recipe())
+        except MarrowError as error:
+            self.refused.emit(str(error))
+            return
+        clipboard = QGuiApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText(text)
 
     def _ask_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a recipe", "", "Recipes (*.yaml *.yml)")

@@ -40,6 +40,9 @@ class RunPanel(QWidget):
             "Stop after the tile at hand. What is finished is kept: Run continues from there."
         )
         self.cancel_button.clicked.connect(self.cancel)
+        self.pause_button = QPushButton("Pause")
+        self.pause_button.setToolTip("Rest after the frame or session at hand; what is finished is kept.")
+        self.pause_button.clicked.connect(self.pause_or_go_on)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
@@ -49,6 +52,7 @@ class RunPanel(QWidget):
         self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         row = QHBoxLayout()
         row.addWidget(self.run_button, 2)
+        row.addWidget(self.pause_button, 1)
         row.addWidget(self.cancel_button, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -56,6 +60,10 @@ class RunPanel(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
+        self.estimate = QLabel("")
+        self.estimate.setWordWrap(True)
+        self.estimate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        layout.addWidget(self.estimate)
         self._allowed = False
         self._show_state()
 
@@ -118,6 +126,19 @@ class RunPanel(QWidget):
             self.cancel_button.setEnabled(False)
             self.status.setText("Stopping after the tile at hand ...")
 
+    def pause_or_go_on(self) -> None:
+        """Let the job rest, or go on."""
+        if self._job is None:
+            return
+        if self._job.paused:
+            self._job.go_on()
+            self._pace = Pace()
+            self.status.setText("Going on ...")
+        else:
+            self._job.pause()
+            self.status.setText("Paused after the unit at hand: press Go on, or Cancel.")
+        self._show_state()
+
     def say(self, text: str) -> None:
         """Show a line below the bar."""
         self.status.setText(text)
@@ -126,7 +147,7 @@ class RunPanel(QWidget):
         line = self._pace.update(done, total, message)
         self.bar.setRange(0, total)
         self.bar.setValue(done)
-        if self._job is not None and not self._job.cancelled:
+        if self._job is not None and not self._job.cancelled and not self._job.paused:
             self.status.setText(line)
 
     def _on_failed(self, error: BaseException) -> None:
@@ -147,3 +168,5 @@ class RunPanel(QWidget):
     def _show_state(self) -> None:
         self.run_button.setEnabled(self._allowed and self._job is None)
         self.cancel_button.setEnabled(self._job is not None)
+        self.pause_button.setEnabled(self._job is not None)
+        self.pause_button.setText("Go on" if self._job is not None and self._job.paused else "Pause")

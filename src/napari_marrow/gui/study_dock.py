@@ -14,15 +14,19 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_marrow.errors import MarrowError
+from napari_marrow.gui.board_tab import BoardTab
 from napari_marrow.gui.canvas_picks import CanvasPicks
-from napari_marrow.gui.curate_form import KEYS
+from napari_marrow.gui.curate_keys import bind_keys, free_keys
 from napari_marrow.gui.curate_tab import CurateTab
 from napari_marrow.gui.emergence import of_session
 from napari_marrow.gui.emergence_plot import EmergencePlot
 from napari_marrow.gui.job import Job, Work
 from napari_marrow.gui.napari_names import camera
+from napari_marrow.gui.outlook import Outlook
 from napari_marrow.gui.pedigree_plot import PedigreePlot
 from napari_marrow.gui.place_picker import PlacePicker
+from napari_marrow.gui.preview_tab import PreviewTab
+from napari_marrow.gui.previewing import Previewing
 from napari_marrow.gui.recipe_form import RecipeForm
 from napari_marrow.gui.run_panel import RunPanel
 from napari_marrow.gui.selection import Selection
@@ -36,7 +40,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_marrow.gui.curated_layers import CuratedSession
+    from napari_marrow.gui.estimate import Estimate
     from napari_marrow.pipeline.engine import RunSummary
+    from napari_marrow.pipeline.status import Board
     from napari_marrow.tracking.edit_graph import Node
 
 _KEPT = "Cancelled. What is finished is kept: press Run to continue from there."
@@ -70,6 +76,10 @@ class StudyDock(QWidget):
         self.picker = PlacePicker()
         self.form = RecipeForm()
         self.runner = RunPanel()
+        self.board = BoardTab()
+        self.outlook = Outlook(self.form)
+        self.preview = PreviewTab()
+        self.previewing = Previewing(napari_viewer, self.view, self.form, self.preview)
         self.emergence = EmergencePlot()
         self.pedigree = PedigreePlot()
         self.selection = Selection()
@@ -84,7 +94,10 @@ class StudyDock(QWidget):
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
+        self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 5px; }")  # six fit beside an image on a small screen
         self.tabs.addTab(self.form, "Recipe")
+        self.tabs.addTab(self.preview, "Preview")
+        self.tabs.addTab(self.board, "Board")
         self.tabs.addTab(self.curate, "Curate")
         self.tabs.addTab(self.emergence, "Emergence")
         self.tabs.addTab(self.pedigree, "Pedigree")
@@ -105,7 +118,11 @@ class StudyDock(QWidget):
         self.picker.sample_asked.connect(self.open_sample)
         self.picker.study_asked.connect(self._ask_study)
         self.picker.picked.connect(self.show_place)
-        self.runner.run_asked.connect(self.run_recipe)
+        self.runner.run_asked.connect(lambda: self.run_recipe())
+        self.board.run_asked.connect(self.run_recipe)
+        self.board.picked.connect(self.show_place)
+        self.outlook.read.connect(self._on_outlook)
+        self.previewing.refused.connect(self._complain)
         self.runner.failed.connect(self._complain)
         self.runner.busy_changed.connect(self.picker.set_busy)
         self.form.refused.connect(self._complain)
@@ -115,20 +132,21 @@ class StudyDock(QWidget):
         self.curate.read.connect(self._on_curation)
         self.curate.edited.connect(self._on_edited)
         self.curate.refused.connect(self._complain)
-        self.curate.update_asked.connect(self.run_recipe)
+        self.curate.update_asked.connect(lambda: self.run_recipe())
         self.curate.blinded_changed.connect(self._on_blinded)
         self.runner.busy_changed.connect(self.curate.set_locked)
         self.report_button.clicked.connect(self.open_report)
         self._viewer.dims.events.current_step.connect(self._on_frame)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
-        _bind_keys(self._viewer, self.curate)
+        bind_keys(self._viewer, self.curate)
         # the dock may be closed, or the window with it, during a run: the run ends at its next tile
         self.destroyed.connect(partial(_let_go, self._viewer, self.runner, self.picks, ref(self)))
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
-        return not self.runner.busy and self._loading is None and not self._turns.busy and not self.curate.busy
+        parts = (self.runner, self._turns, self.curate, self.previewing, self.outlook)
+        return self._loading is None and not any(part.busy for part in parts)
 
     # --- opening
 
@@ -205,6 +223,9 @@ class StudyDock(QWidget):
         else:
             self.curate.clear()
         self._on_frame()
+        self.previewing.follow()
+        self.outlook.watch(loaded.contents.path)
+        self.form.study = loaded.contents.path
         self.loaded.emit()
 
     def _on_load_failed(self, error: BaseException) -> None:
@@ -237,8 +258,14 @@ class StudyDock(QWidget):
 
     # --- running
 
-    def run_recipe(self) -> Job | None:
-        """Run the shown recipe on the study, beside the window."""
+    def run_recipe(self, until: str = "") -> Job | None:
+        """Run the shown recipe on the study, beside the window.
+
+        Parameters
+        ----------
+        until : str
+            Last step; every step by default.
+        """
         from napari_marrow.pipeline import run
 
         if self.contents is None or self.runner.busy:
@@ -249,7 +276,8 @@ class StudyDock(QWidget):
             self._complain(sentence(error))
             return None
         path = self.contents.path
-        work: Work = lambda progress, cancel: run(path, recipe, progress=progress, cancel=cancel)  # noqa: E731
+        last = until or None
+        work: Work = lambda progress, cancel: run(path, recipe, until=last, progress=progress, cancel=cancel)  # noqa: E731
         job = self.runner.start(work, name="Run", if_cancelled=_KEPT)
         job.succeeded.connect(self._on_run)
         job.stopped.connect(self._refresh)
@@ -263,7 +291,8 @@ class StudyDock(QWidget):
         )
         self.runner.say(f"Finished in {summary.seconds:.0f} s{': ' + told if told else ''}.")
         self.runner.status.setToolTip("\n".join(summary.notes))
-        self.tabs.setCurrentWidget(self.emergence)
+        if summary.steps and summary.steps[-1].name == "report":
+            self.tabs.setCurrentWidget(self.emergence)
         self._refresh()
 
     def _refresh(self, *_: Any) -> None:
@@ -271,6 +300,15 @@ class StudyDock(QWidget):
         place = self.picker.place()
         if place is not None:
             self.show_place(*place)
+
+    def _on_outlook(self, board: Board, found: Estimate) -> None:
+        if self.contents is not None:
+            blinded = self.picker.blinded
+            names = {p: self.picker.name_of(p) for p in self.contents.positions()}
+            if not blinded:
+                names = {p: f"{name}, {self.contents.organoids.get(p, '')}".rstrip(", ") for p, name in names.items()}
+            self.board.set_board(board, self.contents, names)
+            self.runner.estimate.setText(str(found))
 
     # --- looking
 
@@ -329,6 +367,7 @@ class StudyDock(QWidget):
         place = self.picker.place()
         if place is not None:
             self.view.rename(self.picker.name_of(place[0]))
+        self.outlook.renew()
 
     def open_report(self) -> None:
         """Open the report in the web browser."""
@@ -363,31 +402,12 @@ def _of_session(table: pd.DataFrame | None, position: str, session: int) -> pd.D
     return None if table is None else table[(table["position"] == position) & (table["session"] == session)]
 
 
-def _bind_keys(viewer: napari.Viewer, curate: CurateTab) -> None:
-    """Give the window the keys of curation; what they do has buttons, too."""
-    alive = ref(curate)
-
-    def pressing(name: str) -> Any:
-        def press(_: Any) -> None:
-            tab = alive()
-            if tab is not None:
-                button = tab.edit_buttons.get(name) or getattr(tab, f"{name}_button")
-                button.click()  # a disabled button does nothing
-
-        press.__doc__ = f"Curate: {name}"
-        return press
-
-    for name, key in KEYS.items():
-        viewer.bind_key(key, pressing(name), overwrite=True)
-
-
 def _let_go(viewer: napari.Viewer, runner: RunPanel, picks: CanvasPicks, dock: ReferenceType[StudyDock]) -> None:
     """Cancel a run, and hear of the viewer's events no longer."""
     if runner.job is not None:
         runner.job.cancel()
     picks.disconnect()
-    for key in KEYS.values():
-        viewer.bind_key(key, None)
+    free_keys(viewer)
     alive = dock()
     if alive is not None:
         viewer.dims.events.current_step.disconnect(alive._on_frame)
