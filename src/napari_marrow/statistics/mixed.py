@@ -13,6 +13,7 @@ from scipy.stats import t
 from napari_marrow.errors import DesignError, TableError
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 COLUMNS = ["term", "estimate", "low", "high", "p_value", "df", "method", "n_organoids", "n_rows", "note"]
 
 
@@ -23,9 +24,11 @@ def mixed_model(
     condition: str = "condition",
     time: str | None = "time_h",
     organoid: str = "organoid",
+    batch: str | None = None,
+    slopes: bool = False,
     reference: str = "control",
 ) -> pd.DataFrame:
-    """Fit ``response ~ condition * time + (1 | organoid)``.
+    """Fit ``response ~ condition * time + (1 | organoid)``, or with ``(time | organoid)`` and ``(1 | batch)``.
 
     Parameters
     ----------
@@ -34,6 +37,10 @@ def mixed_model(
     response, condition, time, organoid : str
         Columns; `time` None fits ``response ~ condition + (1 | organoid)``. Time enters centred, so that the
         condition's term is its effect at the mean time.
+    batch : str, optional
+        Column of batches or donors that get a random effect of their own; organoids are nested in them.
+    slopes : bool
+        Let every organoid have its own slope over time: without, a slope's interval is too narrow if they differ.
     reference : str
         Condition that the others are compared with.
 
@@ -56,7 +63,7 @@ def mixed_model(
     Wald's z of a mixed model is far too sure of itself with few organoids. Conditions differ between organoids, so t
     has as many degrees of freedom as organoids minus conditions, for all terms.
     """
-    columns = [c for c in (response, condition, time, organoid) if c is not None]
+    columns = [c for c in (response, condition, time, organoid, batch) if c is not None]
     missing = [c for c in columns if c not in table.columns]
     if missing:
         raise TableError(f"The table of the mixed model lacks the column(s) {', '.join(missing)}.")
@@ -77,7 +84,9 @@ def mixed_model(
         note = f"{n} organoids for {len(levels)} conditions are too few"
         rows = [{"term": name, **blank, "df": df, "method": "none", "note": note} for name in names[1:]]
     else:
-        estimate, error, method, note = _fit(y, design, group)
+        clock = design[:, names.index("time")] if slopes and time is not None else None
+        batches = pd.factorize(data[batch])[0] if batch is not None else None
+        estimate, error, method, note = _fit(y, design, group, clock, batches)
         half = t.ppf(0.975, df) * error
         with np.errstate(divide="ignore", invalid="ignore"):
             p = 2 * t.sf(np.abs(estimate / error), df)
@@ -115,7 +124,9 @@ def _design(data: pd.DataFrame, condition: str, time: str | None, others: list[s
     return np.column_stack(columns).astype(np.float64), names
 
 
-def _fit(y: Floats, design: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, Floats, str, str]:
+def _fit(
+    y: Floats, design: Floats, group: Ints, clock: Floats | None, batch: Ints | None
+) -> tuple[Floats, Floats, str, str]:
     """Estimates and standard errors, by the mixed model or, where that fails, least squares with clustered errors."""
     import statsmodels.api as sm
     from statsmodels.tools.sm_exceptions import ConvergenceWarning
@@ -128,10 +139,13 @@ def _fit(y: Floats, design: Floats, group: npt.NDArray[np.int64]) -> tuple[Float
             warnings.simplefilter("error", ConvergenceWarning)
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
-            fit = sm.MixedLM(y / scale, design, groups=group).fit(reml=True, method=["lbfgs", "powell"])
+            model = _model(sm.MixedLM, y / scale, design, group, clock, batch)
+            fit = model.fit(reml=True, method=["lbfgs", "powell"])
         k = design.shape[1]
         estimate, error = np.asarray(fit.fe_params)[:k] * scale, np.asarray(fit.bse_fe)[:k] * scale
-        variance = float(np.asarray(fit.cov_re)[0, 0])
+        # Variance of the organoids: the groups' own, or with batches the first component.
+        nested = batch is not None and len(set(batch)) > 1
+        variance = float(fit.vcomp[0]) if nested else float(np.asarray(fit.cov_re)[0, 0])
         if np.isfinite(error).all() and (error > 0).all():
             note = "" if variance > 1e-8 else "organoids do not differ beyond their residuals: random effect at 0"
             return estimate, error, "mixed", note
@@ -140,3 +154,24 @@ def _fit(y: Floats, design: Floats, group: npt.NDArray[np.int64]) -> tuple[Float
         reason = f"mixed model did not converge ({type(failure).__name__})"
     ols = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds={"groups": group})
     return np.asarray(ols.params), np.asarray(ols.bse), "ols cluster-robust", reason
+
+
+def _model(kind: Any, y: Floats, design: Floats, group: Ints, clock: Floats | None, batch: Ints | None) -> Any:
+    """Random intercepts (and slopes) of organoids; with several batches those of batches, organoids within them."""
+    from statsmodels.regression.mixed_linear_model import VCSpec
+
+    pace = None if clock is None else clock / (float(np.std(clock)) or 1.0)
+    if batch is None or len(set(batch)) < 2:
+        effects = None if pace is None else np.column_stack([np.ones(len(y)), pace])
+        return kind(y, design, groups=group, exog_re=effects)
+    names, columns, matrices = ["organoid"], [[]], [[]]  # type: tuple[list[str], list[list[list[str]]], list[list[Floats]]]
+    if pace is not None:
+        names, columns, matrices = ["organoid", "slope"], [[], []], [[], []]
+    for b in np.unique(batch):
+        rows = np.flatnonzero(batch == b)
+        inside = np.unique(group[rows])
+        indicator = (group[rows][:, None] == inside[None]).astype(np.float64)
+        for i, weight in enumerate([1.0] if pace is None else [1.0, pace[rows][:, None]]):
+            matrices[i].append(np.asarray(indicator * weight, dtype=np.float64))
+            columns[i].append([str(g) for g in inside])
+    return kind(y, design, groups=batch, exog_vc=VCSpec(names, columns, matrices))
