@@ -19,7 +19,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore
 
-from napari_marrow.errors import CorruptDataError, StorageError
+from napari_marrow.errors import CorruptDataError, FetchError, StorageError
+from napari_marrow.study import remote
 from napari_marrow.study.durable import ZARR, read_document, storing, write_bytes, write_document
 from napari_marrow.study.shard_names import FLAT, separator, shard_file
 
@@ -113,6 +114,8 @@ class TimeShards:
             raise CorruptDataError(f"'{folder / 'zarr.json'}' describes no array: {error}.") from error
 
     def _open(self) -> zarr.Array[Any]:
+        if remote.is_remote(self.folder):
+            return remote.open_array(self.folder)
         # Without write_empty_chunks an all-zero frame would leave no file and look like a missing one.
         array = zarr.open_array(DurableStore(self.folder), mode="r+")
         return array.with_config({"write_empty_chunks": True})
@@ -128,7 +131,7 @@ class TimeShards:
 
     def has(self, t: int) -> bool:
         """Whether the time point was written."""
-        return self.file(t).is_file()
+        return bool(self.file(t).is_file())
 
     def write(self, t: int, frame: npt.NDArray[Any]) -> None:
         """Write a time point (c, z, y, x) as one file, at once or not at all."""
@@ -144,11 +147,13 @@ class TimeShards:
             If the file is missing or fails its checksum.
         """
         file = self.file(t)
-        if not file.is_file():
+        if not self.has(t):
             raise CorruptDataError(f"'{file}' is missing: run `marrow verify` to see what else is.")
         try:
             self._check_length(file)
             return np.asarray(self._array[(t, *selection)])
+        except FetchError:
+            raise
         except PermissionError as error:
             raise StorageError(f"'{file}' cannot be read: {error.strerror}.") from error
         except Exception as error:  # codecs raise whatever they like on damaged bytes
@@ -160,14 +165,25 @@ class TimeShards:
     def _check_length(self, file: Path) -> None:
         """Compare a shard's length with its index: zarr reads chunks that lie behind the end of a file as zeros."""
         index_bytes = 16 * self._n_chunks + 4
+        size, index = self._size_and_index(file, index_bytes)
+        entries = np.frombuffer(index[: 16 * self._n_chunks], "<u8").reshape(-1, 2)
+        if int(entries[:, 0].max()) + int(entries[entries[:, 0].argmax(), 1]) + index_bytes != size:
+            raise ValueError("the file has not the length that its index says")
+
+    def _size_and_index(self, file: Path, index_bytes: int) -> tuple[int, bytes]:
+        """Return a shard's length and the bytes of its index, which lies at its end."""
+        if remote.is_remote(file):
+            place: Any = file
+            size = remote.size(place) or 0
+            if size < index_bytes:
+                raise ValueError("the file is too short")
+            return size, place.fs.cat_file(place.path, start=size - index_bytes, end=size)
         with file.open("rb") as handle:
             size = handle.seek(0, os.SEEK_END)
             if size < index_bytes:
                 raise ValueError("the file is too short")
             handle.seek(size - index_bytes)
-            entries = np.frombuffer(handle.read(16 * self._n_chunks), "<u8").reshape(-1, 2)
-        if int(entries[:, 0].max()) + int(entries[entries[:, 0].argmax(), 1]) + index_bytes != size:
-            raise ValueError("the file has not the length that its index says")
+            return size, handle.read(index_bytes)
 
 
 def _brief(error: Exception) -> str:

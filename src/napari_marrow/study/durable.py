@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_marrow.errors import CorruptDataError, MarrowError, write_refused
+from napari_marrow.errors import CorruptDataError, FetchError, MarrowError, write_refused
 from napari_marrow.study.process import HOST, ThisProcess, is_alive
 
 PLAIN: tuple[str, ...] = ()
@@ -195,6 +195,10 @@ def read_document(path: Path, *, where: tuple[str, ...] = PLAIN) -> dict[str, An
         raise CorruptDataError(f"'{path}' is missing: run `marrow verify` to see what else is.") from None
     except OSError as error:
         raise CorruptDataError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    except Exception as error:
+        if isinstance(path, Path):
+            raise
+        raise FetchError(f"'{path}' cannot be read ({type(error).__name__}: {error}).") from error
     try:
         document = json.loads(data.decode())
         stored = _holder(document, where).get("crc32c")

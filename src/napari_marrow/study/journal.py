@@ -13,6 +13,7 @@ from napari_marrow.errors import CorruptDataError
 from napari_marrow.study import labels, sessions, tables
 from napari_marrow.study.durable import read_document, write_document
 from napari_marrow.study.naming import check_key, check_word, image_path
+from napari_marrow.study.remote import is_remote
 
 if TYPE_CHECKING:
     from napari_marrow.study.study import Study
@@ -67,7 +68,13 @@ def _without_nan(value: Any) -> Any:
 def runs(root: Path) -> list[dict[str, Any]]:
     """Return every readable run record, oldest first: step, key, number, utc, info."""
     found = []
-    for path in sorted((root / "runs").glob("*.json")):
+    try:
+        files = sorted((root / "runs").glob("*.json"))
+    except (OSError, NotImplementedError):
+        if not is_remote(root):
+            raise
+        return []  # the server lists no folders
+    for path in files:
         try:
             found.append(read_document(path))
         except CorruptDataError:
@@ -82,7 +89,7 @@ def summary(study: Study) -> dict[str, Any]:
     -------
     dict
         name, path, id, t0, schema_version, positions, n_frames, sessions (a list of dicts), tables (rows of each active
-        table), active, runs, bytes.
+        table), active, runs, bytes (0 at a URL).
     """
     listing = []
     for position, session in sessions.listed(study.path):
@@ -116,13 +123,17 @@ def summary(study: Study) -> dict[str, Any]:
         "tables": {table: _n_rows(study.path, table, key) for table, key in sorted(study.active_tables.items())},
         "active": study.active,
         "runs": len(runs(study.path)),
-        "bytes": sum(_size(Path(folder, name)) for folder, _, names in os.walk(study.path) for name in names),
+        "bytes": 0 if is_remote(study.path) else _size_of(study.path),
     }
 
 
 def _n_rows(root: Path, table: str, key: str) -> int:
     records = [tables.read_record(path) for path, _ in tables.parts(root, table, key)]
     return sum(int(r["rows"]) for r in records if r is not None)
+
+
+def _size_of(root: Path) -> int:
+    return sum(_size(Path(folder, name)) for folder, _, names in os.walk(root) for name in names)
 
 
 def _size(path: Path) -> int:

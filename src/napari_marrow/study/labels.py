@@ -13,6 +13,7 @@ from napari_marrow.study import ome
 from napari_marrow.study.durable import ZARR, read_document, write_document
 from napari_marrow.study.naming import check_key, check_word
 from napari_marrow.study.pyramid import halve_labels, level_shape
+from napari_marrow.study.remote import is_remote
 from napari_marrow.study.session_image import SessionImage
 
 
@@ -44,6 +45,9 @@ class SessionLabels:
     @property
     def times(self) -> list[int]:
         """Frames that have been written."""
+        if is_remote(self.path):  # a request per frame would take minutes
+            about = read_document(self.path / "zarr.json", where=ZARR)["attributes"]["marrow"]
+            return [int(t) for t in about.get("frames", [])]
         return [t for t in range(self.shape[0]) if self._array.has(t)]
 
     def read(self, t: int) -> npt.NDArray[np.int32]:

@@ -14,6 +14,7 @@ from napari_marrow.study.durable import read_document, sweep_partials, write_doc
 from napari_marrow.study.edits import EditJournal
 from napari_marrow.study.lock import WriteLock
 from napari_marrow.study.naming import check_key, check_word
+from napari_marrow.study.remote import is_remote
 
 SCHEMA_VERSION = 2
 """What this version writes; `migration` says what changed with each."""
@@ -50,6 +51,9 @@ class StudyRecord:
     def _document(self) -> dict[str, Any]:
         """Return study.json, read again only when it changed."""
         file = self.path / DOCUMENT
+        if is_remote(self.path):  # as it was when it was opened
+            self._cached = self._cached or ((0, 0, 0), read_document(file))
+            return self._cached[1]
         try:
             found = file.stat()
         except OSError:

@@ -27,6 +27,7 @@ from napari_marrow.study.naming import (
     unit_of,
     well_of,
 )
+from napari_marrow.study.remote import is_remote
 from napari_marrow.study.session_writer import SessionPlan
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def listed(root: Path) -> list[tuple[str, int]]:
 
 def of_position(root: Path, position: str) -> list[int]:
     """Return the sessions of a position, sorted, without a look at the others."""
+    if is_remote(root):
+        return [session for other, session in listed(root) if other == position]
     try:
         names = os.listdir(tables.table_folder(root, "frames", FRAMES_KEY) / f"position={position}")
     except (FileNotFoundError, ValueError):  # no such position, or none at all

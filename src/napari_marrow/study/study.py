@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from napari_marrow.errors import PathExistsError, PathMissingError, SettingsError, StudyError
+from napari_marrow.errors import FetchError, PathExistsError, PathMissingError, SettingsError, StudyError
 from napari_marrow.progress import CancelToken, Progress, no_progress
-from napari_marrow.study import journal, labels, sessions, tables
+from napari_marrow.study import journal, labels, remote, sessions, tables
 from napari_marrow.study.channel import Channel
 from napari_marrow.study.durable import storing, sync_folder, write_document
 from napari_marrow.study.labels import SessionLabels
@@ -101,14 +101,19 @@ class Study(StudyRecord):
         return cls(path, "a")
 
     @classmethod
-    def open(cls, path: str | Path, *, mode: Literal["r", "a"] = "r") -> Study:
+    def open(
+        cls, path: str | Path, *, mode: Literal["r", "a"] = "r", storage_options: Mapping[str, Any] | None = None
+    ) -> Study:
         """Open a study.
 
         Parameters
         ----------
-        path : path-like
+        path : path-like or URL
+            A URL (``https://``, ``s3://`` and whatever fsspec knows) is read without listing folders.
         mode : {"r", "a"}
-            ``"a"`` may write.
+            ``"a"`` may write, not at a URL.
+        storage_options : mapping, optional
+            How fsspec reaches a URL, such as ``{"anon": True}``.
 
         Raises
         ------
@@ -121,11 +126,28 @@ class Study(StudyRecord):
         """
         if mode not in ("r", "a"):
             raise SettingsError(f"A study is opened with mode 'r' or 'a', not '{mode}'.")
+        if remote.is_url(path) or remote.is_remote(path):
+            return cls._open_remote(path, mode, dict(storage_options or {}))
         path = Path(path).absolute()
         if not path.exists():
             raise PathMissingError(f"There is no study at '{path}'.")
         if not (path / DOCUMENT).is_file():
             raise StudyError(f"'{path}' is no study: it has no {DOCUMENT}.")
+        study = cls(path, mode)
+        study._check_version()
+        return study
+
+    @classmethod
+    def _open_remote(cls, url: Any, mode: Literal["r", "a"], storage_options: dict[str, Any]) -> Study:
+        if mode != "r":
+            raise SettingsError(f"The study at '{url}' can only be read: copy it to this machine to change it.")
+        path = remote.remote_path(url, storage_options) if isinstance(url, str) else url
+        try:
+            there = (path / DOCUMENT).is_file()
+        except Exception as error:  # every protocol has errors of its own
+            raise FetchError(f"'{url}' cannot be reached ({type(error).__name__}: {error}).") from error
+        if not there:
+            raise PathMissingError(f"There is no study at '{url}': no {DOCUMENT} is there.")
         study = cls(path, mode)
         study._check_version()
         return study
@@ -275,6 +297,8 @@ class Study(StudyRecord):
 
     def has_session(self, position: str, session: int) -> bool:
         """Whether the session is part of the study."""
+        if remote.is_remote(self.path):
+            return (position, session) in remote.listed(self.path)
         return sessions.record_file(self.path, position, session).is_file()
 
     def image(self, position: str, session: int) -> SessionImage:
@@ -419,6 +443,8 @@ class Study(StudyRecord):
         """Read every file again and return what is damaged, missing or does not belong; see `verify.verify`."""
         from napari_marrow.study.verify import verify
 
+        if remote.is_remote(self.path):
+            raise SettingsError(f"'{self.path}' is verified where its files are: run `marrow verify` on that machine.")
         return verify(self, progress=progress, cancel=cancel)
 
     def discard(

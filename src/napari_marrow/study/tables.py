@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_marrow.errors import CorruptDataError, StudyError, TableError
+from napari_marrow.study import remote
 from napari_marrow.study.durable import checksum, read_document, storing, write_bytes, write_document
 from napari_marrow.study.naming import check_key, check_word, is_key, is_word, part_path, unit_of
 
@@ -130,10 +131,12 @@ def read_part(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 def read_record(path: Path) -> dict[str, Any] | None:
     """Read only the record in a part file's footer, None when the file is none."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        record = json.loads(pq.read_metadata(path).metadata[b"marrow"])
+        source = pa.BufferReader(path.read_bytes()) if remote.is_remote(path) else path
+        record = json.loads(pq.read_metadata(source).metadata[b"marrow"])
     except Exception:  # parquet raises whatever it likes on damaged bytes
         return None
     return record if isinstance(record, dict) else None
@@ -142,6 +145,9 @@ def read_record(path: Path) -> dict[str, Any] | None:
 def parts(root: Path, table: str, key: str) -> list[tuple[Path, dict[str, Any]]]:
     """Return (file, unit) of every part by position, session and frame."""
     folder = table_folder(root, table, key)
+    if remote.is_remote(root) and table == "frames":
+        units = [{"position": position, "session": session} for position, session in remote.listed(root)]
+        return [(folder / part_path(unit), unit) for unit in units]
     found = []
     for name in _files(folder):
         unit = unit_of(name)
@@ -153,6 +159,8 @@ def parts(root: Path, table: str, key: str) -> list[tuple[Path, dict[str, Any]]]
 def _files(folder: Path) -> list[str]:
     """Return the files of a table's folder and of its position folders, as relative paths."""
     names = []
+    if remote.is_remote(folder):
+        return remote.parts_of(folder, MANIFEST)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
