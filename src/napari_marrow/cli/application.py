@@ -10,6 +10,7 @@ from napari_marrow import __version__
 from napari_marrow.cli import (
     doctor_command,
     edit_commands,
+    export_commands,
     file_commands,
     import_command,
     keeping_commands,
@@ -47,6 +48,7 @@ import_command.register(app)
 study_commands.register(app)
 doctor_command.register(app)
 keeping_commands.register(app)
+export_commands.register(app)
 edit_commands.register(app)
 file_commands.register(app)
 model_commands.register(app)

@@ -194,7 +194,9 @@ def report(
     typer.echo(f"Report: {page}")
 
 
-def info(study: Study) -> None:
+def info(
+    study: Annotated[str, typer.Argument(help="The study, a *.marrow folder or a URL.", show_default=False)],
+) -> None:
     """Show what a study holds and which results are active."""
     from rich.console import Console
     from rich.table import Table

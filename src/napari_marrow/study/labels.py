@@ -80,6 +80,14 @@ def has_labels(image: Path, name: str, key: str) -> bool:
     return (labels_folder(image, name, key) / "zarr.json").is_file()
 
 
+def names_of_key(image: Path, key: str) -> list[str]:
+    """Return the names of an image's label images of a key, by the list of its label images."""
+    if not (image / "labels" / "zarr.json").is_file():
+        return []
+    listed = read_document(image / "labels" / "zarr.json", where=ZARR)["attributes"]["ome"]["labels"]
+    return [name.rpartition("_")[0] for name in listed if name.rpartition("_")[2] == key]
+
+
 def write_labels(image: SessionImage, name: str, key: str, t: int, labels: npt.ArrayLike) -> None:
     """Write the labels of a frame, each resolution in one atomic file, the full one last.
 

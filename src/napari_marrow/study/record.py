@@ -104,6 +104,11 @@ class StudyRecord:
         return str(self._document()["id"])
 
     @property
+    def created(self) -> str:
+        """When the study was made, ISO 8601."""
+        return str(self._document()["created"])
+
+    @property
     def t0(self) -> str | None:
         """Time zero, ISO 8601 in UTC; None where no date is known and the first session defines it."""
         t0 = self._document()["t0"]

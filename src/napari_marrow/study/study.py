@@ -355,6 +355,10 @@ class Study(StudyRecord):
         """
         return SessionLabels(labels.labels_folder(self._image_folder(position, session), name, key))
 
+    def label_names(self, key: str, position: str, session: int) -> list[str]:
+        """Return the names of the session's label images of a key."""
+        return labels.names_of_key(self._image_folder(position, session), key)
+
     def write_labels(self, name: str, key: str, position: str, session: int, t: int, array: npt.ArrayLike) -> None:
         """Write the labels of a frame, (Z, Y, X) or (Y, X) integers, as one atomic file."""
         self._check_writable()
