@@ -23,7 +23,7 @@ from napari_marrow.lineage.colonies import (
     rules_table,
 )
 from napari_marrow.lineage.competing import IncidenceCurves, aalen_johansen
-from napari_marrow.lineage.coupling import birth_niche_output, exposure_spans, niche_coupling
+from napari_marrow.lineage.coupling import COUPLING, birth_niche_output, exposure_spans, niche_coupling
 from napari_marrow.lineage.cox import CoxFit, cox_regression
 from napari_marrow.lineage.deaths import DeathSettings, death_probabilities, with_deaths
 from napari_marrow.lineage.divisions import division_curve, division_times, division_types
@@ -42,9 +42,12 @@ from napari_marrow.lineage.rates import hazard_by_generation, transition_rates
 from napari_marrow.lineage.survival import SurvivalCurve, kaplan_meier, nelson_aalen
 from napari_marrow.lineage.synchrony import onset_synchrony, pure_clades
 from napari_marrow.lineage.thresholds import Mixture, fit_mixture, marker_thresholds
+from napari_marrow.lineage.tree_statistics import TREE_TABLES, tree_statistics
 
 __all__ = [
+    "COUPLING",
     "DEFAULT_RULES",
+    "TREE_TABLES",
     "ColonyRule",
     "CoxFit",
     "DeathSettings",
@@ -106,6 +109,7 @@ __all__ = [
     "rules_table",
     "track_lineages",
     "transition_rates",
+    "tree_statistics",
     "turnbull",
     "with_deaths",
     "with_tracking_error",

@@ -156,7 +156,8 @@ def _errors(negative: Callable[[Floats], float], theta: Floats) -> Floats:
         variance = np.diag(np.linalg.inv(hessian))
     except np.linalg.LinAlgError:
         return np.full(n, np.nan)
-    return np.sqrt(np.where(variance > 0, variance, np.nan))
+    # A rate known to no better than a factor of e^5 is not known.
+    return np.sqrt(np.where((variance > 0) & (variance < 6.25), variance, np.nan))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,9 @@ from napari_marrow.errors import SettingsError, TableError
 from napari_marrow.lineage.places import with_organoid
 
 Floats = npt.NDArray[np.float64]
+OUTPUT_COLUMNS = [
+    "organoid", "condition", "session", "time_h", "lineage", "source", "n_cells", "fraction", "rate_per_h", "note",
+]  # fmt: skip
 
 
 def blood_output(
@@ -44,6 +47,8 @@ def blood_output(
     """
     if "lineage" not in cells.columns:
         raise TableError("The cells have no column 'lineage': name them first (classify_cells).")
+    if cells.empty:
+        return pd.DataFrame(columns=OUTPUT_COLUMNS)
     table = with_organoid(cells, layout)
     names = sorted(set(table["lineage"].astype(str)) - {"", "ambiguous"})
     frames = table.groupby(["organoid", "condition", "position", "session", "t"], sort=True)
@@ -65,10 +70,7 @@ def blood_output(
     count = out["n_cells"].to_numpy(dtype=np.float64)
     out["fraction"] = np.where(base > 0, count / np.where(base > 0, base, 1.0), np.nan)
     out["note"] = np.where(np.isnan(out["rate_per_h"]), "no time before it", "")
-    columns = [
-        "organoid", "condition", "session", "time_h", "lineage", "source", "n_cells", "fraction", "rate_per_h", "note",
-    ]  # fmt: skip
-    return out[columns].sort_values(["source", "organoid", "lineage", "time_h"], ignore_index=True)
+    return out[OUTPUT_COLUMNS].sort_values(["source", "organoid", "lineage", "time_h"], ignore_index=True)
 
 
 def production_trend(output: pd.DataFrame, *, source: str = "held", min_times: int = 3) -> pd.DataFrame:

@@ -137,5 +137,8 @@ def pure_clades(pedigree: Pedigree, onsets: pd.DataFrame) -> pd.DataFrame:
     out["generation"] = pedigree.generation[at]
     out["lineage"] = names[np.log2(mask[at].astype(np.float64)).astype(np.int64)] if len(at) else np.empty(0, object)
     out["n_tips"], out["n_onsets"] = tips[at], own[at]
-    out["time_before_h"] = first[at] - pedigree.tracks["start_h"].to_numpy(dtype=np.float64)[at]
+    # A clade that was positive when first seen has no onset to date.
+    out["time_before_h"] = (
+        np.where(np.isfinite(first[at]), first[at], np.nan) - pedigree.tracks["start_h"].to_numpy(dtype=np.float64)[at]
+    )
     return out

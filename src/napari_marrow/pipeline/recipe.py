@@ -246,6 +246,17 @@ class LineageSection(_Section):
     consecutive: int = Field(2, ge=1, le=50, description="Frames in a row above threshold that make an onset.")
     min_track_frames: int = Field(3, ge=1, le=1000, description="Shorter tracks are left out.")
     n_bootstrap: int = Field(499, ge=99, le=99999, description="Bootstrap samples of organoids for the bands.")
+    n_pedigrees: int = Field(
+        20, ge=0, le=1000, description="Pedigrees drawn from the link probabilities for the error of tracking; 0: none."
+    )
+    dying_h: float = Field(
+        4.0, gt=0, le=200, description="Hours over which a dying cell shrinks before it is lost.",
+        json_schema_extra=_unit("h"),
+    )  # fmt: skip
+    death_channel: str | None = Field(
+        None, min_length=1, description="Channel of a death marker; empty: deaths are told by shrinking nuclei."
+    )
+    death_threshold: float | None = Field(None, description="Brightness from which that marker is on.")
     reference: str | None = Field(
         None, description="Condition that others are compared with; empty: the one called control."
     )

@@ -9,9 +9,10 @@ import pandas as pd
 from napari_marrow.errors import DesignError
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
-from napari_marrow.pipeline.steps.classify import classified_cells, present_markers
+from napari_marrow.pipeline.steps.classify import classified_cells
+from napari_marrow.pipeline.steps.followed_cells import FollowedCells
 from napari_marrow.progress import CancelToken
-from napari_marrow.schemas import COLONY_GROWTH, COMPARISONS, EMERGENCE, ONSETS, ORGANOID_SUMMARY
+from napari_marrow.schemas import COLONY_GROWTH, COMPARISONS, EMERGENCE, LOSSES, ONSETS, ORGANOID_SUMMARY
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -22,9 +23,13 @@ class LineageStep(Step):
 
     name = "lineage"
     title = "Lineages"
-    version = 1
+    version = 2
     reads = ("classify", "curate", "colonies", "niche")
-    tables = ("organoid_summary", "onsets", "emergence", "colony_growth", "comparisons")
+    tables = (
+        "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "comparisons", "blood_output",
+        "production", "niche_coupling", "division_times", "division_types", "onset_rates", "generation_hazards",
+        "hidden_rates", "kin_correlations", "onset_synchrony", "pure_clades", "clones",
+    )  # fmt: skip
     whole_study = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -44,19 +49,19 @@ class LineageStep(Step):
         cells = classified_cells(study, context)
         tracks = _table(study, "tracks", context.keys["curate"])
         colonies = _table(study, "colonies", context.keys["colonies"])
-        onsets, emergence = ONSETS.empty(), EMERGENCE.empty()
-        if tracks is not None and present_markers(cells, context.recipe):
-            thresholds = study.table("marker_thresholds", context.keys["classify"])
-            onsets = self._onsets(study, tracks, cells, thresholds, context)
+        onsets, emergence, losses = ONSETS.empty(), EMERGENCE.empty(), LOSSES.empty()
+        coupling = pd.DataFrame(columns=[*lineage.COUPLING, "exposure"])
+        if tracks is not None:
+            followed = FollowedCells.read(study, tracks, cells, context)
+            tracks, losses, onsets = followed.tracks, followed.losses, followed.onsets()
             cancel.raise_if_cancelled()
-            emergence = lineage.emergence(
-                onsets,
-                layout,
-                lineages=list(section.markers),
-                thresholds=thresholds,
-                bootstrap=section.n_bootstrap,
-                seed=context.recipe.seed,
-            )
+            if followed.markers:
+                emergence = followed.emergence(layout, onsets, cancel)
+                coupling = followed.coupling(_table(study, "vessels", context.keys["niche"]), onsets, layout)
+            for name, table in lineage.tree_statistics(tracks, onsets, layout, seed=context.recipe.seed).items():
+                study.commit(name, key, {}, table)
+        output = lineage.blood_output(cells, layout)
+        production = lineage.production_trend(output)
         growth = lineage.colony_growth(colonies, layout) if colonies is not None else COLONY_GROWTH.empty()
         cancel.raise_if_cancelled()
         summary = lineage.organoid_endpoints(
@@ -68,36 +73,20 @@ class LineageStep(Step):
             layout,
             cells=cells,
         )
-        summary = pd.concat([summary, _niche_endpoints(study, context, layout)], ignore_index=True)
-        comparisons, notes = _compare(summary, layout, section.reference, context.recipe.seed)
+        extra = [_niche_endpoints(study, context, layout), _production_endpoints(production)]
+        summary = pd.concat([summary, *(e for e in extra if len(e))], ignore_index=True)
+        comparisons, compared = _compare(summary, layout, section.reference, context.recipe.seed)
         study.commit("onsets", key, {}, ONSETS.conform(onsets))
         study.commit("emergence", key, {}, EMERGENCE.conform(emergence))
         study.commit("colony_growth", key, {}, COLONY_GROWTH.conform(growth))
+        study.commit("losses", key, {}, LOSSES.conform(losses))
+        study.commit("blood_output", key, {}, output)
+        study.commit("production", key, {}, production)
+        study.commit("niche_coupling", key, {}, coupling)
         study.commit("comparisons", key, {}, COMPARISONS.conform(comparisons))
+        notes = [*_death_note(losses), *compared]
         study.commit(self.tables[0], key, {}, ORGANOID_SUMMARY.conform(summary), extra={"notes": notes})
         return {"onsets": int((onsets["event"] == "onset").sum()), "comparisons": len(comparisons)}
-
-    def _onsets(
-        self, study: Study, tracks: pd.DataFrame, cells: pd.DataFrame, thresholds: pd.DataFrame, context: Context
-    ) -> pd.DataFrame:
-        from napari_marrow.lineage import OnsetSettings, marker_onsets
-
-        section = context.recipe.lineage
-        markers = present_markers(cells, context.recipe)
-        known = thresholds[thresholds["method"] != "none"]
-        nodes = study.table("track_nodes", context.keys["curate"])
-        long_enough = tracks.loc[_trusted(tracks, section.min_track_frames), "track_id"]
-        tracks = tracks[tracks["track_id"].isin(long_enough)]
-        nodes = nodes[nodes["track_id"].isin(long_enough)]
-        columns = ["position", "session", "t", "label", *(f"intensity_{c}" for c in markers.values())]
-        nodes = nodes.merge(cells[columns], on=columns[:4], how="left", validate="one_to_one")
-        cuts = dict(zip(known["channel"], known["threshold"], strict=True))
-        if not cuts:
-            return ONSETS.empty()
-        settings = OnsetSettings(consecutive=section.consecutive, thresholds=cuts)
-        wanted = {lineage: channel for lineage, channel in markers.items() if channel in cuts}
-        onsets, _ = marker_onsets(tracks, nodes, markers=wanted, settings=settings)
-        return onsets
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
         """Repeat what the comparison had to say."""
@@ -106,10 +95,24 @@ class LineageStep(Step):
         return list(study.commit_record(self.tables[0], context.keys[self.name], {})["extra"].get("notes", []))
 
 
-def _trusted(tracks: pd.DataFrame, min_frames: int) -> pd.Series:
-    """Tell which tracks are long enough, or tie longer ones together: a mother or daughter is never taken away."""
-    tied = set(tracks.loc[tracks["parent_track_id"] > 0, "parent_track_id"])
-    return (tracks["n_nodes"] >= min_frames) | (tracks["parent_track_id"] > 0) | tracks["track_id"].isin(tied)
+def _death_note(losses: pd.DataFrame) -> list[str]:
+    """Say how many lost cells died, or why nobody can tell."""
+    if losses.empty:
+        return []
+    known = losses["death_probability"].notna()
+    if not known.any():
+        return [f"Deaths are not told from losses: {losses['note'].iloc[0]}."]
+    died = float(losses["death_probability"].sum())
+    text = f"Of {len(losses)} lost cells about {died:.0f} died, by their looks before they were lost"
+    return [text + (f"; {int((~known).sum())} cannot be judged." if not known.all() else ".")]
+
+
+def _production_endpoints(production: pd.DataFrame) -> pd.DataFrame:
+    """Return the slope of the number of cells over the weeks, one value per organoid."""
+    whole = production[(production["lineage"] == "all") & production["slope_per_day"].notna()]
+    out = whole[["organoid", "condition"]].assign(endpoint="change of cell number", unit="1/day")
+    out["value"] = whole["slope_per_day"]
+    return out
 
 
 def _table(study: Study, name: str, key: str) -> pd.DataFrame | None:

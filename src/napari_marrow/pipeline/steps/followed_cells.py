@@ -1,0 +1,159 @@
+"""Cells followed over time with what was measured of them: deaths, onsets, error of tracking, place in the niche."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_marrow.pipeline.recipe import LineageSection
+from napari_marrow.pipeline.step import Context
+from napari_marrow.pipeline.steps.classify import present_markers
+from napari_marrow.progress import CancelToken
+from napari_marrow.schemas import ONSETS
+
+if TYPE_CHECKING:
+    from napari_marrow.lineage import OnsetSettings
+    from napari_marrow.study import Study
+
+_NODE = ["position", "session", "t", "label"]
+
+
+@dataclass(frozen=True, eq=False)
+class FollowedCells:
+    """Tracks long enough to be trusted, their nodes with what was measured, their losses and the marker thresholds."""
+
+    tracks: pd.DataFrame
+    nodes: pd.DataFrame
+    edges: pd.DataFrame
+    losses: pd.DataFrame
+    thresholds: pd.DataFrame
+    markers: dict[str, str]
+    section: LineageSection
+    seed: int
+
+    @classmethod
+    def read(cls, study: Study, tracks: pd.DataFrame, cells: pd.DataFrame, context: Context) -> FollowedCells:
+        """Gather the tables of a study; deaths are told from losses and stand in the tracks."""
+        from napari_marrow.lineage import DeathSettings, death_probabilities, with_deaths
+
+        section = context.recipe.lineage
+        nodes = study.table("track_nodes", context.keys["curate"])
+        edges = study.table("track_edges", context.keys["curate"])
+        kept = tracks.loc[_trusted(tracks, section.min_track_frames), "track_id"]
+        tracks, nodes = tracks[tracks["track_id"].isin(kept)], nodes[nodes["track_id"].isin(kept)]
+        measured = [c for c in cells.columns if c not in ("time_h", "lineage") and not str(c).startswith("sd_")]
+        nodes = nodes.merge(cells[measured], on=_NODE, how="left", validate="one_to_one")
+        marker = section.death_channel
+        known = marker is not None and f"intensity_{marker}" in nodes.columns and section.death_threshold is not None
+        settings = DeathSettings(
+            dying_h=section.dying_h,
+            death_channel=marker if known else None,
+            death_threshold=section.death_threshold if known else None,
+            seed=context.recipe.seed,
+        )
+        losses = death_probabilities(tracks, nodes, settings=settings)
+        markers = present_markers(cells, context.recipe)
+        thresholds = study.table("marker_thresholds", context.keys["classify"])
+        tracks = with_deaths(tracks, losses)
+        return cls(tracks, nodes, edges, losses, thresholds, markers, section, context.recipe.seed)
+
+    def onsets(self) -> pd.DataFrame:
+        """Return the ONSETS table of the most probable tracks."""
+        return self._onsets(self.tracks, self.nodes)
+
+    def emergence(self, layout: pd.DataFrame, onsets: pd.DataFrame, cancel: CancelToken) -> pd.DataFrame:
+        """Return the EMERGENCE table with its intervals for tracks as they are, and with tracking error in them."""
+        from napari_marrow import lineage
+
+        def curves(table: pd.DataFrame, bootstrap: int, times: list[float] | None) -> pd.DataFrame:
+            return lineage.emergence(
+                table, layout, lineages=list(self.section.markers), thresholds=self.thresholds, bootstrap=bootstrap,
+                seed=self.seed, session=int(session) if session is not None else None, times_h=times,
+            )  # fmt: skip
+
+        session = None
+        base = curves(onsets, self.section.n_bootstrap, None)
+        if self.section.n_pedigrees < 2 or base.empty:
+            return base
+        session, times = base["session"].iloc[0], sorted(set(base["time_h"]))
+        draws = lineage.PedigreeDraws(self.tracks, self.nodes, self.edges, losses=self.losses)
+        drawn = lineage.drawn_results(
+            draws, lambda d: curves(self._onsets(d.tracks, d.nodes), 0, times), n_draws=self.section.n_pedigrees,
+            seed=self.seed, cancel=cancel,
+        )  # fmt: skip
+        keys = ["condition", "organoid", "lineage", "time_h"]
+        return lineage.with_tracking_error(base, drawn, keys=keys, value="cumulative_incidence", least=0, most=1)
+
+    def coupling(self, vessels: pd.DataFrame | None, onsets: pd.DataFrame, layout: pd.DataFrame) -> pd.DataFrame:
+        """Return how the hazard of onset changes with the distance to the nearest vessel: now, and over a life."""
+        from napari_marrow import lineage
+
+        if vessels is None or onsets.empty:
+            return pd.DataFrame(columns=[*lineage.COUPLING, "exposure"])
+        nodes = self.nodes.assign(vessel_distance_10um=_distance_to_vessels(self.nodes, vessels) / 10.0)
+        parts = []
+        for exposure in ("current", "history"):
+            spans = lineage.exposure_spans(self.tracks, nodes, onsets, ["vessel_distance_10um"], exposure=exposure)
+            found = lineage.niche_coupling(spans, layout, covariate="vessel_distance_10um")
+            parts.append(found.assign(exposure=exposure))
+        return pd.concat(parts, ignore_index=True)
+
+    def _onsets(self, tracks: pd.DataFrame, nodes: pd.DataFrame) -> pd.DataFrame:
+        from napari_marrow.lineage import marker_onsets
+
+        settings = self._settings()
+        wanted = {name: channel for name, channel in self.markers.items() if channel in settings.thresholds}
+        if not wanted:
+            return ONSETS.empty()
+        return marker_onsets(tracks, nodes, markers=wanted, settings=settings)[0]
+
+    def _settings(self) -> OnsetSettings:
+        from napari_marrow.lineage import OnsetSettings
+
+        known = self.thresholds[self.thresholds["method"] != "none"]
+        cuts = dict(zip(known["channel"], known["threshold"], strict=True))
+        return OnsetSettings(consecutive=self.section.consecutive, thresholds=cuts)
+
+
+def _trusted(tracks: pd.DataFrame, min_frames: int) -> pd.Series:
+    """Tell which tracks are long enough, or tie longer ones together: a mother or daughter is never taken away."""
+    tied = set(tracks.loc[tracks["parent_track_id"] > 0, "parent_track_id"])
+    return (tracks["n_nodes"] >= min_frames) | (tracks["parent_track_id"] > 0) | tracks["track_id"].isin(tied)
+
+
+def _distance_to_vessels(nodes: pd.DataFrame, vessels: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Distance [µm] of each node to the nearest vessel surface traced in its session, in the frame nearest in time."""
+    from scipy.spatial import cKDTree
+
+    out = np.full(len(nodes), np.nan)
+    places = nodes[["y", "x"]].to_numpy(dtype=np.float64)
+    where: dict[tuple[str, int], list[int]] = {}
+    frames: dict[tuple[str, int, int], pd.DataFrame] = {}
+    for _, traced in vessels.groupby(["position", "session", "t"], sort=True):
+        position, session, t0 = (traced[c].iloc[0] for c in ("position", "session", "t"))
+        where.setdefault((str(position), int(session)), []).append(int(t0))
+        frames[(str(position), int(session), int(t0))] = traced
+    codes = nodes.groupby(["position", "session"], sort=False).ngroup().to_numpy()
+    for code in np.unique(codes):
+        index = np.flatnonzero(codes == code)
+        place = (str(nodes["position"].iloc[index[0]]), int(nodes["session"].iloc[index[0]]))
+        times = where.get(place, [])
+        if not times:
+            continue
+        t = nodes["t"].to_numpy()[index]
+        nearest = np.array(times)[np.abs(t[:, None] - np.array(times)[None]).argmin(axis=1)]
+        for time in times:
+            mine = index[nearest == time]
+            if len(mine) == 0:
+                continue
+            traced = frames[(*place, time)]
+            radius = traced["radius"].to_numpy(dtype=np.float64)
+            # The nearest of the few nearest centres less its radius: thick vessels reach further than thin ones.
+            tree = cKDTree(traced[["y", "x"]].to_numpy(dtype=np.float64))
+            k = min(8, len(traced))
+            distance, which = tree.query(places[mine], k=k)
+            out[mine] = np.maximum((distance - radius[which]).reshape(len(mine), k).min(axis=1), 0.0)
+    return out
