@@ -142,6 +142,7 @@ class Tally:
         self.scores: list[tuple[float, float, float]] = []
         self.seconds = 0.0
         self.chance: list[tuple[float, bool]] = []
+        self.merges: list[tuple[float, bool]] = []
         self.ceiling: list[tuple[float, float]] = []
 
     def add(self, plate: Plate, found: Links, seconds: float) -> None:
@@ -248,8 +249,11 @@ def main() -> None:
                     if row.session_child - row.session_parent == 1:
                         right = (row.session_parent, row.colony_parent, row.colony_child) in truth
                         tally.chance.append((row.probability, right))
+                        if row.kind == "merge":
+                            tally.merges.append((row.probability, right))
             print(tally.line(name), flush=True)
             print(calibration(tally.chance), flush=True)
+            print(f"  of these, links into merged colonies:\n{calibration(tally.merges)}", flush=True)
             print(ceiling_line(tally.ceiling), flush=True)
 
 

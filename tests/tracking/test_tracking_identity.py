@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
+from scipy.stats import norm
 
 from napari_marrow.errors import SettingsError, TableError
 from napari_marrow.schemas import COLONY_EDGES, TRACKS
 from napari_marrow.tracking import (
     identity_ceiling,
     link_colonies,
+    pattern_ceiling,
     score_tracks,
     summarise_tracks,
     track_points,
@@ -32,6 +34,36 @@ def test_ceiling_is_the_frequency_of_the_right_nearest_neighbour(ndim, sigma):
     right = cKDTree(moved).query(x[inner])[1] == np.flatnonzero(inner)
     # who lies nearest to the old place: the same object with the chance that the ceiling states
     assert abs(right.mean() - identity_ceiling(1.0, sigma, ndim)) < 4 * np.sqrt(0.25 / inner.sum())
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.25, 0.4, 0.8])
+def test_ceiling_of_a_lattice_is_that_of_its_square_cells(sigma):
+    # the nearest of a square lattice is the right one within half a spacing along both axes
+    grid = np.stack(np.meshgrid(np.arange(40.0), np.arange(40.0)), -1).reshape(-1, 2)
+    inner = np.abs(norm.cdf(0.5 / sigma) - norm.cdf(-0.5 / sigma)) ** 2
+    assert pattern_ceiling(grid, sigma) == pytest.approx(inner, abs=0.03)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 5.0, 10.0])
+def test_ceiling_of_places_at_random_is_the_closed_form(sigma):
+    places = np.random.default_rng(3).uniform(0, 1000, (2500, 2))
+    assert pattern_ceiling(places, sigma) == pytest.approx(identity_ceiling(2.5e-3, sigma, 2), abs=0.015)
+
+
+def test_places_that_keep_room_are_mistaken_less_often_as_drawn():
+    """Random sequential addition with a hard core; displacements drawn, not computed."""
+    rng = np.random.default_rng(4)
+    kept: list[np.ndarray] = []
+    for place in rng.uniform(0, 1000, (4000, 2)):
+        if all(np.hypot(*(place - other)) > 40 for other in kept):
+            kept.append(place)
+    places, sigma = np.array(kept), 14.0
+    right = [
+        (cKDTree(places).query(places + rng.normal(0, sigma, places.shape))[1] == np.arange(len(places))).mean()
+        for _ in range(200)
+    ]
+    assert pattern_ceiling(places, sigma) == pytest.approx(np.mean(right), abs=0.01)
+    assert np.mean(right) - identity_ceiling(len(places) / 1e6, sigma, 2) > 0.1
 
 
 def test_ceiling_refuses_what_has_no_meaning():

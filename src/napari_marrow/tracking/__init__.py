@@ -5,7 +5,7 @@ from napari_marrow.tracking.cells import Tracking, track_labels, track_points
 from napari_marrow.tracking.colonies import ColonyLinks, SessionLink, link_colonies
 from napari_marrow.tracking.decisions import uncertain_decisions
 from napari_marrow.tracking.frames import label_points
-from napari_marrow.tracking.identity import identity_ceiling
+from napari_marrow.tracking.identity import identity_ceiling, pattern_ceiling
 from napari_marrow.tracking.pedigree import summarise_tracks, track_tables
 from napari_marrow.tracking.scores import TrackScore, score_tracks
 from napari_marrow.tracking.settings import TrackingSettings
@@ -22,6 +22,7 @@ __all__ = [
     "identity_ceiling",
     "label_points",
     "link_colonies",
+    "pattern_ceiling",
     "score_tracks",
     "summarise_tracks",
     "swapped_wells",

@@ -17,7 +17,7 @@ from napari_marrow.tracking.colony_growth import known_growth
 from napari_marrow.tracking.colony_identity import identities
 from napari_marrow.tracking.colony_pairs import Pair, decide_again, pair_sessions
 from napari_marrow.tracking.colony_tables import Colonies, contact, read_colonies
-from napari_marrow.tracking.identity import identity_ceiling
+from napari_marrow.tracking.identity import identity_ceiling, pattern_ceiling
 from napari_marrow.tracking.points import Floats
 
 _FEW = 8  # colonies that can place each other
@@ -40,7 +40,8 @@ class SessionLink:
     sigma : float
         Residual per coordinate, µm.
     ceiling : float
-        Chance that the nearest colony is the right one.
+        Chance that the nearest colony is the right one: of the later session's own pattern, of places at random where
+        it has too few colonies to show one.
     evidence : float
         How much likelier the registered distances are than those of random places, nats: low where wells were swapped.
     accepted : bool
@@ -211,7 +212,8 @@ def _session_link(
     if pair is None:
         reason = "A session without colonies has no identity to carry over."
         return SessionLink(*names, "none", np.eye(2), np.zeros(2), np.nan, 0.0, 0.0, False, reason)
-    ceiling = identity_ceiling(pair.model.density, pair.sigma, 2)
+    enough = len(after) >= _FEW
+    ceiling = pattern_ceiling(after.x, pair.sigma) if enough else identity_ceiling(pair.model.density, pair.sigma, 2)
     # few colonies cannot place each other: then only the stage can, and places that it kept
     few = min(len(before), len(after)) < _FEW
     placed = pair.evidence >= _EVIDENCE or (trusted and pair.fit.kind == "identity" and few)
