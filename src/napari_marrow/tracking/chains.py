@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -101,14 +102,14 @@ def build_chains(
         following[:] = -1
         velocity_out[:] = 0.0
         square_out[:] = np.nan
-    back, ahead = _window(previous), _window(following)
     noise = fit_noise(values, previous, time)
     doubt = np.zeros(n)
     doubt[j] = (1 - probability) / np.maximum(probability, 0.05)
     past, past_variance, past_count = levels(values, previous, time, noise, doubt, forward=True)
     future, future_variance, future_count = levels(values, following, time, noise, doubt, forward=False)
     return Chains(
-        previous, following, velocity_in, velocity_out, _sums(square_in, back), _sums(square_out, ahead),
+        previous, following, velocity_in, velocity_out,
+        _recent(square_in, previous, _WINDOW), _recent(square_out, following, _WINDOW),
         past, future, past_variance, future_variance, past_count, future_count, noise,
     )  # fmt: skip
 
@@ -119,17 +120,17 @@ def no_chains(detections: Detections) -> Chains:
     return build_chains(detections, none, none, np.zeros(0))
 
 
-def _window(pointer: Ints) -> Ints:
-    """(n, 5): the detection itself and up to four more along the pointer, -1 beyond the end."""
-    at = np.arange(len(pointer))
-    out = np.full((len(pointer), _WINDOW), -1, np.int64)
-    for q in range(_WINDOW):
-        out[:, q] = at
-        at = np.where(at >= 0, pointer[at], -1)
+@numba.njit(cache=True, nogil=True)
+def _recent(values: Floats, pointer: Ints, window: int) -> Floats:
+    """Sum of known values over up to `window` detections along the pointer, the own one first, and their number."""
+    out = np.zeros((len(values), 2))
+    for row in range(len(values)):
+        at = row
+        for _ in range(window):
+            if at < 0:
+                break
+            if not np.isnan(values[at]):
+                out[row, 0] += values[at]
+                out[row, 1] += 1
+            at = pointer[at]
     return out
-
-
-def _sums(values: Floats, window: Ints) -> Floats:
-    found = np.where(window >= 0, values[window], np.nan)
-    known = ~np.isnan(found)
-    return np.column_stack([np.where(known, found, 0.0).sum(1), known.sum(1)])
