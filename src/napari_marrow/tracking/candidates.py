@@ -1,4 +1,4 @@
-"""Candidate pairs by one k-d tree over all frames."""
+"""Candidate pairs by a grid over each frame, or one k-d tree over all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from napari_marrow.tracking.frame_grid import build_grid
 from napari_marrow.tracking.points import Detections, Floats, Ints
 
 Flags = npt.NDArray[np.bool_]
@@ -14,8 +15,8 @@ Flags = npt.NDArray[np.bool_]
 class FrameTree:
     """Nearest detections in a frame so many frames later, for all detections in one query.
 
-    The frame number becomes a further coordinate, spaced wider than any search radius, so that one tree serves all
-    frames.
+    A grid finds them fastest. Where places are too uneven for one, the frame number becomes a further coordinate,
+    spaced wider than any search radius, and one k-d tree serves all frames.
 
     Parameters
     ----------
@@ -31,8 +32,11 @@ class FrameTree:
         self._step = 2.5 * reach + 1e-12
         self._reach = reach
         self._index = np.arange(detections.n) if rows is None else np.flatnonzero(rows)
-        lifted = np.column_stack([detections.xyz, detections.frame * self._step])
-        self._tree = cKDTree(lifted[self._index])
+        self._grid = build_grid(detections.xyz, detections.frame, detections.n_frames, self._index)
+        self._tree: cKDTree | None = None
+        if self._grid.uneven:
+            lifted = np.column_stack([detections.xyz, detections.frame * self._step])
+            self._tree = cKDTree(lifted[self._index])
 
     def pairs(self, gap: int, k: int, predicted: Floats, *, rows: Ints | None = None) -> tuple[Ints, Ints, Floats]:
         """Return (i, j, distance): up to `k` detections `gap` frames later nearest to each predicted position.
@@ -60,7 +64,10 @@ class FrameTree:
         if len(asked) == 0 or len(self._index) == 0:
             none = np.zeros(0, np.int64)
             return none, none, np.zeros(0)
+        if self._tree is None:
+            row, found, distance = self._grid.nearest(predicted[asked], detections.frame[asked] + gap, k, self._reach)
+            return asked[row], found, distance
         lifted = np.column_stack([predicted[asked], (detections.frame[asked] + gap) * self._step])
-        distance, found = self._tree.query(lifted, k=np.arange(1, k + 1), distance_upper_bound=self._reach, workers=-1)
+        distance, place = self._tree.query(lifted, k=np.arange(1, k + 1), distance_upper_bound=self._reach, workers=-1)
         row, column = np.nonzero(np.isfinite(distance))
-        return asked[row], self._index[found[row, column]], distance[row, column]
+        return asked[row], self._index[place[row, column]], distance[row, column]
