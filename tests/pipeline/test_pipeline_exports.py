@@ -128,6 +128,10 @@ def test_the_crate_names_what_is_there(exported, whole_run):
     root = entities["./"]
     for part in root["hasPart"]:
         assert (path / part["@id"]).exists(), part
+    nested = [
+        v for e in entities.values() for value in e.values() for v in (value if isinstance(value, list) else [value])
+    ]
+    assert all(set(v) == {"@id"} for v in nested if isinstance(v, dict)), "the format knows no nested entities"
     assert {"./", "#napari-marrow", "ro-crate-metadata.json", "#A.-B."} <= set(entities)
 
     def references(value: object) -> list[str]:

@@ -28,6 +28,7 @@ from napari_marrow.errors import (
 )
 from napari_marrow.progress import CancelToken
 from napari_marrow.study import Study
+from napari_marrow.study.durable import read_document, write_document
 from napari_marrow.study.process import HOST, is_alive, start_of
 
 
@@ -338,6 +339,7 @@ _WRITE = """
 import sys
 import numpy as np
 from napari_marrow.study import Study
+from napari_marrow.study.durable import read_document, write_document
 study = Study.open(sys.argv[1], mode="a")
 n = int(sys.argv[2])
 with study.add_session(
@@ -528,3 +530,19 @@ def test_a_clock_that_was_set_back_does_not_change_the_order_of_runs(study, monk
             study.record_run(step, "k1", {"status": "finished"})
     assert [run["step"] for run in study.runs()] == ["quality", "correct", "register", "segment"]
     assert [run["number"] for run in study.runs()] == [1, 2, 3, 4]
+
+
+def test_documents_that_name_places_outside_are_damaged_and_nothing_outside_is_read(study, fill, tmp_path):
+    filled(study, fill)
+    (tmp_path / "secret.txt").write_text("not the study's")
+    (study.path / "report").mkdir()
+    outside = {"../../secret.txt": "00000000", str(tmp_path / "secret.txt"): "00000000"}
+    write_document(study.path / "report" / "checksums.json", {"files": outside})
+    manifest = study.path / "tables" / "things" / "m1" / "manifest.json"
+    document = read_document(manifest)
+    write_document(manifest, {**document, "parts": [*document["parts"], "../../../../x.parquet", "/x.parquet"]})
+    problems = study.verify()
+    assert [p.kind for p in problems if "checksums.json" in p.path] == ["damaged", "damaged"]
+    assert {p.path for p in problems if p.kind == "missing"} == {
+        "tables/things/m1/../../../../x.parquet", "/x.parquet"
+    }  # fmt: skip

@@ -57,7 +57,11 @@ def ro_crate(study: Study, *, license_url: str | None = None, authors: list[str]
         "about": {"@id": "./"},
     }
     software = {"@id": _SOFTWARE, "@type": "SoftwareApplication", "name": "napari-marrow", "version": __version__}
-    graph = [descriptor, root, *people, software, *parts, *_actions(study, {part["@id"] for part in parts})]
+    terms = [{"@id": license_url, "@type": "CreativeWork", "name": license_url}] if license_url else []
+    measured = [part["@id"].split("/")[1] for part in parts if "variableMeasured" in part]
+    columns = [column for table in measured for column in _columns(table)]
+    actions = _actions(study, {part["@id"] for part in parts})
+    graph = [descriptor, root, *people, *terms, software, *parts, *columns, *actions]
     return {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
 
 
@@ -113,22 +117,33 @@ def _parts(study: Study) -> list[dict[str, Any]]:
         if not study.has_table(table):
             continue
         schema = schemas.ALL.get(table)
-        columns = [
-            {"@type": "PropertyValue", "name": c.name, "unitText": c.unit, "description": c.meaning}
-            for c in (schema.columns if schema is not None else ())
-        ]
+        columns = _columns(table) if schema is not None else []
         parts.append(
             {
                 "@id": f"tables/{table}/{key}/",
                 "@type": "Dataset",
                 "name": f"Table {table}",
                 "encodingFormat": "application/vnd.apache.parquet",
-                **({"variableMeasured": columns} if columns else {}),
+                **({"variableMeasured": [{"@id": column["@id"]} for column in columns]} if columns else {}),
             }
         )
     if (study.path / "report" / "report.html").is_file():
         parts.append({"@id": "report/report.html", "@type": "File", "name": "Report", "encodingFormat": "text/html"})
     return parts
+
+
+def _columns(table: str) -> list[dict[str, Any]]:
+    """Return the columns of a table as entities of their own: the format knows no nested ones."""
+    return [
+        {
+            "@id": f"#{table}.{column.name}",
+            "@type": "PropertyValue",
+            "name": column.name,
+            "unitText": column.unit,
+            "description": column.meaning,
+        }
+        for column in schemas.ALL[table].columns
+    ]
 
 
 def _actions(study: Study, parts: set[str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_marrow.errors import CorruptDataError, FetchError, MissingExtraError
 from napari_marrow.study.durable import ZARR, read_document
+from napari_marrow.study.naming import split_position
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -67,7 +68,8 @@ def listed(root: Any) -> tuple[tuple[str, int], ...]:
     found = []
     plate = read_document(images / "zarr.json", where=ZARR)["attributes"]["ome"]["plate"]
     for well in plate["wells"]:
-        row, column = well["path"].split("/")
+        row, _, column = str(well["path"]).partition("/")
+        split_position(f"{row}{column}_f00")  # refuses what would leave the study
         document = read_document(images / row / column / "zarr.json", where=ZARR)
         for image in document["attributes"]["ome"]["well"]["images"]:
             field = image["path"].rpartition("f")[2]

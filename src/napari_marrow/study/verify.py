@@ -91,7 +91,10 @@ class _Check:
         self.jobs: list[Callable[[], None]] = []
 
     def report(self, path: Path, kind: str, what: str, remedy: str, place: Place | None = None) -> None:
-        self.problems.append(Problem(path.relative_to(self.root).as_posix(), kind, what, remedy, place))
+        # A document that was tampered with may name a place outside
+        inside = path.is_relative_to(self.root)
+        name = path.relative_to(self.root).as_posix() if inside else path.as_posix()
+        self.problems.append(Problem(name, kind, what, remedy, place))
 
     # --- single files
 
@@ -270,6 +273,9 @@ class _Check:
         document = self.document(folder / SEAL, PLAIN, "report")
         for name, stated in (document or {"files": {}})["files"].items():
             path = folder / name
+            if ".." in Path(name).parts or not path.is_relative_to(folder):
+                self.report(folder / SEAL, "damaged", f"it names '{name}' outside", AGAIN["report"])
+                continue
             self.known.add(path)
             if not path.is_file():
                 self.report(path, "missing", "the file is not there", AGAIN["report"])
