@@ -187,8 +187,12 @@ def write(folder: Path, recipe) -> Path:
 
 
 def test_gc_lists_what_nothing_uses_and_removes_it_after_asking(finished_copy, quick_recipe, capsys, monkeypatch):
+    (finished_copy / ".removed" / "ab12").mkdir(parents=True)
+    (finished_copy / ".removed" / "ab12" / "part.parquet").write_bytes(b"x" * 1200)
     assert main(["gc", str(finished_copy)]) == 0
-    assert "no results that nothing uses" in capsys.readouterr().out
+    assert "an interrupted removal had left: 1.2 kB" in (said := capsys.readouterr().out)
+    assert "no results that nothing uses" in said
+    assert not (finished_copy / ".removed").exists()
     before = everything(finished_copy)
     other = quick_recipe.model_copy(update={"segment": quick_recipe.segment.model_copy(update={"flow_threshold": 0.6})})
     run(finished_copy, other, until="measure")

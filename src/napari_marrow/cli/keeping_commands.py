@@ -125,6 +125,8 @@ def gc(
     if unknown is not None:
         raise SettingsError(f"'{study}' has no unused result '{unknown}': `marrow gc` without --key lists them.")
     results = [r for r in results if not key or r.key in key]
+    if store.has_leftovers():
+        typer.echo(f"Removed what an interrupted removal had left: {_size(store.remove_results([]))}.")
     if not results:
         typer.echo(f"'{study}' holds no results that nothing uses.")
         return

@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+SMALLEST = 512
+"""Length of the smallest level, px, at most."""
+
 
 def n_levels(height: int, width: int) -> int:
-    """Return how many resolution levels a plane gets: 1 up to 512 px, 2 up to 1024 px, else 3."""
-    longest = max(height, width)
-    if longest <= 512:
-        return 1
-    return 2 if longest <= 1024 else 3
+    """Return how many resolution levels a plane gets: as many as make the smallest at most 512 px long.
+
+    Examples
+    --------
+    >>> n_levels(512, 300), n_levels(513, 300), n_levels(2048, 2048), n_levels(20000, 20000)
+    (1, 2, 3, 7)
+    """
+    longest, levels = max(height, width), 1
+    while longest > SMALLEST:
+        longest, levels = -(-longest // 2), levels + 1
+    return levels
 
 
 def level_shape(height: int, width: int, level: int) -> tuple[int, int]:

@@ -228,7 +228,9 @@ class SessionWriter:
             document = read_document(self.path / "zarr.json", where=ZARR)
         except CorruptDataError:
             return False
-        return bool(document["attributes"]["marrow"].get("plan") == self.plan.digest())
+        attributes = document["attributes"]
+        levels = len(attributes["ome"]["multiscales"][0]["datasets"])
+        return bool(attributes["marrow"].get("plan") == self.plan.digest() and levels == self.levels)
 
     def _create(self) -> None:
         from napari_marrow.study.arrays import create_image_array

@@ -475,6 +475,12 @@ class Study(StudyRecord):
         with self.write_lock():
             return cleaning.remove_results(self, results, first=first)
 
+    def has_leftovers(self) -> bool:
+        """Whether an interrupted removal has left files; `remove_results` of nothing deletes them."""
+        from napari_marrow.study import cleaning
+
+        return (self.path / cleaning.REMOVED).is_dir()
+
     def units_with_part(self, table: str, key: str) -> list[dict[str, Any]]:
         """Return the units of a table and key by the names of their parts, without a look into them."""
         return [unit for _, unit in tables.parts(self.path, table, key)]

@@ -142,22 +142,25 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def parts(root: Path, table: str, key: str) -> list[tuple[Path, dict[str, Any]]]:
-    """Return (file, unit) of every part by position, session and frame."""
+def parts(root: Path, table: str, key: str, position: str | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    """Return (file, unit) of every part by position, session and frame.
+
+    With `position` only its folder and the parts of all positions are looked at: a study may have millions.
+    """
     folder = table_folder(root, table, key)
     if remote.is_remote(root) and table == "frames":
         units = [{"position": position, "session": session} for position, session in remote.listed(root)]
         return [(folder / part_path(unit), unit) for unit in units]
     found = []
-    for name in _files(folder):
+    for name in _files(folder, position):
         unit = unit_of(name)
         if unit is not None:
             found.append((folder / name, unit))
     return sorted(found, key=lambda part: _order(part[1]))
 
 
-def _files(folder: Path) -> list[str]:
-    """Return the files of a table's folder and of its position folders, as relative paths."""
+def _files(folder: Path, position: str | None = None) -> list[str]:
+    """Return the files of a table's folder and of its position folders (or one of them), as relative paths."""
     names = []
     if remote.is_remote(folder):
         return remote.parts_of(folder, MANIFEST)
@@ -165,6 +168,8 @@ def _files(folder: Path) -> list[str]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
+                    if position is not None and entry.name != f"position={position}":
+                        continue
                     names += [f"{entry.name}/{name}" for name in os.listdir(entry.path)]
                 else:
                     names.append(entry.name)
@@ -221,7 +226,8 @@ def _matching(root: Path, table: str, key: str, unit: dict[str, Any]) -> list[Pa
     exact = table_folder(root, table, key) / part_path(unit)
     if len(unit) == 3 and exact.is_file():
         return [exact]
-    return [path for path, found in parts(root, table, key) if all(found.get(k) == v for k, v in unit.items())]
+    found_parts = parts(root, table, key, unit.get("position"))
+    return [path for path, found in found_parts if all(found.get(k) == v for k, v in unit.items())]
 
 
 def write_manifest(root: Path, table: str, key: str) -> None:
