@@ -22,6 +22,7 @@ from napari_marrow.tracking.points import Floats
 
 _FEW = 8  # colonies that can place each other
 _EVIDENCE = 20.0  # nats; sessions that have nothing to do with each other reach 15
+_MISREAD = 0.04  # of links into merged colonies are wrong however well they fit: a third one was missed, or ended there
 _LISTED = 0.1  # edges that are less probable are not worth a row
 
 
@@ -246,13 +247,15 @@ def _edges(
         if pair is None:
             continue
         d = pair.decision
-        firm = (d.probability >= min_probability) & link.accepted
-        listed = firm | (d.likeliest & (d.probability >= _LISTED))
+        merged = np.array(_kinds(d.i, d.j, d.probability >= min_probability)) == "merge"
+        chance = np.where(merged, (1 - _MISREAD) * d.probability, d.probability)
+        firm = (chance >= min_probability) & link.accepted
+        listed = firm | (d.likeliest & (chance >= _LISTED))
         firm, i, j = firm[listed], d.i[listed], d.j[listed]
         kind = _kinds(i, j, firm)
         low = f"Its probability is below {min_probability:g}."
         reason = ["" if ok else (link.reason or low) for ok in firm]
-        parts.append(_rows(sessions, (s, s + 1), i, j, kind, d.probability[listed], reason))
+        parts.append(_rows(sessions, (s, s + 1), i, j, kind, chance[listed], reason))
         if s and pairs[s - 1] is not None and links[s - 1].accepted and link.accepted:
             first = pairs[s - 1]
             assert first is not None
