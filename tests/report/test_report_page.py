@@ -20,7 +20,7 @@ from napari_marrow.report import write_report
 SECTIONS = ["summary", "design", "colonies", "niche", "lineage", "comparisons", "quality", "methods", "reproduce"]
 FIGURES = {
     "overview", "colony_growth", "vessel_map", "distance_to_vessel", "emergence", "pedigrees", "comparisons",
-    "frame_flags", "confidence",
+    "frame_flags", "confidence", "generations",
 }  # fmt: skip
 
 

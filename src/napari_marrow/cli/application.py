@@ -14,6 +14,7 @@ from napari_marrow.cli import (
     file_commands,
     import_command,
     keeping_commands,
+    lineage_command,
     model_commands,
     pixel_commands,
     study_commands,
@@ -51,5 +52,6 @@ keeping_commands.register(app)
 export_commands.register(app)
 edit_commands.register(app)
 file_commands.register(app)
+lineage_command.register(app)
 model_commands.register(app)
 pixel_commands.register(app)

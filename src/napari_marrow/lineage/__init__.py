@@ -3,6 +3,7 @@
 Tables in, tables out; every time in hours. Where a value cannot be had it is NaN and a `note` says why.
 """
 
+from napari_marrow.lineage.annotated import annotated_trees
 from napari_marrow.lineage.clones import (
     bias_null,
     birth_death_pmf,
@@ -62,6 +63,7 @@ __all__ = [
     "Positivity",
     "SurvivalCurve",
     "aalen_johansen",
+    "annotated_trees",
     "bias_null",
     "birth_death_pmf",
     "birth_niche_output",

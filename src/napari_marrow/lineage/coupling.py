@@ -17,6 +17,7 @@ from napari_marrow.lineage.places import with_organoid
 
 Floats = npt.NDArray[np.float64]
 Exposure = Literal["current", "history"]
+_FEWEST_ORGANOIDS = 4
 COUPLING = [
     "lineage", "covariate", "log_hazard_ratio", "low", "high", "p_value", "n_events", "n_organoids", "method", "note",
 ]  # fmt: skip
@@ -103,9 +104,10 @@ def niche_coupling(
     -------
     pandas.DataFrame
         lineage, covariate, log_hazard_ratio (per unit of the covariate), low, high, p_value, n_events, n_organoids,
-        method, note. With three organoids or more that can each be fitted, the estimate is their mean weighted by
-        information, and interval and p come from the scatter between them (t); else from one stratified fit with
-        errors clustered by clone, which speaks for these organoids only.
+        method, note. One fit with a baseline hazard per organoid and session. With four organoids or more that have
+        onsets, errors are clustered by organoid (never below those clustered by clone), and interval and p are those
+        of t with organoids - 1 degrees of freedom; with fewer they are clustered by clone, which speaks for these
+        organoids only.
 
     Notes
     -----
@@ -271,46 +273,30 @@ def _coupling(table: pd.DataFrame, lineage: str, columns: list[str]) -> list[obj
     organoids = int(table["organoid"].nunique())
     if total < 3:
         return [nan, nan, nan, nan, total, organoids, "none", f"{total} onsets: three are needed"]
-    fits = []
-    for _, part in table.groupby("organoid", sort=True):
-        fit = _fit(part, lineage, columns)
-        if fit.converged and fit.n_events >= 3 and np.isfinite(fit.naive_error[0]) and fit.naive_error[0] < 1e3:
-            fits.append(fit)
-    if len(fits) >= 3:
-        low, value, high, p = _between(fits)
-        return [value, low, high, p, total, len(fits), "organoids", ""]
     clone = table.groupby(["position", "session", "founder_track_id"], sort=False).ngroup().to_numpy()
-    fit = cox_regression(
-        table["entry_h"], table["stop_h"], event, table[columns],
-        strata=table[["organoid", "session"]].astype(str).agg("/".join, axis=1), clusters=clone,
-    )  # fmt: skip
-    if not fit.converged:
+    strata = table[["organoid", "session"]].astype(str).agg("/".join, axis=1)
+    by_clone = _fit(table, event, columns, strata, clone)
+    if not by_clone.converged:
         return [nan, nan, nan, nan, total, organoids, "none", "the covariate does not vary among cells at risk"]
-    low_all, high_all = fit.interval()
-    note = "fewer than three organoids with enough onsets: says nothing about others"
-    return [float(fit.coefficient[0]), float(low_all[0]), float(high_all[0]), float(fit.p_value[0]), total, organoids,
-            "clones", note]  # fmt: skip
+    value = float(by_clone.coefficient[0])
+    with_events = int(table.loc[event, "organoid"].nunique())
+    if with_events < _FEWEST_ORGANOIDS:
+        low, high = by_clone.interval()
+        note = f"onsets in {with_events} organoids: says nothing about others, for which {_FEWEST_ORGANOIDS} are needed"
+        return [value, float(low[0]), float(high[0]), float(by_clone.p_value[0]), total, organoids, "clones", note]
+    by_organoid = _fit(table, event, columns, strata, table["organoid"].to_numpy())
+    # Never surer than clones allow: chance agreement of a few organoids is no precision.
+    error = float(max(by_organoid.error[0], by_clone.error[0]))
+    half = float(t.ppf(0.975, with_events - 1)) * error
+    p = float(2 * t.sf(abs(value) / error, with_events - 1))
+    return [value, value - half, value + half, p, total, with_events, "organoids", ""]
 
 
-def _fit(part: pd.DataFrame, lineage: str, columns: list[str]) -> CoxFit:
-    event = (part["lineage"] == lineage).to_numpy()
-    clone = part.groupby(["position", "session", "founder_track_id"], sort=False).ngroup().to_numpy()
-    return cox_regression(part["entry_h"], part["stop_h"], event, part[columns], strata=part["session"], clusters=clone)
-
-
-def _between(fits: list[CoxFit]) -> tuple[float, float, float, float]:
-    """Random-effects mean over organoids with the interval of Hartung and Knapp (2001, Stat Med 20:3875)."""
-    beta = np.array([f.coefficient[0] for f in fits])
-    variance = np.array([max(f.error[0], f.naive_error[0]) ** 2 for f in fits])
-    n = len(beta)
-    w = 1 / variance
-    fixed = (w * beta).sum() / w.sum()
-    q = (w * (beta - fixed) ** 2).sum()
-    between = max(0.0, (q - (n - 1)) / (w.sum() - (w**2).sum() / w.sum()))
-    w = 1 / (variance + between)
-    mean = float((w * beta).sum() / w.sum())
-    scatter = float((w * (beta - mean) ** 2).sum() / ((n - 1) * w.sum()))
-    # Never narrower than the organoids' own errors allow: chance agreement of three is no precision.
-    error = float(np.sqrt(max(scatter, 1 / w.sum())))
-    half = float(t.ppf(0.975, n - 1)) * error
-    return mean - half, mean, mean + half, float(2 * t.sf(abs(mean) / error, n - 1))
+def _fit(
+    table: pd.DataFrame,
+    event: npt.NDArray[np.bool_],
+    columns: list[str],
+    strata: pd.Series,
+    clusters: npt.NDArray[np.generic],
+) -> CoxFit:
+    return cox_regression(table["entry_h"], table["stop_h"], event, table[columns], strata=strata, clusters=clusters)

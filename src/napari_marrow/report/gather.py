@@ -20,6 +20,10 @@ _OPTIONAL = {
     "onset_thresholds": ["channel", "threshold"],
     "marker_thresholds": ["lineage", "channel", "threshold"],
     "quality": ["position", "session", "t", "time_h", "flags"],
+    "clones": ["position", "founder_track_id", "n_end", "n_escaped", "extinct"],
+    "blood_output": ["organoid", "condition", "session", "time_h", "lineage", "source", "n_cells"],
+    "niche_coupling": ["exposure", "lineage", "covariate", "log_hazard_ratio", "low", "high", "p_value", "n_events"],
+    "hidden_rates": ["transition", "rate", "low", "high", "note"],
     "session_links": ["position", "session_parent", "session_child", "registration", "accepted", "reason"],
 }
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from napari_marrow.progress import CancelToken
 from napari_marrow.report import overviews, summaries
+from napari_marrow.report.figures import clones, distances, emergence, growth, overview, pedigrees, quality, vessels
 from napari_marrow.report.figures import comparisons as comparison_figures
-from napari_marrow.report.figures import distances, emergence, growth, overview, pedigrees, quality, vessels
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
 from napari_marrow.report.outlines import Outline
 from napari_marrow.report.parts import FigurePart, Section, TablePart
@@ -243,7 +243,8 @@ def lineage(data: StudyTables) -> Section:
                 "Emergence of lineages",
                 "Aalen-Johansen cumulative incidence of each competing event. Thick lines with 95 % bands: "
                 "conditions; thin "
-                "lines: organoids. Below each panel the number of cells at risk.",
+                "lines: organoids. Dotted: the limits with the error of tracking in them. Below each panel the number "
+                "of cells at risk.",
                 " ".join(summaries.lineage(data)),
                 curves,
                 lambda: emergence.emergence_curves(curves),
@@ -273,14 +274,64 @@ def lineage(data: StudyTables) -> Section:
         missing.append("No division was seen, so there are no pedigrees.")
     else:
         missing.append("No cell was followed over time, so there are no pedigrees.")
+    figures += _clone_figures(data)
     tables = []
     for name in ("marker_thresholds", "onset_thresholds"):
         if len(data[name]):
             tables.append(
                 TablePart(name, "Marker thresholds.", data[name], {"threshold": "threshold (counts)"}, folded=True)
             )
+    titles = {
+        "niche_coupling": "Log hazard ratio of onset per unit of log(1 + distance to the nearest vessel / 10 µm).",
+        "hidden_rates": "Rates (1/h) of a hidden decision and of the marker that shows it, from division trees.",
+    }
+    tables += [TablePart(name, title, data[name], folded=True) for name, title in titles.items() if len(data[name])]
     paragraphs = [" ".join(summaries.lineage(data))] if len(curves) else []
+    paragraphs += summaries.deaths(data)
     return Section("lineage", "Lineage emergence", paragraphs, figures, tables, missing)
+
+
+def _clone_figures(data: StudyTables) -> list[FigurePart]:
+    """Return onsets by generation and time, sizes of clones, and blood output over the weeks."""
+    figures = []
+    onsets, sizes, output = data["onsets"], data["clones"], data["blood_output"]
+    if (onsets["event"] == "onset").any():
+        figures.append(
+            _drawn(
+                "generations",
+                "Onsets by generation and time",
+                "Onsets per cell-hour at risk; the numbers are onsets. Grey: nobody was at risk. The generation counts "
+                "divisions since the founder was first seen.",
+                f"Maps of {plural(int((onsets['event'] == 'onset').sum()), 'onset')} by generation and time.",
+                onsets,
+                lambda: clones.generation_time_map(onsets),
+            )
+        )
+    if len(sizes):
+        figures.append(
+            _drawn(
+                "clone_sizes",
+                "Sizes of clones",
+                "Left: share of clones with at least n cells alive at the end. Right: clones that died out, clones "
+                "that lost cells from sight (their size is a lower bound), and those seen whole.",
+                f"Size distribution of {plural(len(sizes), 'clone')} by condition.",
+                sizes,
+                lambda: clones.clone_sizes(sizes, data.layout),
+            )
+        )
+    if len(output) and output["session"].max() > output["session"].min():
+        figures.append(
+            _drawn(
+                "blood_output",
+                "Blood output over the sessions",
+                "Cells in the field of each organoid (thin lines) and the mean of a condition (thick), by lineage.",
+                f"Cell numbers of {plural(output['organoid'].nunique(), 'organoid')} over "
+                f"{plural(output['session'].nunique(), 'session')}.",
+                output,
+                lambda: clones.blood_output_curves(output),
+            )
+        )
+    return figures
 
 
 def comparison(data: StudyTables) -> Section:

@@ -276,3 +276,23 @@ def links(data: StudyTables) -> list[str]:
         f"lie "
         f"below .5. Expected number of wrong links: {number(wrong)} ({percent(wrong / number_of_links)})."
     ]
+
+
+def deaths(data: StudyTables) -> list[str]:
+    """Return how many lost cells died, as far as their looks tell."""
+    losses = data["losses"]
+    if losses.empty:
+        return []
+    p = losses["death_probability"].to_numpy(float)
+    known = np.isfinite(p)
+    if not known.any():
+        return [f"{plural(len(losses), 'cell')} were lost from sight; whether they died cannot be told "
+                f"({losses['note'].iloc[0]})."]  # fmt: skip
+    sd = float(np.sqrt((p[known] * (1 - p[known])).sum()))
+    text = (
+        f"Of {plural(len(losses), 'lost cell')} about {p[known].sum():.0f} (SD {sd:.1f}) died, judged by shrinking and "
+        "brightening before they were lost; the others count as lost from sight."
+    )
+    if not known.all():
+        text += f" {int((~known).sum())} could not be judged and count as lost too."
+    return [text]

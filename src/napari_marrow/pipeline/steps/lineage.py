@@ -50,7 +50,7 @@ class LineageStep(Step):
         tracks = _table(study, "tracks", context.keys["curate"])
         colonies = _table(study, "colonies", context.keys["colonies"])
         onsets, emergence, losses = ONSETS.empty(), EMERGENCE.empty(), LOSSES.empty()
-        coupling = pd.DataFrame(columns=[*lineage.COUPLING, "exposure"])
+        coupling = pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "p_adjusted"])
         if tracks is not None:
             followed = FollowedCells.read(study, tracks, cells, context)
             tracks, losses, onsets = followed.tracks, followed.losses, followed.onsets()

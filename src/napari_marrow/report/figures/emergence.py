@@ -100,6 +100,10 @@ def _condition(axis: Axes, part: pd.DataFrame, condition: str, color: str) -> No
     if pooled.empty:
         return
     axis.fill_between(pooled["time_h"], pooled["low"], pooled["high"], step="post", color=color, alpha=0.2, lw=0)
+    if "low_total" in pooled.columns:
+        # Drawn from the link probabilities: where the dotted lines leave the band, tracking matters.
+        for side in ("low_total", "high_total"):
+            axis.step(pooled["time_h"], pooled[side], where="post", color=color, lw=0.8, ls=(0, (1, 1.5)))
     axis.step(pooled["time_h"], pooled["cumulative_incidence"], where="post", color=color, lw=2.0, label=condition)
 
 

@@ -1,0 +1,266 @@
+"""Lineage emergence from a study or from a plain table of cells, written as tables and figures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_marrow import lineage, statistics
+from napari_marrow.errors import (
+    DesignError,
+    InputFileError,
+    PathExistsError,
+    PathMissingError,
+    StudyError,
+    write_refused,
+)
+from napari_marrow.progress import CancelToken
+from napari_marrow.schemas import LAYOUT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STUDY_TABLES = (
+    "onsets", "losses", "emergence", "organoid_summary", "comparisons", "colony_growth", "blood_output", "production",
+    "niche_coupling", *lineage.TREE_TABLES,
+)  # fmt: skip
+_MARK = "lineage.txt"
+
+
+def lineage_of_study(
+    path: Path,
+    out: Path,
+    *,
+    reference: str | None = None,
+    released: Path | None = None,
+    cancel: CancelToken | None = None,
+) -> list[str]:
+    """Write every lineage table of a study, its figures, dose-response curves and the plan for the next experiment.
+
+    Parameters
+    ----------
+    path : Path
+        Study whose step *lineage* has run.
+    out : Path
+        New folder, or one that this function wrote.
+    reference : str, optional
+        Condition that effects are relative to; the one called control by default, else the first.
+    released : Path, optional
+        CSV of cells counted in the medium: organoid, time_h, lineage, n_cells.
+    cancel : CancelToken, optional
+
+    Returns
+    -------
+    list of str
+        Sentences that say what was found.
+
+    Raises
+    ------
+    StudyError
+        If the step has not run.
+    """
+    from napari_marrow.study import Study
+
+    study = Study.open(path)
+    if not study.has_table("organoid_summary"):
+        raise StudyError(f"'{path}' has no lineage results yet: run `marrow run {path} --until lineage` first.")
+    tables = {name: study.table(name) for name in STUDY_TABLES if study.has_table(name)}
+    if released is not None:
+        cells = study.table("cells").merge(
+            study.table("cell_lineages"), on=["position", "session", "t", "label"], how="left"
+        )
+        output = lineage.blood_output(cells, study.layout, released=_read_csv(released))
+        tables["blood_output"] = output
+        tables["production"] = pd.concat(
+            [lineage.production_trend(output, source=s) for s in ("held", "released")], ignore_index=True
+        )
+    tracks = study.table("tracks") if study.has_table("tracks") else None
+    return _write(tables, tracks, study.layout, out, reference, cancel or CancelToken())
+
+
+def lineage_of_table(
+    path: Path, out: Path, *, reference: str | None = None, bootstrap: int = 500, seed: int = 0,
+    cancel: CancelToken | None = None,
+) -> list[str]:  # fmt: skip
+    """Analyse a CSV with one row per cell (see `lineage.annotated_trees`) and write tables and figures.
+
+    Columns `organoid`, `condition`, `donor`, `batch` and `dose` are taken as the layout where they are there.
+
+    Raises
+    ------
+    InputFileError
+        If the file is no CSV table.
+    TableError
+        If its cells cannot be: see `lineage.annotated_trees`.
+    """
+    cancel = cancel or CancelToken()
+    cells = _read_csv(path)
+    pedigree, onsets = lineage.annotated_trees(cells)
+    layout = _layout(cells)
+    tables = lineage.tree_statistics(pedigree, onsets, layout, seed=seed)
+    cancel.raise_if_cancelled()
+    tables["onsets"] = onsets
+    tables["emergence"] = lineage.emergence(onsets, layout, bootstrap=bootstrap, seed=seed)
+    tables["organoid_summary"] = lineage.organoid_endpoints(
+        onsets, tables["emergence"], None, None, pedigree.tracks, layout
+    )
+    return _write(tables, pedigree.tracks, layout, out, reference, cancel)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise PathMissingError(f"There is no file '{path}'.")
+    try:
+        table = pd.read_csv(
+            path, dtype={"position": str, "organoid": str, "condition": str, "donor": str, "batch": str}
+        )
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputFileError(f"'{path}' cannot be read as a CSV table: {error}.") from error
+    if table.empty:
+        raise InputFileError(f"'{path}' has no rows.")
+    return table
+
+
+def _layout(cells: pd.DataFrame) -> pd.DataFrame:
+    position = cells["position"].astype(str) if "position" in cells.columns else pd.Series("all", index=cells.index)
+    table = pd.DataFrame({"position": position})
+    for name, default in (("organoid", None), ("condition", "all"), ("donor", ""), ("batch", ""), ("dose", np.nan)):
+        table[name] = cells[name] if name in cells.columns else (position if default is None else default)
+    table["well"], table["replicate"] = table["position"], 1
+    table["organoid"] = table["organoid"].fillna(table["position"]).astype(str)
+    table["condition"] = table["condition"].fillna("all").astype(str)
+    return LAYOUT.conform(table.drop_duplicates("position").reset_index(drop=True))
+
+
+def _write(
+    tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, out: Path,
+    reference: str | None, cancel: CancelToken,
+) -> list[str]:  # fmt: skip
+    """Fill a new folder and put it in place at the end."""
+    if out.exists() and not (out / _MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise PathExistsError(f"'{out}' exists and holds no lineage tables: choose another --out or remove it.")
+    conditions = list(dict.fromkeys(layout["condition"].astype(str)))
+    chosen = reference or next((c for c in conditions if c.lower() in ("control", "vehicle", "dmso")), conditions[0])
+    if chosen not in conditions:
+        raise DesignError(f"The reference condition '{chosen}' is not in the layout, which has {conditions}.")
+    summary = tables["organoid_summary"]
+    notes: list[str] = []
+    if "comparisons" not in tables and len(conditions) > 1:
+        try:
+            tables["comparisons"] = statistics.compare(summary, layout, reference=chosen)
+        except DesignError as error:
+            notes.append(str(error))
+    tables["next_experiment"] = statistics.next_experiment(summary, reference=chosen)
+    curves = _dose_responses(summary, layout, tables)
+    building = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        (building / "figures").mkdir(parents=True)
+        for name, table in tables.items():
+            table.to_csv(building / f"{name}.csv", index=False)
+        for name, draw in {**_figures(tables, tracks, layout), **curves}.items():
+            cancel.raise_if_cancelled()
+            _save(building / "figures" / f"{name}.png", draw)
+        notes = [*_sentences(tables), *notes]
+        (building / _MARK).write_text("\n".join(notes) + "\n", encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(building, out)
+    except OSError as error:
+        raise write_refused(out, error) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return notes
+
+
+def _save(path: Path, draw: Callable[[], Figure]) -> None:
+    from napari_marrow.report.style import drawing
+
+    with drawing():
+        draw().savefig(path, dpi=150)
+
+
+def _figures(
+    tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame
+) -> dict[str, Callable[[], Figure]]:
+    from napari_marrow.report.figures import clones, comparisons, emergence, pedigrees
+
+    none = pd.DataFrame()
+    onsets = tables.get("onsets", none)
+    figures: dict[str, Callable[[], Figure]] = {}
+    if len(tables.get("emergence", none)):
+        figures["emergence"] = lambda: emergence.emergence_curves(tables["emergence"])
+    if len(onsets) and (onsets["event"] != "prevalent").any():
+        figures["generations"] = lambda: clones.generation_time_map(onsets)
+    if len(tables.get("clones", none)):
+        figures["clone_sizes"] = lambda: clones.clone_sizes(tables["clones"], layout)
+    if tracks is not None and (tracks["generation"] > 0).any():
+        figures["pedigrees"] = lambda: pedigrees.pedigree_forest(tracks, onsets, layout)
+    if len(tables.get("blood_output", none)):
+        figures["blood_output"] = lambda: clones.blood_output_curves(tables["blood_output"])
+    compared = tables.get("comparisons", none)
+    if len(compared):
+        usable = compared[np.isfinite(compared[["difference", "p_value"]].to_numpy(dtype=float)).all(axis=1)]
+        if len(usable):
+            ordered = usable.sort_values(["p_adjusted", "p_value"], kind="stable")
+            figures["comparisons"] = lambda: comparisons.estimation_plots(ordered, tables["organoid_summary"])
+    return figures
+
+
+def _dose_responses(
+    summary: pd.DataFrame, layout: pd.DataFrame, tables: dict[str, pd.DataFrame]
+) -> dict[str, Callable[[], Figure]]:
+    """Fit every endpoint that has four doses; add the table and return the figures of those with an effect."""
+    from napari_marrow.report.figures.experiments import dose_response_curve
+
+    figures: dict[str, Callable[[], Figure]] = {}
+    if layout["dose"].fillna(0.0).nunique() < 4:
+        return figures
+    rows = []
+    for endpoint in sorted(set(summary["endpoint"])):
+        try:
+            fit = statistics.dose_response(summary, layout, endpoint)
+        except DesignError as error:
+            rows.append({"endpoint": endpoint, "note": str(error)})
+            continue
+        names = ("ec50", "ec50_low", "ec50_high", "hill", "bottom", "top", "p_value", "n_organoids", "n_doses", "note")
+        rows.append({"endpoint": endpoint, **{name: getattr(fit, name) for name in names}})
+        if fit.p_value < 0.05:
+            points = summary[summary["endpoint"] == endpoint].merge(
+                layout[["organoid", "donor", "dose"]].drop_duplicates("organoid"), on="organoid"
+            )
+            name = f"dose_response_{endpoint.replace(' ', '_')}"
+            figures[name] = partial(
+                dose_response_curve, points, fit, endpoint=endpoint, unit=str(points["unit"].iloc[0])
+            )
+    tables["dose_response"] = pd.DataFrame(rows)
+    return figures
+
+
+def _sentences(tables: dict[str, pd.DataFrame]) -> list[str]:
+    onsets = tables.get("onsets", pd.DataFrame({"event": [], "lineage": []}))
+    came = onsets[onsets["event"] == "onset"]["lineage"].value_counts().sort_index()
+    text = [f"Onsets: {', '.join(f'{n} {name}' for name, n in came.items()) or 'none'}."]
+    times = tables.get("division_times")
+    if times is not None:
+        later = times[(times["which"] == "later") & times["median_h"].notna()]
+        if len(later):
+            text.append(
+                f"Median division time of later cycles {later['median_h'].median():.3g} h over {len(later)} organoids."
+            )
+    kin = tables.get("kin_correlations")
+    if kin is not None:
+        known = kin[kin["excess"].notna()]
+        text += [
+            f"Division times of {row.kind} pairs: correlation {row.pooled:.2f}, of which {row.excess:.2f} beyond the "
+            f"clone (p = {row.p_value:.3g}, {row.n_pairs} pairs)."
+            for row in known.itertuples()
+        ]
+    return text
