@@ -20,7 +20,7 @@ SCREEN := xvfb-run -a -s "-screen 0 1600x1000x24"
 demo: $(VENV)/.installed-demo
 	$(BIN)/marrow demo --out $(DEMO)
 
-test: $(VENV)/.installed-test check pytest
+test: $(VENV)/.installed-test check docs pytest
 
 check:
 	$(BIN)/ruff check src tests benchmarks
@@ -32,6 +32,10 @@ check:
 pytest:
 	$(BIN)/python -m pytest -m "not gui"
 	$(SCREEN) $(BIN)/python -m pytest -m gui
+
+# The documentation into site/; a warning is an error
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Wheel and sdist into dist/, checked, and the wheel tried in empty environments
 package: system-python system-window
@@ -53,7 +57,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(MAKE) system-window
-	$(BIN)/python -m pip install --quiet -e '.[all,test]'
+	$(BIN)/python -m pip install --quiet -e '.[all,test,docs]'
 	touch $@
 
 # apt-get only where it exists and something is missing; elsewhere the README names what to install
@@ -76,4 +80,4 @@ system-window:
 	$(call install_system,$(WINDOW_PACKAGES))
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DEMO) build dist site .mypy_cache .ruff_cache .pytest_cache

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from napari_marrow.errors import EditError, SettingsError
-from napari_marrow.gui.audit import audit_of, draw_sample, drawing, error_rate, judgement
 from napari_marrow.gui.curation import Curation
 from napari_marrow.gui.numbering import Numbering
 from napari_marrow.gui.picked_edits import bulk_accept, edits_of
@@ -18,6 +17,7 @@ from napari_marrow.gui.review_queue import link_queue, nodes_of, onset_queue, pa
 from napari_marrow.pipeline import run
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.study import Study
+from napari_marrow.study.audit import audit_of, draw_sample, drawing, error_rate, judgement
 from napari_marrow.study.edits import Entry
 from napari_marrow.tracking.edit_graph import Edge, Node, TrackGraph
 from napari_marrow.tracking.edits import Break, Confirm, Delete, Divide, Link, Merge, Swap

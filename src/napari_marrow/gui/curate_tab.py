@@ -13,7 +13,6 @@ import pandas as pd
 from qtpy.QtCore import Signal
 
 from napari_marrow.errors import MarrowError
-from napari_marrow.gui.audit import Audit, audit_of, draw_sample, drawing, judgement
 from napari_marrow.gui.curate_form import CurateForm
 from napari_marrow.gui.curated_layers import CuratedSession, curated_session
 from napari_marrow.gui.curation import Curation, Outcome
@@ -23,6 +22,7 @@ from napari_marrow.gui.queue_view import describe
 from napari_marrow.gui.review_queue import COLUMNS, link_queue, nodes_of, onset_queue, pairs_of, state_of
 from napari_marrow.gui.selection import Selection
 from napari_marrow.gui.sentences import sentence
+from napari_marrow.study.audit import Audit, audit_of, draw_sample, drawing, judgement
 from napari_marrow.tracking.edit_graph import Pair
 
 if TYPE_CHECKING:
