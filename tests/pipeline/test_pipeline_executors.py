@@ -18,7 +18,7 @@ import pytest
 from napari_marrow.__main__ import main
 from napari_marrow.errors import MarrowError, RecipeError, SettingsError, StudyError, StudyLockedError
 from napari_marrow.pipeline import DaskExecutor, ProcessExecutor, dump_recipe, executor_for, run
-from napari_marrow.pipeline.cluster_file import load_cluster
+from napari_marrow.pipeline.cluster_file import CLASSES, load_cluster
 from napari_marrow.pipeline.job_templates import job_template, stages
 from napari_marrow.pipeline.shares import Share, run_share
 from napari_marrow.progress import CancelToken
@@ -137,6 +137,12 @@ def test_a_cluster_file_becomes_the_header_of_its_jobs(tmp_path):
     assert "module load python" in script
     assert "--nthreads 1" in script
     assert "--nworkers 4" in script
+    for system, name in CLASSES.items():
+        other = cluster.model_copy(update={"system": system})
+        with getattr(dask_jobqueue, name)(**other._arguments()) as started:
+            script = started.job_script()
+        assert "short" in script
+        assert "lab" in script
     for content, wanted in [
         ("system: slurm\nmaximum_job: 5\n", "did you mean 'maximum_jobs'"),
         ("system: sun\n", "'system' is 'sun'"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from napari_marrow.errors import Cancelled, SettingsError, StudyError
@@ -106,19 +107,29 @@ def test_a_cancelled_run_continues_to_the_same_result(finished, tiny_study):
 
 def test_a_killed_run_continues_to_the_same_result(finished, tiny_study):
     reference, _ = finished
-    code = (
-        "import sys; from napari_marrow.pipeline import parse_recipe, run\n"
-        f"run(sys.argv[1], parse_recipe({RECIPE.model_dump(mode='json')!r}))"
+    script = tiny_study.parent / "run.py"
+    script.write_text(
+        "import sys; from napari_marrow.pipeline import ProcessExecutor, parse_recipe, run\n"
+        "if __name__ == '__main__':\n"
+        f"    run(sys.argv[1], parse_recipe({RECIPE.model_dump(mode='json')!r}), executor=ProcessExecutor(2))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tiny_study)])
+    process = subprocess.Popen([sys.executable, str(script), str(tiny_study)], stderr=subprocess.DEVNULL)
+    workers: set[int] = set()
     deadline = time.monotonic() + 120
     while not list(tiny_study.glob("tables/cells/*/*/*.parquet")) and time.monotonic() < deadline:
         assert process.poll() is None
+        workers |= {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert len(workers) >= 2
+    psutil.wait_procs([psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=30)
+    assert not any(psutil.pid_exists(pid) for pid in workers), "workers end with their parent"
+    committed = {p: p.stat().st_ino for p in tiny_study.glob("tables/*/*/*/*.parquet")}
+    assert len(committed) > 14
     assert "measure" not in Study.open(tiny_study).active
     run(tiny_study, RECIPE, until="lineage")
+    assert {p: p.stat().st_ino for p in committed} == committed, "no unit is computed twice after its commit"
     run(reference, RECIPE, until="lineage")
     assert_equal_results(tiny_study, reference)
     assert Study.open(tiny_study).verify() == []

@@ -10,14 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_marrow.errors import MissingExtraError, PathMissingError, RecipeError
 from napari_marrow.pipeline.yaml_models import read_yaml, sentence
 
-_CLASSES = {
+CLASSES = {
     "slurm": "SLURMCluster",
     "lsf": "LSFCluster",
     "pbs": "PBSCluster",
     "sge": "SGECluster",
-    "oar": "OARCluster",
     "moab": "MoabCluster",
-    "htcondor": "HTCondorCluster",
 }
 
 
@@ -26,7 +24,7 @@ class ClusterFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    system: Literal["slurm", "lsf", "pbs", "sge", "oar", "moab", "htcondor", "local"] = Field(
+    system: Literal["slurm", "lsf", "pbs", "sge", "moab", "local"] = Field(
         description="Queueing system; local starts the jobs on this machine, to try a file out."
     )
     minimum_jobs: int = Field(0, ge=0, description="Jobs that are kept while there is no work.")
@@ -73,7 +71,7 @@ class ClusterFile(BaseModel):
             raise MissingExtraError(
                 "Clusters need dask-jobqueue: install it with `pip install 'napari-marrow[cluster]'`."
             ) from error
-        made = LocalCluster if self.system == "local" else getattr(dask_jobqueue, _CLASSES[self.system])
+        made = LocalCluster if self.system == "local" else getattr(dask_jobqueue, CLASSES[self.system])
         cluster = made(**self._arguments())
         cluster.adapt(minimum_jobs=self.minimum_jobs, maximum_jobs=self.maximum_jobs, interval="2s", wait_count=15)
         return cluster
@@ -92,7 +90,7 @@ class ClusterFile(BaseModel):
             "python": self.python,
             "walltime": self.walltime,
             "queue": self.queue,
-            "project" if self.system == "lsf" else "account": self.account,
+            "project" if self.system in ("lsf", "sge") else "account": self.account,
         }
         if self.system == "local":
             del arguments["account"]
