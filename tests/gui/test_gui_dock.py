@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_marrow.gui.napari_names import text_overlay
@@ -172,6 +174,24 @@ def test_a_click_in_the_pedigree_leads_to_the_cell(viewer: Any, dock: Any, finis
     assert viewer.layers["Cells"].selected_label == branch.track_id
     times = Study.open(finished_study).image(POSITION, DENSE).times_h
     assert times[viewer.dims.current_step[0]] == pytest.approx(branch.end_h)
+
+
+def test_sessions_are_placed_where_they_were_registered_and_the_clock_tells_the_date(
+    viewer: Any, dock: Any, finished_study: Path, qtbot: Any
+) -> None:
+    opened(qtbot, dock, finished_study)
+    study = Study.open(finished_study)
+    cells = study.table("cells").query("position == @POSITION and session == @DENSE")
+    for name in ("Cells", "CD31", "Tracks"):
+        layer = viewer.layers[name]
+        world = np.array([layer.affine.affine_matrix[1:, 1:] @ (y, x, 1.0) for y, x in cells[["y", "x"]].to_numpy()])
+        error = np.abs(world[:, :2] - cells[["y_reg", "x_reg"]].to_numpy())
+        assert error.max() < 3.5  # what a session drifts by at most
+        assert np.abs(cells["y"] - cells["y_reg"]).max() > error.max() or np.allclose(
+            layer.affine.affine_matrix, np.eye(4)
+        )
+    start = datetime.fromisoformat(study.t0) + timedelta(hours=float(study.image(POSITION, DENSE).times_h[0]))
+    assert text_overlay(viewer).text.splitlines()[-1] == f"{start:%Y-%m-%d %H:%M} UTC"
 
 
 def test_form_shows_every_parameter_and_gives_back_what_it_shows(dock: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from napari_marrow.gui.palette import GREY, LINEAGE_COLOURS, channel_colour, lin
 from napari_marrow.gui.pedigree import clones, lay_out
 from napari_marrow.gui.recipe_fields import form_sections
 from napari_marrow.gui.sentences import sentence
+from napari_marrow.gui.track_window import TrackWindow
 from napari_marrow.pipeline.recipe import Recipe
 
 
@@ -57,6 +58,27 @@ def test_pace_forgets_what_is_older_than_a_minute() -> None:
     pace.update(1, 10, "x")
     pace.update(2, 10, "x")
     assert pace.update(3, 10, "x") == "x: 3 of 10 · 1/s · 7 s left"
+
+
+def test_a_window_of_tracks_holds_the_frames_around_one_and_no_mother_that_is_not_there() -> None:
+    rng = np.random.default_rng(0)
+    data = np.array(
+        [[track, t, 0.0, track] for track in range(1, 101) for t in range((track - 1) % 10 * 10, 100)], float
+    )
+    graph = {track: [track - 1] for track in range(2, 101) if (track - 1) % 10}
+    features = pd.DataFrame({"number": rng.random(len(data))})
+    window = TrackWindow(data, features, graph, most=1000)
+    assert not window.covers(50)
+    shown = window.around(50)
+    frames = shown["data"][:, 1]
+    assert 50 - frames.min() == frames.max() - 50 == 9  # a fifth of 5500 vertices in 100 frames, half on each side
+    assert len(shown["data"]) <= 1100
+    expected = features["number"][np.abs(data[:, 1] - 50) <= 9].to_numpy()
+    np.testing.assert_array_equal(shown["features"]["number"], expected)
+    there = set(shown["data"][:, 0].astype(int))
+    assert set(shown["graph"]) == {k for k, (mother,) in graph.items() if k in there and mother in there}
+    assert window.covers(54)
+    assert not window.covers(55)
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_window_shows_the_study_and_its_clock(viewer: Any, finished_study: Path)
     np.testing.assert_allclose(viewer.layers["Cells"].extent.world[1][1:], viewer.layers["nuclei"].extent.world[1][1:])
     viewer.dims.set_current_step(0, 2)
     assert text_overlay(viewer).visible
-    assert text_overlay(viewer).text == "B02_f00, session 2\nframe 3 of 6: 52.0 h, day 2.2"
+    assert text_overlay(viewer).text == "B02_f00, session 2\nframe 3 of 6: 52.0 h, day 2.2\n2026-03-04 13:00 UTC"
     viewer.screenshot(flash=False)  # draws every layer
 
 

@@ -111,6 +111,9 @@ class CanvasPicks:
         layer = self.prepare()
         if layer is None or not (len(data) or len(layer.data)):
             return
+        cells = self._view.layer("cells")
+        if cells is not None and not np.array_equal(layer.affine.affine_matrix, cells.affine.affine_matrix):
+            layer.affine = cells.affine
         layer.selected_data = set()
         layer.data = data if len(data) else np.zeros((0, layer.ndim))
         if len(data):
@@ -152,6 +155,7 @@ def _ring_layer(cells: Any) -> Any:
         face_color="transparent",
         border_width=0.12,
         scale=(1.0,) * cells.ndim,
+        affine=cells.affine,
         units=cells.units,
         axis_labels=cells.axis_labels,
         metadata={"marrow": {"role": "selection", "times_h": about["times_h"], "position": about["position"],

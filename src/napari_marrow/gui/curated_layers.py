@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_marrow.gui.session_layers import Geometry, LayerData, cell_layer, described, track_layer
+from napari_marrow.gui.session_layers import LayerData, cell_layer, described, geometry_of, track_layer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def curated_session(curation: Curation) -> CuratedSession:
 
     study = Study.open(curation.path)
     image = study.image(curation.position, curation.session)
-    geometry = Geometry(image.spacing, image.shape[2] == 1)
+    geometry = geometry_of(study, image)
     nodes = curation.nodes()
     _, _, height, width = image.shape[1:]
     extent = (height * image.spacing[1], width * image.spacing[2])

@@ -105,7 +105,8 @@ class Previewing(QObject):
         image = next((x for x in self._view.layers() if x.metadata["marrow"]["role"] == "image"), None)
         if image is None:
             return int(step[0]), None, None
-        centre = np.asarray(camera(self._viewer).center[-2:], float) / np.asarray(image.scale[-2:], float)
+        middle = (*step[: image.ndim - 2], *camera(self._viewer).center[-2:])
+        centre = np.asarray(image.world_to_data(middle), float)[-2:]
         plane = int(step[1]) if image.ndim == 4 else None
         return int(step[0]), plane, (float(centre[0]), float(centre[1]))
 
@@ -124,7 +125,7 @@ class Previewing(QObject):
             layer = self._viewer.add_layer(_labels(data, cells, translate, k))
             return
         layer.data = data
-        layer.translate = translate
+        layer.translate, layer.affine = translate, cells.affine
 
     def _layer(self, name: str) -> Any | None:
         role = f"preview {name}"
@@ -142,6 +143,7 @@ def _labels(data: Any, like: Any, translate: list[float], k: int) -> Any:
         name=f"Preview {NAMES[k]}",
         scale=like.scale,
         translate=translate,
+        affine=like.affine,
         units=like.units,
         axis_labels=like.axis_labels,
         colormap=CyclicLabelColormap(colors=colours, background_value=0),

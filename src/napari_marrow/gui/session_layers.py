@@ -17,6 +17,7 @@ from napari_marrow.gui.currency import current_steps
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.lazy_labels import TrackLookup, lazy_labels
 from napari_marrow.gui.palette import CHANNEL_COLOURS, ORANGE, channel_colour
+from napari_marrow.gui.track_window import windowed
 
 if TYPE_CHECKING:
     from napari_marrow.study import SessionImage, Study
@@ -39,10 +40,13 @@ class Geometry:
         (dz, dy, dx) µm.
     flat : bool
         One plane only: layers then have the axes t, y, x.
+    placement : (3, 3) tuple of float or None
+        Where the session lies in the frame of the first one: a matrix for (y, x, 1) in µm; None for where it is.
     """
 
     spacing: tuple[float, float, float]
     flat: bool
+    placement: tuple[tuple[float, float, float], ...] | None = None
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -62,7 +66,21 @@ class Geometry:
     def pixels(self) -> dict[str, Any]:
         """Arguments of a layer whose data are pixels; napari wants them alike on every layer."""
         zeros = (0.0,) * len(self.axes)
-        return {"scale": self.scale, "translate": zeros, "units": self.units, "axis_labels": self.axes}
+        return {
+            "scale": self.scale,
+            "translate": zeros,
+            "affine": self.affine,
+            "units": self.units,
+            "axis_labels": self.axes,
+        }
+
+    @property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """The placement as napari has it, for all axes."""
+        matrix = np.eye(len(self.axes) + 1)
+        if self.placement is not None:
+            matrix[-3:, -3:] = self.placement
+        return matrix
 
     def micrometres(self) -> dict[str, Any]:
         """Arguments of a layer whose data are frames and µm."""
@@ -109,7 +127,7 @@ def session_layers(study: Study, position: str, session: int) -> SessionLayers:
         If a stored frame is damaged.
     """
     image = study.image(position, session)
-    geometry = Geometry(image.spacing, image.shape[2] == 1)
+    geometry = geometry_of(study, image)
     where = {"position": position, "session": session}
     cells, nodes = _rows(study, "cells", where), _rows(study, "track_nodes", where)
     results = [
@@ -122,6 +140,26 @@ def session_layers(study: Study, position: str, session: int) -> SessionLayers:
     return SessionLayers(str(study.path), position, session, described(study, image, layers), image.times_h)
 
 
+def geometry_of(study: Study, image: SessionImage) -> Geometry:
+    """Return how a session's pixels lie in the world, with its registration into the first session's frame.
+
+    A session is placed as a whole, as its most typical frame is: what it drifts by from frame to frame (some µm) stays
+    in the images, since tracks and labels follow them.
+    """
+    flat = image.shape[2] == 1
+    if "register" not in current_steps(study) or not study.has_table("transforms"):
+        return Geometry(image.spacing, flat)
+    rows = study.table("transforms", unit={"position": image.position, "session": image.session})
+    rows = rows[(rows["position"] == image.position) & (rows["session"] == image.session)]
+    if rows.empty:
+        return Geometry(image.spacing, flat)
+    places = rows[["ty", "tx"]].to_numpy(np.float64)
+    row = rows.iloc[int(np.argmin(((places - np.median(places, axis=0)) ** 2).sum(1)))]
+    names = (("m00", "m01", "ty"), ("m10", "m11", "tx"))
+    matrix = tuple(tuple(float(row[name]) for name in line) for line in names)
+    return Geometry(image.spacing, flat, (*matrix, (0.0, 0.0, 1.0)))  # type: ignore[arg-type]
+
+
 def described(study: Study, image: SessionImage, layers: list[LayerData]) -> list[LayerData]:
     """Return layers with what says whose they are in ``metadata["marrow"]``, beside the role that they have."""
     about = {
@@ -130,10 +168,13 @@ def described(study: Study, image: SessionImage, layers: list[LayerData]) -> lis
         "position": image.position,
         "session": image.session,
         "times_h": image.times_h,
+        "t0": study.t0,
     }
     for _, arguments, _ in layers:
         arguments["metadata"] = {"marrow": {**about, **arguments["metadata"]}}
-    return layers
+    return [
+        (windowed(arguments, data) if kind == "tracks" else data, arguments, kind) for data, arguments, kind in layers
+    ]
 
 
 def _rows(study: Study, table: str, where: dict[str, Any]) -> pd.DataFrame | None:
@@ -159,6 +200,7 @@ def image_layers(image: SessionImage, geometry: Geometry) -> list[LayerData]:
             "contrast_limits": contrast_limits(image, index),
             "visible": channel.role not in _HIDDEN,
             "multiscale": len(pyramid) > 1,
+            "cache": False,  # frames are read as fast as kept, and weeks of them do not fit into memory
             "metadata": {"role": "image", "channel": channel.name},
             **geometry.pixels(),
         }
@@ -200,6 +242,7 @@ def cell_layer(
     features = None if cells is None else FrameFeatures(cells, image.shape[0], nodes)
     arguments = {
         "name": "Cells",
+        "cache": False,
         "opacity": 0.6,
         "features": pd.DataFrame() if features is None else features.at(0),
         "metadata": {"role": "cells", "features": features, "tracked": lookup is not None},
@@ -307,6 +350,7 @@ def _mask_layer(
     colours = np.array([[0.0, 0.0, 0.0, 0.0], [*style.colour, 1.0], [*style.colour, 1.0]])
     arguments = {
         "name": style.title,
+        "cache": False,
         "opacity": style.opacity,
         "colormap": CyclicLabelColormap(colors=colours, background_value=0),
         "visible": False,

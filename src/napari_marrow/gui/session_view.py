@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_marrow.gui.frame_follower import follow
 
 if TYPE_CHECKING:
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
     from napari_marrow.gui.session_layers import LayerData, SessionLayers
 
 _UPDATED: dict[str, tuple[str, ...]] = {
-    "image": ("scale",),
-    "labels": ("scale", "features"),
-    "tracks": ("scale", "features", "graph"),
-    "points": ("scale", "features", "size"),
+    "image": ("scale", "affine"),
+    "labels": ("scale", "affine", "features"),
+    "tracks": ("scale", "affine", "features", "graph"),
+    "points": ("scale", "affine", "features", "size"),
 }
 """What changes on a layer besides its data when another session is shown; all else is the user's."""
 
@@ -137,6 +139,8 @@ def _update(layer: Any, data: Any, arguments: dict[str, Any], kind: str) -> None
         for name in _UPDATED[kind]:
             if name in arguments:
                 setattr(layer, name, arguments[name])
+    elif not np.array_equal(layer.affine.affine_matrix, arguments["affine"]):
+        layer.affine = arguments["affine"]  # the recipe has registered it since
     layer.metadata["marrow"] = arguments["metadata"]["marrow"]
 
 

@@ -33,6 +33,7 @@ from napari_marrow.gui.selection import Selection
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.session_view import SessionView, study_of
 from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
+from napari_marrow.gui.track_window import every_vertex
 from napari_marrow.gui.turns import Turns
 from napari_marrow.gui.warm_up import warm_up_labels, warm_up_plots
 
@@ -324,13 +325,14 @@ class StudyDock(QWidget):
         tracks, cells = self.view.layer("tracks"), self.view.layer("cells")
         if tracks is None:
             return
-        rows = tracks.data[tracks.data[:, 0] == track_id]
+        vertices = every_vertex(tracks)
+        rows = vertices[vertices[:, 0] == track_id]
         times = tracks.metadata["marrow"]["times_h"]
         if not len(rows):
             return
         row = min(rows, key=lambda r: abs(times[int(r[1])] - time_h))
         self._viewer.dims.set_current_step(0, int(row[1]))
-        camera(self._viewer).center = (0.0, float(row[-2]), float(row[-1]))
+        self._centre(tracks, [float(value) for value in row[1:]])
         if cells is not None:
             cells.selected_label = track_id
         node = self.picks.node_at(int(row[1]), track_id)
@@ -340,9 +342,14 @@ class StudyDock(QWidget):
         """Go to a cell: its frame, its place in the middle."""
         curation = self.curate.curation
         row = None if curation is None else curation.row_of(cell)
-        if row is not None:
+        layer = self.view.layer("tracks")
+        if row is not None and layer is not None:
             self._viewer.dims.set_current_step(0, cell.t)
-            camera(self._viewer).center = (0.0, float(row["y"]), float(row["x"]))
+            self._centre(layer, [float(cell.t), *(float(row[name]) for name in ("z", "y", "x"))][-layer.ndim :])
+
+    def _centre(self, layer: Any, place: list[float]) -> None:
+        """Bring a place of a layer in µm into the middle of the image."""
+        camera(self._viewer).center = (0.0, *(float(v) for v in layer.data_to_world(place)[-2:]))
 
     def _on_selection(self) -> None:
         self.pedigree.select(self.selection.tracks)
