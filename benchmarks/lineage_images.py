@@ -78,6 +78,7 @@ def main() -> None:
             f"lost cells {len(losses)}, expected deaths among them {died:.1f}; true deaths {deaths} (whole simulation)"
         )
         columns = [
+            "question",
             "exposure",
             "lineage",
             "log_hazard_ratio",

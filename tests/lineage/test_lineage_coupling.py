@@ -7,7 +7,7 @@ import pytest
 from statsmodels.duration.hazard_regression import PHReg
 
 from napari_marrow.errors import SettingsError, TableError
-from napari_marrow.lineage import birth_niche_output, cox_regression, exposure_spans, niche_coupling
+from napari_marrow.lineage import birth_niche_output, cox_regression, exposure_spans, lineage_choice, niche_coupling
 from napari_marrow.schemas import ONSETS
 
 
@@ -148,6 +148,48 @@ def test_history_is_the_mean_along_the_line_of_descent(make_tracks):
     assert history[2, 1.0] == pytest.approx((0 + 2 + 4) / 3)
     assert history[2, 3.0] == pytest.approx((0 + 2 + 4 + 6) / 4)
     assert history[3, 1.0] == pytest.approx((0 + 2 + 10) / 3)
+
+
+def choices(n=240, organoids=6, seed=0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    place = np.repeat([f"p{i}" for i in range(organoids)], n // organoids)
+    spans = pd.DataFrame({"position": place, "session": 1, "track_id": np.arange(n), "founder_track_id": np.arange(n),
+                          "entry_h": 3.0, "stop_h": 4.0})  # fmt: skip
+    spans["x"], spans["noise"] = rng.normal(size=n), rng.normal(size=n)
+    level = np.repeat(rng.normal(0, 1, organoids), n // organoids)
+    spans["lineage"] = np.where(rng.random(n) < 1 / (1 + np.exp(-(level + 0.8 * spans["x"]))), "e", "m")
+    return spans
+
+
+def test_the_choice_of_lineage_is_the_logistic_regression_of_statsmodels():
+    import statsmodels.api as sm
+
+    spans = choices()
+    found = lineage_choice(spans, None, covariate="x", adjust=["noise"]).set_index("lineage")
+    levels = pd.get_dummies(spans["position"]).astype(float)
+    design = pd.concat([spans[["x", "noise"]], levels], axis=1)
+    groups = pd.factorize(spans["position"])[0]
+    y = (spans["lineage"] == "e").astype(float)
+    peer = sm.GLM(y, design, family=sm.families.Binomial())
+    assert found.loc["e", "log_hazard_ratio"] == pytest.approx(peer.fit().params["x"], rel=1e-6)
+    assert found.loc["m", "log_hazard_ratio"] == pytest.approx(-found.loc["e", "log_hazard_ratio"])
+    by_cell = peer.fit(cov_type="HC0").bse["x"] * np.sqrt(240 / 239)
+    by_organoid = peer.fit(cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False}).bse["x"]
+    error = max(by_cell, by_organoid * np.sqrt(6 / 5))
+    from scipy.stats import t
+
+    half = found.loc["e", "high"] - found.loc["e", "log_hazard_ratio"]
+    assert half == pytest.approx(t.ppf(0.975, 5) * error, rel=1e-4)
+
+
+def test_the_choice_is_found_and_noise_is_not():
+    p = [lineage_choice(choices(120, seed=s), None, covariate="noise")["p_value"].iloc[0] for s in range(40)]
+    assert (np.array(p) < 0.05).sum() <= 6
+    assert lineage_choice(choices(), None, covariate="x")["p_value"].iloc[0] < 0.01
+    few = lineage_choice(choices(4, 2), None, covariate="x")
+    assert few["note"].str.contains("are needed").all()
+    apart = choices(60).assign(x=lambda s: (s["lineage"] == "e") * 1.0)
+    assert "without fail" in lineage_choice(apart, None, covariate="x")["note"].iloc[0]
 
 
 def test_birth_niche_and_output():

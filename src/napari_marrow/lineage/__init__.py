@@ -24,7 +24,7 @@ from napari_marrow.lineage.colonies import (
     rules_table,
 )
 from napari_marrow.lineage.competing import IncidenceCurves, aalen_johansen
-from napari_marrow.lineage.coupling import COUPLING, birth_niche_output, exposure_spans, niche_coupling
+from napari_marrow.lineage.coupling import COUPLING, birth_niche_output, exposure_spans, lineage_choice, niche_coupling
 from napari_marrow.lineage.cox import CoxFit, cox_regression
 from napari_marrow.lineage.deaths import DeathSettings, death_probabilities, with_deaths
 from napari_marrow.lineage.divisions import division_curve, division_times, division_types
@@ -96,6 +96,7 @@ __all__ = [
     "kaplan_meier",
     "kin_correlation",
     "kin_pairs",
+    "lineage_choice",
     "marker_onsets",
     "marker_thresholds",
     "mixture_positivity",

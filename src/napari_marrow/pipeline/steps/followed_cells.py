@@ -94,14 +94,15 @@ class FollowedCells:
         from napari_marrow.statistics import benjamini_hochberg
 
         if vessels is None or onsets.empty:
-            return pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "p_adjusted"])
+            return pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "question", "p_adjusted"])
         # On a logarithmic scale from 10 µm on: what a vessel gives off fades, so 10 to 30 µm matter, 110 to 130 do not.
         nodes = self.nodes.assign(**{_VESSEL: np.log1p(_distance_to_vessels(self.nodes, vessels) / 10.0)})
         parts = []
         for exposure in ("current", "history"):
             spans = lineage.exposure_spans(self.tracks, nodes, onsets, [_VESSEL], exposure=exposure)
-            found = lineage.niche_coupling(spans, layout, covariate=_VESSEL)
-            parts.append(found.assign(exposure=exposure))
+            for question, ask in (("hazard", lineage.niche_coupling), ("choice", lineage.lineage_choice)):
+                found = ask(spans, layout, covariate=_VESSEL)
+                parts.append(found.assign(exposure=exposure, question=question))
         out = pd.concat(parts, ignore_index=True)
         return out.assign(p_adjusted=benjamini_hochberg(out["p_value"].to_numpy(dtype=np.float64)))
 

@@ -23,7 +23,7 @@ class LineageStep(Step):
 
     name = "lineage"
     title = "Lineages"
-    version = 2
+    version = 5
     reads = ("classify", "curate", "colonies", "niche")
     tables = (
         "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "comparisons", "blood_output",
@@ -50,7 +50,7 @@ class LineageStep(Step):
         tracks = _table(study, "tracks", context.keys["curate"])
         colonies = _table(study, "colonies", context.keys["colonies"])
         onsets, emergence, losses = ONSETS.empty(), EMERGENCE.empty(), LOSSES.empty()
-        coupling = pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "p_adjusted"])
+        coupling = pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "question", "p_adjusted"])
         if tracks is not None:
             followed = FollowedCells.read(study, tracks, cells, context)
             tracks, losses, onsets = followed.tracks, followed.losses, followed.onsets()
