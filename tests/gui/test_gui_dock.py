@@ -187,9 +187,7 @@ def test_sessions_are_placed_where_they_were_registered_and_the_clock_tells_the_
         world = np.array([layer.affine.affine_matrix[1:, 1:] @ (y, x, 1.0) for y, x in cells[["y", "x"]].to_numpy()])
         error = np.abs(world[:, :2] - cells[["y_reg", "x_reg"]].to_numpy())
         assert error.max() < 3.5  # what a session drifts by at most
-        assert np.abs(cells["y"] - cells["y_reg"]).max() > error.max() or np.allclose(
-            layer.affine.affine_matrix, np.eye(4)
-        )
+        assert not np.allclose(layer.affine.affine_matrix, np.eye(4))
     start = datetime.fromisoformat(study.t0) + timedelta(hours=float(study.image(POSITION, DENSE).times_h[0]))
     assert text_overlay(viewer).text.splitlines()[-1] == f"{start:%Y-%m-%d %H:%M} UTC"
 

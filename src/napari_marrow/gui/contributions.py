@@ -53,15 +53,54 @@ def tutorial_study() -> list[LayerData]:
     MarrowError
         If it cannot be made; the sentence says why.
     """
+    return _sample("tutorial")
+
+
+def null_study() -> list[LayerData]:
+    """Return the layers of a study in which neither drug nor vessels do anything; see `tutorial_study`."""
+    return _sample("null")
+
+
+def coupled_study() -> list[LayerData]:
+    """Return the layers of a study in which vessels attract cells and raise commitment; see `tutorial_study`."""
+    return _sample("coupled")
+
+
+def _sample(name: str) -> list[LayerData]:
+    from functools import partial
+
     from qtpy.QtWidgets import QApplication
 
     from napari_marrow.gui.sample import make_sample, sample_path
 
-    if QApplication.instance() is None or (sample_path() / "study.json").is_file():
-        return read_study(str(make_sample()))
+    make = partial(make_sample, name=name)
+    if QApplication.instance() is None or (sample_path(name) / "study.json").is_file():
+        return read_study(str(make()))
     from napari_marrow.gui.activity import wait_with_activity
 
-    return read_study(str(wait_with_activity(make_sample, "Making the tutorial study")))
+    return read_study(str(wait_with_activity(make, f"Making the {name} study")))
+
+
+def next_uncertain() -> None:
+    """Go to the next uncertain link or division of the study on display."""
+    dock = _dock()
+    dock.tabs.setCurrentWidget(dock.curate)
+    dock.curate.next()
+
+
+def undo_edit() -> None:
+    """Take the last edit of the study on display back."""
+    _dock().curate.undo()
+
+
+def redo_edit() -> None:
+    """Make the edit of the study on display again that was taken back last."""
+    _dock().curate.redo()
+
+
+def run_study() -> None:
+    """Run the recipe on the study on display."""
+    _dock().run_recipe()
 
 
 def segment_layer() -> Any:
@@ -83,6 +122,14 @@ def measure_layer() -> Any:
     from napari_marrow.gui.layer_commands import measure_active
 
     return measure_active(_viewer())
+
+
+def _dock() -> Any:
+    """Return the dock of the current window, opened where it is not."""
+    from napari_marrow.gui.study_dock import dock_of
+
+    viewer = _viewer()
+    return dock_of(viewer) or viewer.window.add_plugin_dock_widget("napari-marrow", "Marrow study")[1]
 
 
 def _viewer() -> Any:

@@ -1,15 +1,20 @@
-"""The tutorial study: two simulated organoids as raw images in a study, made once and kept in the user's cache."""
+"""Sample studies: a few simulated organoids as raw images in a study, made once and kept in the user's cache."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_marrow import __version__
 from napari_marrow.progress import CancelToken, Progress, no_progress
 
-PRESET = "sample"
+if TYPE_CHECKING:
+    from napari_marrow.simulation import Scenario
+
+SAMPLES = ("tutorial", "null", "coupled")
+"""Names of the sample studies."""
 CACHE_VARIABLE = "NAPARI_MARROW_CACHE"
 
 
@@ -21,13 +26,33 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else user_cache_path("napari-marrow", appauthor=False)
 
 
-def sample_path() -> Path:
-    """Return where the tutorial study is, or will be."""
-    return cache_folder() / f"tutorial-{__version__}" / "tutorial.marrow"
+def sample_path(name: str = "tutorial") -> Path:
+    """Return where a sample study is, or will be."""
+    return cache_folder() / f"{name}-{__version__}" / f"{name}.marrow"
 
 
-def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = None) -> Path:
-    """Return the tutorial study; the first call simulates the images and imports them as a microscope's would be.
+def sample_scenario(name: str) -> Scenario:
+    """Return what is simulated for a sample study: that of `simulation.preset`, with few organoids and frames.
+
+    Parameters
+    ----------
+    name : str
+        One of `SAMPLES`.
+    """
+    from dataclasses import replace
+
+    from napari_marrow.simulation import preset
+
+    small = preset("sample")
+    if name == "tutorial":
+        return small
+    whole = preset(name)
+    organoids = 1 if name == "null" else 2
+    return replace(whole, sessions=small.sessions, design=replace(whole.design, organoids_per_condition=organoids))
+
+
+def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = None, *, name: str = "tutorial") -> Path:
+    """Return a sample study; the first call simulates the images and imports them as a microscope's would be.
 
     Results of an earlier run stay in it. It is made beside its place and moved there at the end, so that a call
     that was cancelled or killed leaves no half study.
@@ -36,6 +61,8 @@ def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = N
     ----------
     progress, cancel
         See `napari_marrow.progress`.
+    name : str
+        One of `SAMPLES`.
 
     Returns
     -------
@@ -49,9 +76,9 @@ def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = N
     """
     from napari_marrow.export.raw_set import write_raw_set
     from napari_marrow.ingest import import_files
-    from napari_marrow.simulation import preset, simulate
+    from napari_marrow.simulation import simulate
 
-    study = sample_path()
+    study = sample_path(name)
     if (study / "study.json").is_file():
         return study
     cancel = cancel or CancelToken()
@@ -60,7 +87,9 @@ def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = N
     try:
         partial.mkdir(parents=True)
         raw = partial / "raw"
-        write_raw_set(simulate(preset(PRESET), progress=progress, cancel=cancel), raw, progress=progress, cancel=cancel)
+        write_raw_set(
+            simulate(sample_scenario(name), progress=progress, cancel=cancel), raw, progress=progress, cancel=cancel
+        )
         import_files(partial / study.name, [raw / "raw"], layout=raw / "layout.csv", progress=progress, cancel=cancel)
         shutil.rmtree(raw)
         shutil.rmtree(study.parent, ignore_errors=True)

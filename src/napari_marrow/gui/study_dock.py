@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import napari
 from qtpy.QtCore import QSize, QUrl, Signal
@@ -92,6 +92,7 @@ class StudyDock(QWidget):
         self._lay_out()
         self._connect()
         self._adopt_open_study()
+        _docks[napari_viewer] = ref(self)
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
@@ -393,6 +394,20 @@ class StudyDock(QWidget):
 
         self.runner.say(text)
         show_error(text)
+
+
+_docks: WeakKeyDictionary[napari.Viewer, ReferenceType[StudyDock]] = WeakKeyDictionary()
+
+
+def dock_of(viewer: napari.Viewer) -> StudyDock | None:
+    """Return the last opened dock of a viewer, None where it was closed or never opened.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+    found = _docks.get(viewer)
+    return None if found is None else found()
 
 
 def _read(path: Path, place: tuple[str, int] | None) -> Loaded:
