@@ -78,7 +78,7 @@ def test_a_changed_parameter_recomputes_only_what_depends_on_it(finished):
     path, _ = finished
     other = run(path, RECIPE.model_copy(update={"niche": RECIPE.niche.model_copy(update={"r_max_um": 45.0})}))
     computed = {step.name for step in other.steps if step.computed}
-    assert computed == {"niche", "lineage", "report"}
+    assert computed == {"niche", "niche_over_time", "lineage", "report"}
 
 
 def test_a_cancelled_run_continues_to_the_same_result(finished, tiny_study):

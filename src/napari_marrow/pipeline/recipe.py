@@ -234,6 +234,57 @@ class NicheSection(_Section):
         60.0, gt=0, le=2000, description="Largest distance of the curves.", json_schema_extra=_unit("µm")
     )
     n_simulations: int = Field(199, ge=19, le=99999, description="Simulations of each null model.")
+    niche_radius_um: float = Field(
+        20.0, gt=0, le=1000, description="Tissue and cells within this of a structure are its compartment.",
+        json_schema_extra=_unit("µm"),
+    )  # fmt: skip
+    density_radius_um: float = Field(
+        50.0, gt=0, le=1000, description="Radius within which the local density of cells is counted.",
+        json_schema_extra=_unit("µm"),
+    )  # fmt: skip
+    neighbour_radius_um: float = Field(
+        25.0, gt=0, le=500, description="Cells nearer than this are neighbours.", json_schema_extra=_unit("µm")
+    )
+    strata_column: str | None = Field(
+        None, min_length=1,
+        description="Column of the cell table, such as z, within whose quantiles labels are shuffled: against a marker "
+        "that fades with depth.",
+    )  # fmt: skip
+    cell_radii_um: dict[str, float] = Field(
+        {}, description="Classes of large cells and their radius: also compared with places where such a cell fits.",
+        json_schema_extra=_unit("µm"),
+    )  # fmt: skip
+    shrinkage_xy: float = Field(
+        1.0, gt=0.05, le=5, description="Imaged over native length in the plane; lengths are divided by it."
+    )
+    shrinkage_z: float = Field(
+        1.0, gt=0.05, le=5,
+        description="The same along z, with the mismatch of refractive index; lengths are divided by it.",
+    )  # fmt: skip
+    remodelling_um: float = Field(
+        10.0, gt=0, le=500,
+        description="A vessel within this of one in the session before, and in its direction, is the same one.",
+        json_schema_extra=_unit("µm"),
+    )  # fmt: skip
+    cell_classes: dict[str, str] = Field(
+        {"HSPC": "CD34+ CD45+ CD31-/CD144-", "endothelial": "CD31+ CD144+ CD45-", "ambiguous CD34+": "CD34+"},
+        description="Classes of cells and their markers with signs; a slash joins stains that stand for each other.",
+    )
+    class_thresholds: dict[str, float] = Field(
+        {}, description="Thresholds of markers from a negative control; others come from a mixture.",
+        json_schema_extra=_unit("counts"),
+    )  # fmt: skip
+    min_class_probability: float = Field(
+        0.9, gt=0.5, lt=1, description="Least probability of a cell's class; below it the cell is ambiguous."
+    )
+
+    @field_validator("cell_classes")
+    @classmethod
+    def _readable(cls, rules: dict[str, str]) -> dict[str, str]:
+        from napari_marrow.niche.cell_classes import parse_rules
+
+        parse_rules(rules)
+        return rules
 
 
 class LineageSection(_Section):

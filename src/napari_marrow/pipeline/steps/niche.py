@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
-from napari_marrow.pipeline.steps.classify import classified_cells
-from napari_marrow.pipeline.steps.correct import CorrectedSession
+from napari_marrow.pipeline.steps.cell_classes import cells_with_classes
 from napari_marrow.pipeline.steps.frames import key_frames
-from napari_marrow.pipeline.steps.structures import structure_masks
+from napari_marrow.pipeline.steps.surroundings import niche_masks, niche_settings
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import NICHE_CURVES, NICHE_METRICS
 
@@ -20,24 +16,22 @@ if TYPE_CHECKING:
     from napari_marrow.study import Study
 
 
-_LABELS = {"vessel": "vessels", "scaffold": "scaffold"}
-"""Structures that distances are measured to, and the label images that show them."""
-
-
 class NicheStep(Step):
     """Measure the niche at each session's first and last frame, and in between at the recipe's spacing."""
 
     name = "niche"
     title = "Measuring the niche"
-    version = 2
-    reads = ("correct", "measure", "classify", "structures")
+    version = 3
+    reads = ("correct", "measure", "classify", "cell_classes", "structures")
     tables = ("niche_metrics", "niche_curves", "vessels", "niche_cells")
     unit_tables = tables
     by_frame = True
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `niche`, the lineages and the seed."""
-        return {**recipe.niche.model_dump(mode="json"), "lineages": sorted(recipe.lineage.markers), "seed": recipe.seed}
+        section = recipe.niche.model_dump(mode="json")
+        section["cell_classes"] = list(recipe.niche.cell_classes.items())
+        return {**section, "lineages": sorted(recipe.lineage.markers), "seed": recipe.seed}
 
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return the chosen frames of sessions in which cells were measured."""
@@ -52,39 +46,24 @@ class NicheStep(Step):
 
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Measure one frame."""
-        from napari_marrow.niche import NicheSettings, measure_niche
+        from napari_marrow.niche import measure_niche
 
-        section, key = context.recipe.niche, context.keys[self.name]
-        session = CorrectedSession(study, unit.position, unit.session, context)
-        cells = classified_cells(study, context, unit)
-        classes = {"all": np.ones(len(cells), dtype=bool)}
-        classes |= {name: (cells["lineage"] == name).to_numpy() for name in sorted(context.recipe.lineage.markers)}
-        structures, tissue = _masks(study, unit, context, session.image.shape[2:])
+        key = context.keys[self.name]
+        image = study.image(unit.position, unit.session)
+        cells, classes = cells_with_classes(study, context, unit)
+        structures, tissue = niche_masks(study, unit, context)
         cancel.raise_if_cancelled()
         found = measure_niche(
             cells=cells,
             classes=classes,
             structures=structures,
             tissue=tissue,
-            spacing=session.image.spacing,
-            settings=NicheSettings(
-                n_simulations=section.n_simulations, r_max=section.r_max_um, seed=context.recipe.seed
-            ),
+            spacing=image.spacing,
+            settings=niche_settings(context.recipe),
         )
-        place = {**unit.as_dict(), "time_h": float(session.image.times_h[unit.t])}
+        place = {**unit.as_dict(), "time_h": float(image.times_h[unit.t])}
         study.commit("niche_curves", key, unit.as_dict(), NICHE_CURVES.conform(found.curves.assign(**place)))
         study.commit("vessels", key, unit.as_dict(), found.vessels.assign(**place))
         study.commit("niche_cells", key, unit.as_dict(), found.per_cell.assign(**place))
         study.commit(self.tables[0], key, unit.as_dict(), NICHE_METRICS.conform(found.metrics.assign(**place)))
         return {"metrics": len(found.metrics)}
-
-
-def _masks(
-    study: Study, unit: Unit, context: Context, shape: tuple[int, ...]
-) -> tuple[dict[str, npt.NDArray[np.bool_]], npt.NDArray[np.bool_]]:
-    """Return the masks of vessels and scaffold, and the tissue: the organoid or the whole field."""
-    found = structure_masks(study, unit, context)
-    tissue = np.ones(shape, dtype=bool)
-    if context.recipe.niche.tissue_window == "organoid" and "organoid" in found:
-        tissue = found["organoid"] > 0
-    return {name: found[label] > 0 for name, label in _LABELS.items() if label in found}, tissue
