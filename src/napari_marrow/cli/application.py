@@ -16,6 +16,7 @@ from napari_marrow.cli import (
     keeping_commands,
     lineage_command,
     model_commands,
+    niche_command,
     pixel_commands,
     study_commands,
 )
@@ -53,5 +54,6 @@ export_commands.register(app)
 edit_commands.register(app)
 file_commands.register(app)
 lineage_command.register(app)
+niche_command.register(app)
 model_commands.register(app)
 pixel_commands.register(app)

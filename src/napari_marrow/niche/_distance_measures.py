@@ -53,7 +53,7 @@ def _space(
     if reason or not region.any():
         return np.zeros(0), np.zeros(0)
     places = uniform_positions(region, frame.spacing, _SPACE_SAMPLE, np.random.default_rng(seed))
-    distance = read_at(structure.field, places, frame.spacing)
+    distance = structure.distance_at(places, frame.spacing)
     return distance, read_at(structure.depth, places, frame.spacing)
 
 

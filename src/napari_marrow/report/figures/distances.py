@@ -29,7 +29,9 @@ def pick_curves(curves: pd.DataFrame, kind: str = "distance_cdf_vessel") -> pd.D
     return chosen[chosen["subject"].isin(subjects) & chosen["position"].isin(fields)]
 
 
-def distance_distributions(curves: pd.DataFrame, metrics: pd.DataFrame, names: dict[str, str]) -> Figure:
+def distance_distributions(
+    curves: pd.DataFrame, metrics: pd.DataFrame, names: dict[str, str], *, structure: str = "vessel"
+) -> Figure:
     """Draw the observed distribution over the null model's band, a row per kind of cell and a column per field.
 
     Parameters
@@ -37,9 +39,11 @@ def distance_distributions(curves: pd.DataFrame, metrics: pd.DataFrame, names: d
     curves : DataFrame
         Rows of ``niche_curves`` as `pick_curves` gives them; at least one.
     metrics : DataFrame
-        Table ``niche_metrics``: its ``proximity_effect_vessel`` gives the p-values; may be empty.
+        Table ``niche_metrics``: its ``proximity_effect_<structure>`` gives the p-values; may be empty.
     names : dict
         Title of each position.
+    structure : str
+        What the distances are to.
 
     Returns
     -------
@@ -48,6 +52,7 @@ def distance_distributions(curves: pd.DataFrame, metrics: pd.DataFrame, names: d
     subjects = list(dict.fromkeys(curves["subject"].astype(str)))
     fields = list(dict.fromkeys(curves["position"].astype(str)))
     figure = new_figure(0.8 + 2.0 * len(subjects), width=min(9.4, 2.0 + 2.2 * len(fields)))
+    longest = float(curves.loc[curves["observed"].notna(), "r"].max())
     axes = figure.subplots(len(subjects), len(fields), sharex=True, sharey=True, squeeze=False)
     for i, subject in enumerate(subjects):
         color = LINEAGE_COLORS.get(subject, "#0072B2")
@@ -66,22 +71,22 @@ def distance_distributions(curves: pd.DataFrame, metrics: pd.DataFrame, names: d
             axis.plot(r, part["null_mean"], color="#5A5A5A", lw=1.0, ls=(0, (4, 2)), label="null: mean")
             axis.plot(r, part["observed"], color=color, lw=1.8, label="observed")
             axis.set_ylim(0, 1.02)
-            axis.set_xlim(0, float(curves["r"].max()))
-            p = _p_value(metrics, subject, part)
+            axis.set_xlim(0, longest)
+            p = _p_value(metrics, subject, part, structure)
             if np.isfinite(p):
                 axis.text(0.97, 0.05, p_words(p), transform=axis.transAxes, ha="right", va="bottom", fontsize=8)
-    figure.supxlabel("Distance to the nearest vessel (µm)", fontsize=9)
+    figure.supxlabel(f"Distance to the nearest {structure} (µm)", fontsize=9)
     handles = _handles()
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3 if len(fields) > 1 else 1)
     return figure
 
 
-def _p_value(metrics: pd.DataFrame, subject: str, part: pd.DataFrame) -> float:
+def _p_value(metrics: pd.DataFrame, subject: str, part: pd.DataFrame, structure: str) -> float:
     if metrics.empty:
         return float("nan")
     first = part.iloc[0]
     hit = metrics[
-        (metrics["metric"] == "proximity_effect_vessel")
+        (metrics["metric"] == f"proximity_effect_{structure}")
         & (metrics["subject"].astype(str) == subject)
         & (metrics["position"] == first["position"])
         & (metrics["session"] == first["session"])
