@@ -81,3 +81,12 @@ def test_no_file_no_text_no_rows(tmp_path):
         read_layout(tmp_path / "layout.csv")
     with pytest.raises((InputFileError, TableError)):
         read_layout(write(tmp_path, ""))
+
+
+def test_reasons_to_leave_organoids_out_are_kept(tmp_path):
+    path = tmp_path / "layout.csv"
+    path.write_text("well,organoid,condition,exclusion\nB02,a,control,\nB03,b,TPO, contaminated  on day 9 \n")
+    table = read_layout(path)
+    assert list(table["exclusion"]) == ["", "contaminated on day 9"]
+    path.write_text("well,organoid,condition,exclusion\nB02,a,control,\n")
+    assert "exclusion" not in read_layout(path).columns

@@ -16,6 +16,7 @@ import yaml
 from napari_marrow.errors import Cancelled, PathExistsError, StorageError
 from napari_marrow.progress import CancelToken
 from napari_marrow.report import write_report
+from napari_marrow.report.printing import PrintingError, find_browser
 
 SECTIONS = ["summary", "design", "colonies", "niche", "lineage", "comparisons", "quality", "methods", "reproduce"]
 FIGURES = {
@@ -79,6 +80,8 @@ def test_every_section_and_figure_is_there(report, outline, text):
     assert [i for i in outline.ids if i in SECTIONS] == SECTIONS
     assert {p.stem for p in report[0].parent.glob("figures/*.svg")} == FIGURES
     assert {p.stem for p in report[0].parent.glob("figures/*.csv")} == FIGURES
+    assert {p.stem for p in report[0].parent.glob("figures/*.pdf")} == FIGURES
+    assert all(p.read_bytes().startswith(b"%PDF-") for p in report[0].parent.glob("figures/*.pdf"))
     assert len(outline.drawings) == len(FIGURES)
     assert 'class="missing"' not in text
 
@@ -173,15 +176,18 @@ def test_tables_and_recipe_beside_the_page_can_be_read_back(report, full_study):
     assert quality.loc[quality["position"] == "B03_f00", "flagged"].sum() == 2
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     assert recipe["segment"]["flow_threshold"] == 0.4
+    sources = pd.read_csv(folder / "tables" / "sources.csv")
+    assert len(sources) == 24
+    assert "numpy==2.4.0" in (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["study"] == "tutorial.marrow"
 
 
 def test_nothing_of_the_machine_is_told(report):
     for path in report[0].parent.rglob("*"):
         if path.is_file():
-            content = path.read_text(encoding="utf-8")
-            assert "/tmp" not in content, path.name
-            assert "/home" not in content, path.name
+            content = path.read_bytes()
+            assert b"/tmp" not in content, path.name
+            assert b"/home" not in content, path.name
 
 
 def test_the_same_study_gives_the_same_figures(full_study, report, tmp_path):
@@ -243,3 +249,19 @@ def test_progress_goes_from_none_to_all(make_study):
     seen = []
     write_report(make_study({1: 1}, {}), progress=lambda done, total, message: seen.append((done, total)))
     assert seen == [(i, 6) for i in range(7)]
+
+
+def test_the_report_is_printed_as_pdf_where_there_is_a_browser(make_study, monkeypatch):
+    try:
+        find_browser()
+    except PrintingError:
+        pytest.skip("no browser that prints")
+    page = write_report(make_study({1: 1}, {}), pdf=True)
+    printed = page.with_name("report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF-")
+    assert printed.rstrip().endswith(b"%%EOF")
+    assert "report.pdf" in (page.parent / "checksums.json").read_text(encoding="utf-8")
+    monkeypatch.setenv("NAPARI_MARROW_BROWSER", "no-such-browser")
+    with pytest.raises(PrintingError, match="no-such-browser"):
+        write_report(make_study({1: 1}, {}, "second.marrow"), pdf=True)
+    assert page.is_file()

@@ -184,13 +184,14 @@ def _write_text(text: str, out: Path | None) -> None:
 def report(
     study: Study,
     out: Annotated[Path | None, typer.Option(help="Folder for the report; by default inside the study.")] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print report.pdf, too (by Chromium, Chrome or Edge).")] = False,
 ) -> None:
     """Write the report of the active results once more."""
     from napari_marrow.report import write_report
     from napari_marrow.study import Study as StudyStore
 
     with working() as (progress, cancel):
-        page = write_report(StudyStore.open(study), out, recipe=None, progress=progress, cancel=cancel)
+        page = write_report(StudyStore.open(study), out, recipe=None, pdf=pdf, progress=progress, cancel=cancel)
     typer.echo(f"Report: {page}")
 
 

@@ -26,7 +26,8 @@ def read_layout(path: Path, positions: Iterable[str] = ()) -> pd.DataFrame:
     ----------
     path : Path
         Columns ``well`` (or ``position``), ``organoid``, ``condition``, and optionally ``donor``, ``batch``, ``dose``,
-        ``replicate``; comma, semicolon or tab separated, UTF-8.
+        ``replicate``, ``exclusion`` (why an organoid is left out of comparisons; empty for those that take part).
+        Comma, semicolon or tab separated, UTF-8.
     positions : iterable of str
         Positions of the study: a row that names only a well holds for all of them in that well, or for field 00
         where there is none.
@@ -34,7 +35,7 @@ def read_layout(path: Path, positions: Iterable[str] = ()) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Schema LAYOUT, one row per position.
+        Schema LAYOUT, one row per position; with the column ``exclusion`` if any organoid is left out.
 
     Raises
     ------
@@ -57,7 +58,10 @@ def read_layout(path: Path, positions: Iterable[str] = ()) -> pd.DataFrame:
             if position in records:
                 raise TableError(f"{where}: {position} was named before: give one row per well or position.")
             records[position] = _record(row, position, where)
-    return schemas.LAYOUT.conform(pd.DataFrame(list(records.values())).sort_values("position", ignore_index=True))
+    table = pd.DataFrame(list(records.values())).sort_values("position", ignore_index=True)
+    if not table["exclusion"].any():
+        table = table.drop(columns="exclusion")
+    return schemas.LAYOUT.conform(table)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -117,6 +121,7 @@ def _record(row: dict[str, str], position: str, where: str) -> dict[str, Any]:
         "condition": row["condition"],
         "dose": _dose(row.get("dose", ""), where),
         "replicate": _replicate(row.get("replicate", ""), where),
+        "exclusion": " ".join(row.get("exclusion", "").split()),
     }
 
 

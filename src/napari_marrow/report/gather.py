@@ -11,6 +11,7 @@ import pandas as pd
 from napari_marrow.report.figures.vessels import last_frames
 from napari_marrow.report.outlines import Outline, colony_outlines
 from napari_marrow.schemas import ALL
+from napari_marrow.study.audit import audit_of
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -26,6 +27,7 @@ _OPTIONAL = {
     "hidden_rates": ["transition", "rate", "low", "high", "note"],
     "session_links": ["position", "session_parent", "session_child", "registration", "accepted", "reason"],
 }
+_AUDIT = ("position", "session", "drawn", "judged", "wrong", "rate", "low", "high")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,9 @@ class StudyTables:
         Key of the active result of each step.
     outlines : dict
         The lines around colonies where their masks are there, by position and session; of those that are mapped.
+    audits : DataFrame
+        Links that a person judged: position, session, drawn, judged, wrong, rate, low, high; without rows where none
+        was.
     """
 
     name: str
@@ -62,6 +67,7 @@ class StudyTables:
     recipe: dict[str, Any] = field(default_factory=dict)
     active: dict[str, str] = field(default_factory=dict)
     outlines: dict[tuple[str, int], list[Outline]] = field(default_factory=dict)
+    audits: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(_AUDIT)))
 
     def __getitem__(self, table: str) -> pd.DataFrame:
         return self.tables[table]
@@ -117,8 +123,21 @@ def gather(study: Study, recipe: dict[str, Any] | None) -> StudyTables:
     places = [(str(p), int(s)) for p, s in mapped.itertuples(index=False, name=None)]
     return StudyTables(
         study.name, study.path.name, layout, tables, frozenset(present), runs, dict(recipe), dict(study.active),
-        colony_outlines(study, tables["colonies"], places),
+        colony_outlines(study, tables["colonies"], places), _audits(study),
     )  # fmt: skip
+
+
+def _audits(study: Study) -> pd.DataFrame:
+    """Return the last audit of every session in which a person judged links."""
+    entries = study.edits().standing(target="reviews")
+    places = sorted({(e.position, int(e.action["session"])) for e in entries if e.action.get("action") == "draw audit"})
+    rows = []
+    for position, session in places:
+        audit = audit_of(entries, position, session)
+        rate = audit.rate
+        if rate.judged:
+            rows.append((position, session, len(audit.pairs), rate.judged, rate.wrong, rate.rate, rate.low, rate.high))
+    return pd.DataFrame(rows, columns=list(_AUDIT))
 
 
 def _with_judgement(frames: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame:

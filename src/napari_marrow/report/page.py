@@ -40,6 +40,10 @@ class Page:
         The recipe as YAML.
     runs : DataFrame
         Step, key, counts and duration of the runs behind the active results.
+    networks : list of str
+        The networks with the SHA-256 of their weights.
+    sources : DataFrame
+        The image files with their SHA-256.
     """
 
     title: str
@@ -50,6 +54,8 @@ class Page:
     command: str
     recipe: str
     runs: pd.DataFrame
+    networks: list[str]
+    sources: pd.DataFrame
 
 
 def render(page: Page, sections: Sequence[Section], methods: Methods) -> str:

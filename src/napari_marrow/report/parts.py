@@ -22,6 +22,8 @@ class FigurePart:
         SVG document.
     data : DataFrame
         The numbers drawn.
+    pdf : bytes
+        The same drawing as PDF.
     """
 
     name: str
@@ -30,6 +32,7 @@ class FigurePart:
     description: str
     svg: str
     data: pd.DataFrame
+    pdf: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)

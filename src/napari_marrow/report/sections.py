@@ -15,7 +15,7 @@ from napari_marrow.report.figures import comparisons as comparison_figures
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
 from napari_marrow.report.outlines import Outline
 from napari_marrow.report.parts import FigurePart, Section, TablePart
-from napari_marrow.report.style import drawing, to_svg
+from napari_marrow.report.style import drawing, to_pdf, to_svg
 from napari_marrow.report.thumbnails import collect_tiles
 from napari_marrow.report.wording import plural
 
@@ -29,7 +29,8 @@ def _drawn(
     name: str, title: str, caption: str, description: str, data: pd.DataFrame, draw: Callable[[], Figure]
 ) -> FigurePart:
     with drawing():
-        return FigurePart(name, title, caption, description, to_svg(draw()), data)
+        figure = draw()
+        return FigurePart(name, title, caption, description, to_svg(figure), data, to_pdf(figure))
 
 
 def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
@@ -52,7 +53,8 @@ def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
     )
     excluded = table.loc[table["exclusion"] != "", ["organoid", "exclusion"]]
     words = "; ".join(f"{o}: {reason}" for o, reason in excluded.itertuples(index=False))
-    paragraphs = [f"Left out: {words}." if words else "No organoid was left out."]
+    left_out = f"Left out of lineages and comparisons: {words}."
+    paragraphs = [left_out if words else "No organoid was left out."]
     figures = []
     if tiles:
         figures = [
@@ -117,7 +119,8 @@ def quality_section(data: StudyTables) -> Section:
         missing.append("Cells were not tracked.")
     paragraphs = [" ".join(summaries.registration(data))]
     if "track_edges" in data.present:
-        paragraphs.append(" ".join(summaries.links(data)))
+        unaudited = ["No link was audited by a person: the expected number trusts the probabilities."]
+        paragraphs.append(" ".join(summaries.links(data) + (summaries.audit(data) or unaudited)))
     if len(data["carry_over"]):
         paragraphs.append(" ".join(summaries.carry_over(data)))
     listing = overviews.quality_table(data)
@@ -128,7 +131,11 @@ def quality_section(data: StudyTables) -> Section:
         folded=len(listing) > 30,
         shown=overviews.compact_quality(listing),
     )
-    return Section("quality", "Quality", paragraphs, figures, [table], missing)
+    tables = [table]
+    if len(data.audits):
+        heads = {"rate": "share wrong", "low": "low (95 %)", "high": "high (95 %)"}
+        tables.append(TablePart("audit", "Links judged by a person, by field and session.", data.audits, heads))
+    return Section("quality", "Quality", paragraphs, figures, tables, missing)
 
 
 def _confidence_data(transforms: pd.DataFrame, cells: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:

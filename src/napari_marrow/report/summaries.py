@@ -59,7 +59,22 @@ def cells(data: StudyTables) -> list[str]:
             f"Of {plural(links, 'link')} about {count(round(wrong))} ({percent(wrong / links)}) are expected to be "
             f"wrong."
         )
-    return text
+    return text + audit(data)
+
+
+def audit(data: StudyTables) -> list[str]:
+    """Return the share of wrong links that a person found in a random sample, with its interval."""
+    table = data.audits
+    if table.empty:
+        return []
+    from napari_marrow.study.audit import error_rate
+
+    pooled = error_rate(int(table["wrong"].sum()), int(table["judged"].sum()))
+    return [
+        f"In an audit of {plural(pooled.judged, 'link')} drawn at random from {plural(len(table), 'session')}, a "
+        f"person judged {count(pooled.wrong)} wrong: {percent(pooled.rate)} (95 % interval {percent(pooled.low)} to "
+        f"{percent(pooled.high)})."
+    ]
 
 
 def expected_wrong_links(edges: pd.DataFrame) -> tuple[float, int]:

@@ -21,6 +21,8 @@ from napari_marrow.report.gather import StudyTables, gather
 from napari_marrow.report.methods import Methods, methods
 from napari_marrow.report.page import Page, render
 from napari_marrow.report.parts import Section
+from napari_marrow.report.printing import find_browser, print_pdf
+from napari_marrow.report.provenance import networks, requirements, sources
 from napari_marrow.study.durable import seal_folder
 
 if TYPE_CHECKING:
@@ -37,14 +39,16 @@ def write_report(
     *,
     recipe: dict[str, Any] | None = None,
     title: str = "",
+    pdf: bool = False,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> Path:
     """Write a study's report: one HTML page without outside resources, tables and figures beside it.
 
-    The folder holds ``report.html``; ``tables/*.csv``; ``figures/*.svg`` with the numbers of each in ``figures/*.csv``;
-    ``recipe.yaml``, ``references.bib`` and ``report.json``. It is built in a neighbouring ``.partial`` folder and put
-    in place at the end, so a report is whole or not there; an earlier report is replaced.
+    The folder holds ``report.html``; ``tables/*.csv``; ``figures/*.svg`` and ``*.pdf`` with the numbers of each in
+    ``figures/*.csv``; ``recipe.yaml``, ``requirements.txt``, ``references.bib`` and ``report.json``. It is built in a
+    neighbouring ``.partial`` folder and put in place at the end, so a report is whole or not there; an earlier
+    report is replaced.
 
     Parameters
     ----------
@@ -55,6 +59,8 @@ def write_report(
         Parameters to be shown; those of the latest run by default. Its ``report.title`` is the page's title.
     title : str
         Title of the page; by default the recipe's, else the study's name.
+    pdf : bool
+        Whether to print ``report.pdf`` as well, with a browser of the machine (`print_pdf`).
     progress : callable
         Called as ``progress(done, total, section)``.
     cancel : CancelToken, optional
@@ -68,6 +74,8 @@ def write_report(
     ------
     PathExistsError
         If there is something at `out_dir` that is not a report.
+    PrintingError
+        If there is no browser for the PDF; an earlier report then stands.
     StorageError
         If the disk does not take it; an earlier report then stands.
     Cancelled
@@ -76,13 +84,15 @@ def write_report(
     cancel = cancel or CancelToken()
     out = Path(out_dir) if out_dir is not None else Path(study.path) / "report"
     _check_replaceable(out)
+    if pdf:
+        find_browser()  # before the work, not after it
     data = gather(study, recipe)
     sections = _sections(data, study, progress, cancel)
-    text = methods(data)
+    text, files = methods(data), sources(study, data)
     cancel.raise_if_cancelled()
     partial = out.with_name(f"{out.name}.partial")
     try:
-        _fill(partial, data, sections, text, _title(data, title))
+        _fill(partial, data, sections, text, files, _title(data, title), pdf=pdf)
         cancel.raise_if_cancelled()
         _swap(partial, out)
     except OSError as error:
@@ -123,7 +133,16 @@ def _title(data: StudyTables, title: str) -> str:
     return title or str(named or data.name)
 
 
-def _fill(partial: Path, data: StudyTables, sections: list[Section], text: Methods, title: str) -> None:
+def _fill(
+    partial: Path,
+    data: StudyTables,
+    sections: list[Section],
+    text: Methods,
+    files: pd.DataFrame,
+    title: str,
+    *,
+    pdf: bool,
+) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "tables").mkdir(parents=True)
     (partial / "figures").mkdir()
@@ -137,13 +156,18 @@ def _fill(partial: Path, data: StudyTables, sections: list[Section], text: Metho
         command=f"marrow run {data.file_name} --recipe recipe.yaml",
         recipe=recipe,
         runs=_runs(data),
+        networks=networks(data),
+        sources=files,
     )
     _write(partial / PAGE, render(page, sections, text))
     _write(partial / "recipe.yaml", recipe)
+    _write(partial / "requirements.txt", requirements(data))
     _write(partial / "references.bib", bibtex(text.cited))
+    _csv(partial / "tables" / "sources.csv", files)
     for section in sections:
         for figure in section.figures:
             _write(partial / "figures" / f"{figure.name}.svg", figure.svg)
+            (partial / "figures" / f"{figure.name}.pdf").write_bytes(figure.pdf)
             _csv(partial / "figures" / f"{figure.name}.csv", figure.data)
         for table in section.tables:
             _csv(partial / "tables" / f"{table.name}.csv", table.data)
@@ -152,6 +176,8 @@ def _fill(partial: Path, data: StudyTables, sections: list[Section], text: Metho
             _csv(partial / "tables" / f"{name}.csv", data[name])
     mark = {"study": data.file_name, "version": __version__, "created": page.created, "active": data.active}
     _write(partial / MARK, json.dumps(mark, indent=2, ensure_ascii=False) + "\n")
+    if pdf:
+        print_pdf(partial / PAGE)
     seal_folder(partial)
 
 

@@ -277,10 +277,12 @@ def layout_records(layout: pd.DataFrame) -> list[dict[str, Any]]:
     if twice:
         raise TableError(f"The layout names the position {twice[0]} twice: give one row per position.")
     records = []
-    for row in table[schemas.LAYOUT.names].to_dict("records"):
+    reasons = table["exclusion"].fillna("").astype(str) if "exclusion" in table.columns else [""] * len(table)
+    for row, reason in zip(table[schemas.LAYOUT.names].to_dict("records"), reasons, strict=True):
         clean = {str(k): printable(v) if isinstance(v, str) else v for k, v in row.items()}
         dose = float(clean["dose"])
-        records.append({**clean, "dose": None if math.isnan(dose) else dose, "replicate": int(clean["replicate"])})
+        record = {**clean, "dose": None if math.isnan(dose) else dose, "replicate": int(clean["replicate"])}
+        records.append({**record, "exclusion": printable(reason)} if reason else record)
     return records
 
 
@@ -297,7 +299,10 @@ def layout_table(records: list[dict[str, Any]], positions: list[str]) -> pd.Data
             rows.append(default_layout_row(position))
     if not rows:
         return schemas.LAYOUT.empty()
-    return schemas.LAYOUT.conform(pd.DataFrame(rows).sort_values("position", ignore_index=True))
+    table = pd.DataFrame(rows).sort_values("position", ignore_index=True)
+    if "exclusion" in table.columns:
+        table["exclusion"] = table["exclusion"].fillna("")
+    return schemas.LAYOUT.conform(table)
 
 
 def default_layout_row(position: str) -> dict[str, Any]:

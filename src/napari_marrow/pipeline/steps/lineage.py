@@ -10,6 +10,7 @@ from napari_marrow.errors import DesignError
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.pipeline.steps.classify import classified_cells
+from napari_marrow.pipeline.steps.design import included, layout_state, of_positions
 from napari_marrow.pipeline.steps.followed_cells import FollowedCells
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import COLONY_GROWTH, COMPARISONS, EMERGENCE, LOSSES, ONSETS, ORGANOID_SUMMARY
@@ -36,19 +37,27 @@ class LineageStep(Step):
         """Return the section `lineage` and the seed."""
         return {**recipe.lineage.model_dump(mode="json"), "seed": recipe.seed}
 
+    def state(self, study: Study) -> dict[str, Any]:
+        """Return the fingerprint of the layout: conditions, donors, and which organoids are left out."""
+        return layout_state(study)
+
     def plan(self, study: Study, context: Context) -> list[Unit]:
-        """Return one unit."""
-        return [Unit()] if study.has_table("cells", context.keys["measure"]) else []
+        """Return one unit, if there are cells of an organoid that takes part."""
+        if not study.has_table("cells", context.keys["measure"]):
+            return []
+        measured = {unit["position"] for unit in study.committed("cells", context.keys["measure"])}
+        return [Unit()] if measured & set(included(study.layout)["position"]) else []
 
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Compute every table of the step; one whose data are missing has no rows."""
         from napari_marrow import lineage
 
         key, section = context.keys[self.name], context.recipe.lineage
-        layout = study.layout
+        layout = included(study.layout)
         cells = classified_cells(study, context)
-        tracks = _table(study, "tracks", context.keys["curate"])
-        colonies = _table(study, "colonies", context.keys["colonies"])
+        cells = cells[cells["position"].isin(set(layout["position"]))].reset_index(drop=True)
+        tracks = of_positions(_table(study, "tracks", context.keys["curate"]), layout)
+        colonies = of_positions(_table(study, "colonies", context.keys["colonies"]), layout)
         onsets, emergence, losses = ONSETS.empty(), EMERGENCE.empty(), LOSSES.empty()
         coupling = pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "question", "p_adjusted"])
         if tracks is not None:
@@ -84,15 +93,22 @@ class LineageStep(Step):
         study.commit("production", key, {}, production)
         study.commit("niche_coupling", key, {}, coupling)
         study.commit("comparisons", key, {}, COMPARISONS.conform(comparisons))
-        notes = [*_death_note(losses), *compared]
+        notes = [*_left_out(study.layout), *_death_note(losses), *compared]
         study.commit(self.tables[0], key, {}, ORGANOID_SUMMARY.conform(summary), extra={"notes": notes})
         return {"onsets": int((onsets["event"] == "onset").sum()), "comparisons": len(comparisons)}
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
         """Repeat what the comparison had to say."""
         if not study.is_committed(self.tables[0], context.keys[self.name], {}):
-            return ["No cells were measured: there is nothing to say on lineages."]
+            return ["No cells of an organoid that takes part were measured: there is nothing to say on lineages."]
         return list(study.commit_record(self.tables[0], context.keys[self.name], {})["extra"].get("notes", []))
+
+
+def _left_out(layout: pd.DataFrame) -> list[str]:
+    """Name the organoids that do not take part."""
+    kept = set(included(layout)["organoid"])
+    names = [name for name in dict.fromkeys(layout["organoid"]) if name not in kept]
+    return [f"Left out of lineages and comparisons, as the layout says: {', '.join(names)}."] if names else []
 
 
 def _death_note(losses: pd.DataFrame) -> list[str]:
@@ -131,7 +147,7 @@ def _niche_endpoints(study: Study, context: Context, layout: pd.DataFrame) -> pd
     # the length density is the tissue's; where the cells are is asked of every lineage, "all" being the null's own mean
     subjects = ["tissue", *context.recipe.lineage.markers]
     metrics = metrics[metrics["metric"].isin(NICHE_ENDPOINTS) & metrics["subject"].isin(subjects)]
-    metrics = metrics.merge(layout[["position", "organoid", "condition"]], on="position", how="left")
+    metrics = metrics.merge(layout[["position", "organoid", "condition"]], on="position", how="inner")
     keys = ["organoid", "condition", "metric", "subject"]
     last = metrics.sort_values("time_h").groupby(keys, as_index=False).last()
     names = last["metric"].str.replace("_", " ")

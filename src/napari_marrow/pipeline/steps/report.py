@@ -8,6 +8,7 @@ import pandas as pd
 
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
+from napari_marrow.pipeline.steps.design import layout_state
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class ReportStep(Step):
 
     name = "report"
     title = "Writing the report"
-    version = 2
+    version = 3
     reads = (
         "quality",
         "correct",
@@ -38,6 +39,10 @@ class ReportStep(Step):
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `report`."""
         return recipe.report.model_dump(mode="json")
+
+    def state(self, study: Study) -> dict[str, Any]:
+        """Return the fingerprints of the layout and of what a person said in an audit."""
+        return {**layout_state(study), "reviews": study.edits().digest("reviews")}
 
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return one unit."""
