@@ -199,6 +199,9 @@ def test_gc_lists_what_nothing_uses_and_removes_it_after_asking(finished_copy, q
     changed = Study.open(finished_copy).active["segment"]
     run(finished_copy, quick_recipe)
     study = Study.open(finished_copy, mode="a")
+    assert {f.state for f in status(study).fields} == {"done", "nothing"}, (
+        "the recipe of the run that had nothing to do"
+    )
     unused = {r.step: r for r in study.unused_results()}
     assert set(unused) == {"segment", "measure"}
     assert unused["segment"].labels == ("cells",)
@@ -218,6 +221,22 @@ def test_gc_lists_what_nothing_uses_and_removes_it_after_asking(finished_copy, q
     assert verify_study(Study.open(finished_copy)) == []
     with pytest.raises(StudyError, match="in use"):
         study.remove_results([type(unused["segment"])(study.active["segment"], *["", "", "", (), (), 0, 0])])
+
+
+def test_gc_keeps_what_the_next_run_would_go_on_from(tiny_study, quick_recipe, capsys):
+    run(tiny_study, quick_recipe, until="register")
+    from napari_marrow.pipeline.shares import Share, run_share
+
+    waiting = {s.name: s.key for s in run_share(tiny_study, Share(1, 4), quick_recipe, until="segment").steps}
+    assert main(["gc", str(tiny_study), "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "Kept for `marrow run`" in said
+    assert all(key in said for key in waiting.values())
+    study = Study.open(tiny_study)
+    assert study.units_with_part("segmentation", waiting["segment"])
+    assert main(["gc", str(tiny_study), "--yes", "--key", waiting["segment"]]) == 0
+    assert not study.units_with_part("segmentation", waiting["segment"])
+    assert not list(tiny_study.rglob(f"cells_{waiting['segment']}"))
 
 
 def test_a_session_that_is_taken_out_leaves_no_results_that_count_for_another(finished_copy, quick_recipe):

@@ -116,6 +116,7 @@ def gc(
     from rich.table import Table
 
     from napari_marrow.errors import SettingsError
+    from napari_marrow.pipeline.status import awaited_keys
     from napari_marrow.pipeline.steps import STEPS
     from napari_marrow.study import Study as StudyStore
 
@@ -124,7 +125,16 @@ def gc(
     unknown = next((k for k in key or () if k not in {r.key for r in results}), None)
     if unknown is not None:
         raise SettingsError(f"'{study}' has no unused result '{unknown}': `marrow gc` without --key lists them.")
-    results = [r for r in results if not key or r.key in key]
+    if key:
+        results = [r for r in results if r.key in key]
+    elif results:
+        awaited = awaited_keys(store)
+        waiting = [r.key for r in results if r.key in awaited]
+        results = [r for r in results if r.key not in awaited]
+        if waiting:
+            typer.echo(
+                f"Kept for `marrow run`, which would go on from them (--key removes them): {', '.join(waiting)}."
+            )
     if store.has_leftovers():
         typer.echo(f"Removed what an interrupted removal had left: {_size(store.remove_results([]))}.")
     if not results:

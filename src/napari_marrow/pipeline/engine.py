@@ -116,6 +116,7 @@ def run(
     executor = executor or SerialExecutor()
     with study.write_lock(), closing(executor):
         context = Context(recipe, step_keys(steps, recipe, study))
+        study.state_recipe(recipe.model_dump(mode="json"))
         summaries = [_run_step(study, step, context, executor, progress, cancel) for step in steps]
     return RunSummary(Path(study_path), recipe.digest, tuple(summaries), time.perf_counter() - started)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,7 +84,7 @@ def status(study: Study, recipe: Recipe | None = None) -> Board:
     from napari_marrow.pipeline.steps import STEPS
 
     runs = study.runs()
-    recipe = recipe or last_recipe(runs)
+    recipe = recipe or current_recipe(study)
     keys = step_keys(STEPS, recipe, study)
     context = Context(recipe, keys)
     places = [(p, s) for p in study.positions for s in study.sessions(p)]
@@ -93,6 +94,28 @@ def status(study: Study, recipe: Recipe | None = None) -> Board:
     }
     fields = [columns[step.name][place] for place in places for step in STEPS]
     return Board(recipe.digest, keys, tuple(fields))
+
+
+def awaited_keys(study: Study) -> set[str]:
+    """Return the keys of the steps under the recipe of the last run: the next run goes on from results of these.
+
+    Empty where that cannot be said, for instance because the network that it names is gone.
+    """
+    from napari_marrow.pipeline.steps import STEPS
+
+    try:
+        return set(step_keys(STEPS, current_recipe(study), study).values())
+    except MarrowError:
+        return set()
+
+
+def current_recipe(study: Study) -> Recipe:
+    """Return the recipe that the study was last run with, whether or not that run had anything to compute."""
+    runs, stated = study.runs(), study.stated_recipe
+    if stated is not None and stated[1] >= max((int(run.get("number", 0)) for run in runs), default=0):
+        with suppress(MarrowError):  # one of another version
+            return parse_recipe(stated[0])
+    return last_recipe(runs)
 
 
 def last_recipe(runs: list[dict[str, Any]]) -> Recipe:

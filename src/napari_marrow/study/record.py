@@ -148,6 +148,18 @@ class StudyRecord:
         self._check_writable()
         return journal.record_run(self.path, step, key, info, part)
 
+    def state_recipe(self, recipe: Mapping[str, Any]) -> None:
+        """Write down the recipe that the study is run with, before it is known whether anything has to be computed."""
+        number = max((int(run.get("number", 0)) for run in self.runs()), default=0)
+        if (dict(recipe), number) != self.stated_recipe:
+            self._update(stated_recipe={"recipe": dict(recipe), "run": number})
+
+    @property
+    def stated_recipe(self) -> tuple[dict[str, Any], int] | None:
+        """The recipe of the last run and the number of the record before it; None where no run is on record."""
+        stated = self._document().get("stated_recipe")
+        return None if stated is None else (dict(stated["recipe"]), int(stated["run"]))
+
     def runs(self) -> list[dict[str, Any]]:
         """Return what `record_run` wrote, oldest first."""
         return journal.runs(self.path)
