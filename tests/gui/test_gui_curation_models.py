@@ -68,6 +68,14 @@ def test_the_queue_has_a_row_per_link_and_one_per_division_the_least_certain_fir
     assert queue["track_id"].tolist() == [2, 1, 4]
 
 
+def test_daughters_that_are_first_seen_in_different_frames_are_one_entry() -> None:
+    edges, cells, nodes = tables()
+    later = edges.assign(t_child=edges["t_child"].where(edges["label_child"] != 2, 3))
+    division = link_queue(later, cells, nodes).iloc[0]
+    assert nodes_of(division, 0) == [node(1, 1), node(2, 1), node(3, 2)]
+    assert pairs_of(division, 0) == [(node(1, 1), node(2, 1)), (node(1, 1), node(3, 2))]
+
+
 def test_an_entry_is_open_until_its_links_are_confirmed_or_gone() -> None:
     graph, division = family(), link_queue(*tables()).iloc[0]
     pairs = pairs_of(division, 0)

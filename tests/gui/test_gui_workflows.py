@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from napari_marrow.errors import CorruptDataError
@@ -147,6 +148,29 @@ def test_the_dock_fits_on_a_small_screen(hand: Hand) -> None:
     assert hand.viewer.window._qt_window.height() <= 720
     bar = hand.dock.tabs.tabBar()
     assert bar.tabRect(bar.count() - 1).right() <= bar.width()
+
+
+def test_the_figure_is_exported_with_its_numbers_and_the_recipes_digest(hand: Hand, tmp_path: Path) -> None:
+    dock = hand.dock
+    hand.tab(dock.emergence)
+    digest = dock.contents.recipe.digest
+    for name in ("figure.svg", "figure.pdf"):
+        dock.emergence.export(tmp_path / name)
+        assert dock.runner.status.text() == f"Written: {name} and figure.csv."
+    assert digest in (tmp_path / "figure.svg").read_text()
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+    numbers = pd.read_csv(tmp_path / "figure.csv")
+    assert set(numbers["recipe"]) == {digest}
+    table = Study.open(dock.contents.path).table("emergence")
+    means = table[(table["organoid"] == "all") & (table["condition"] != "all") & (table["lineage"] != "death")]
+    if "session" in means:
+        means = means[means["session"] == DENSE]
+    means = means.dropna(subset="cumulative_incidence")
+    assert len(numbers) == len(means)
+    assert numbers["cumulative_incidence"].sum() == pytest.approx(means["cumulative_incidence"].sum())
+    dock.emergence.export(tmp_path / "figure.docx")
+    assert "figure.docx" in dock.runner.status.text()
+    assert not (tmp_path / "figure.docx").exists()
 
 
 def test_commands_of_the_menus_act_on_the_dock(hand: Hand) -> None:

@@ -378,5 +378,5 @@ def _audit_rows(pairs: list[Pair], curation: Curation) -> pd.DataFrame:
     rows = []
     for p, c in pairs:
         kind, track = "gap" if c.t - p.t > 1 else "link", curation.numbering.track_of(c)
-        rows.append((kind, unknown, why, p.t, p.label, c.t, c.label, 0, track, ""))
+        rows.append((kind, unknown, why, p.t, p.label, c.t, c.label, 0, 0, track, ""))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_marrow.errors import MarrowError
 from napari_marrow.gui.emergence import Curve, as_steps, conditions, emergence_curves
+from napari_marrow.gui.figure_export import export_curves
 from napari_marrow.gui.plot_style import empty_note, styled_plot
+from napari_marrow.gui.sentences import sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,15 +31,31 @@ _ALL = "every condition"
 class EmergencePlot(QWidget):
     """Cumulative incidence by lineage and condition, with 95 % bands.
 
+    Signals
+    -------
+    exported : str
+        What was written.
+    refused : str
+        Nothing could be written; the sentence says why.
+
     Attributes
     ----------
     curves : list of Curve
         What is drawn.
+    study, recipe : str
+        Name and digest that an exported figure carries.
     """
+
+    exported = Signal(str)
+    refused = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self.curves: list[Curve] = []
+        self.study = self.recipe = ""
+        self.export_button = QPushButton("Export...")
+        self.export_button.setToolTip("Write what is drawn as PDF, SVG or PNG, and its numbers as CSV beside it.")
+        self.export_button.clicked.connect(self._ask_export)
         self._table: pd.DataFrame | None = None
         self._condition = QComboBox()
         self._condition.setToolTip("Condition that is drawn.")
@@ -47,6 +67,7 @@ class EmergencePlot(QWidget):
         row = QHBoxLayout()
         row.addWidget(QLabel("Show"))
         row.addWidget(self._condition, 1)
+        row.addWidget(self.export_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addLayout(row)
@@ -78,6 +99,7 @@ class EmergencePlot(QWidget):
         self.curves = [] if self._table is None else emergence_curves(self._table, None if chosen == _ALL else chosen)
         self._note.setVisible(not self.curves)
         self._condition.setEnabled(bool(self.curves))
+        self.export_button.setEnabled(bool(self.curves))
         self._legend.setText(legend(self.curves))
         if self.curves:
             self._make_plot()
@@ -90,6 +112,26 @@ class EmergencePlot(QWidget):
         if self.curves:
             top = max(float(np.nanmax([*c.value, *c.high])) for c in self.curves)
             self._plot.setYRange(0, min(1.0, max(top * 1.05, 0.05)), padding=0)
+
+    def export(self, path: Path | str) -> None:
+        """Write what is drawn as a figure, and its numbers beside it; what cannot be written is told in a sentence.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.pdf``, ``.svg`` or ``.png``.
+        """
+        try:
+            numbers = export_curves(self.curves, path, study=self.study, recipe=self.recipe)
+        except (MarrowError, OSError) as error:
+            self.refused.emit(sentence(error))
+            return
+        self.exported.emit(f"Written: {Path(path).name} and {numbers.name}.")
+
+    def _ask_export(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export the figure", "emergence.pdf", "Figures (*.pdf *.svg *.png)")
+        if path:
+            self.export(path)
 
     def _make_plot(self) -> None:
         """Make the plot when there is something to draw: pyqtgraph takes most of a second to import."""

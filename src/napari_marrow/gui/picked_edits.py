@@ -13,7 +13,7 @@ NEEDS: dict[str, str] = {
     "link": "a cell and a later one",
     "break": "a cell and the one that it goes on as",
     "swap": "two cells of one frame",
-    "divide": "a mother and two daughters of one later frame",
+    "divide": "a mother and two later daughters",
     "merge": "two cells of one frame",
     "delete": "one cell or more",
 }
@@ -43,7 +43,8 @@ def edits_of(kind: str, picked: Sequence[Node], graph: TrackGraph) -> list[Actio
         return [Delete(node) for node in nodes]
     first, rest = nodes[:1], nodes[1:]
     one_later = len(rest) == 1 and rest[0].t > first[0].t
-    two_later = len(rest) == 2 and rest[0].t == rest[1].t > first[0].t
+    # daughters may be seen first in different frames, but one does not go on as the other
+    two_later = len(rest) == 2 and rest[0].t > first[0].t and rest[0] not in graph.parents(rest[1])
     if kind == "link" and one_later:
         return [Link(first[0], rest[0])]
     if kind == "break" and (one_later or two_later):

@@ -99,9 +99,10 @@ def describe(row: Any) -> str:
         return f"{row['lineage']} marker comes on in {at}{told}: {row['reason']}."
     parent = f"label {int(row['label_parent'])} in frame {int(row['t_parent']) + 1}"
     if int(row["second_label"]):
-        return f"{parent} divides into {at} and label {int(row['second_label'])}{told}."
+        other = f"label {int(row['second_label'])} in frame {int(row['second_t']) + 1}"
+        return f"L{parent[1:]} divides into {at} and {other}{told}."
     word = "goes on as" if row["kind"] == "link" else "is lost and found again as"
-    return f"{parent} {word} {at}{told}: {row['reason']}."
+    return f"L{parent[1:]} {word} {at}{told}: {row['reason']}."
 
 
 class QueueView(QTableView):

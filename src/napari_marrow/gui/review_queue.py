@@ -25,7 +25,8 @@ LONGEST = 2000
 
 KINDS = ("link", "gap", "division", "onset")
 COLUMNS = [
-    "kind", "probability", "reason", "t_parent", "label_parent", "t", "label", "second_label", "track_id", "lineage",
+    "kind", "probability", "reason", "t_parent", "label_parent", "t", "label", "second_t", "second_label", "track_id",
+    "lineage",
 ]  # fmt: skip
 
 _RIVAL = 1.5
@@ -47,9 +48,9 @@ def link_queue(edges: pd.DataFrame, cells: pd.DataFrame, nodes: pd.DataFrame) ->
     -------
     DataFrame
         `COLUMNS`: kind (link, gap, division), probability, reason, the parent's frame and label (t_parent,
-        label_parent), the child's (t, label), for a division the second daughter's label (0 otherwise; both in frame
-        t), the child's track, and an empty lineage. At most `LONGEST` rows. A division has the probability of its less
-        certain half.
+        label_parent), the child's (t, label), for a division the second daughter's (second_t, second_label; 0
+        otherwise; daughters may be seen first in different frames), the child's track, and an empty lineage. At most
+        `LONGEST` rows. A division has the probability of its less certain half.
     """
     if edges.empty:
         return _empty()
@@ -57,13 +58,15 @@ def link_queue(edges: pd.DataFrame, cells: pd.DataFrame, nodes: pd.DataFrame) ->
     divided = edges[edges["kind"] == "division"].sort_values([*whole, "t_child", "label_child"])
     firsts = divided.drop_duplicates(whole)
     seconds = divided[divided.duplicated(whole)].drop_duplicates(whole)
-    paired = firsts.merge(seconds[[*whole, "label_child", "probability"]], on=whole, how="left", suffixes=("", "_2"))
+    paired = firsts.merge(
+        seconds[[*whole, "t_child", "label_child", "probability"]], on=whole, how="left", suffixes=("", "_2")
+    )
     paired["probability"] = paired[["probability", "probability_2"]].min(axis=1)
-    paired = paired.assign(second_label=paired["label_child_2"].fillna(0))
-    rows = pd.concat([edges[edges["kind"] != "division"].assign(second_label=0), paired], ignore_index=True)
+    paired = paired.assign(second_t=paired["t_child_2"].fillna(0), second_label=paired["label_child_2"].fillna(0))
+    rows = pd.concat([edges[edges["kind"] != "division"].assign(second_t=0, second_label=0), paired], ignore_index=True)
     rows = rows.sort_values(["probability", "t_child", "label_child"], kind="stable", ignore_index=True)[:LONGEST]
     out = rows.rename(columns={"t_child": "t", "label_child": "label"})
-    out["second_label"] = out["second_label"].astype(np.int64)
+    out = out.astype({"second_t": np.int64, "second_label": np.int64})
     out["reason"] = _reasons(out, edges, cells)
     tracks = nodes.drop_duplicates(["t", "label"])[["t", "label", "track_id"]]
     out = out.merge(tracks, on=["t", "label"], how="left").assign(lineage="")
@@ -172,7 +175,7 @@ def onset_queue(
         reason = _onset_reason(mixture, after[name].to_numpy(np.float64), len(before))
         first = {"t": int(after["t"].iloc[0]), "label": int(after["label"].iloc[0])}
         found.append(
-            {"kind": "onset", "probability": chance, "reason": reason, **at, **first, "second_label": 0,
+            {"kind": "onset", "probability": chance, "reason": reason, **at, **first, "second_t": 0, "second_label": 0,
              "track_id": int(track), "lineage": str(lineage)}
         )  # fmt: skip
     table = pd.DataFrame(found, columns=COLUMNS) if found else _empty()
@@ -211,7 +214,7 @@ def _onset_reason(mixture: Mixture | None, after: Floats, n_before: int) -> str:
 def _empty() -> pd.DataFrame:
     return pd.DataFrame(columns=COLUMNS).astype(
         {"kind": str, "probability": np.float64, "reason": str, "lineage": str}
-        | dict.fromkeys(["t_parent", "label_parent", "t", "label", "second_label", "track_id"], np.int64)
+        | dict.fromkeys(["t_parent", "label_parent", "t", "label", "second_t", "second_label", "track_id"], np.int64)
     )
 
 
@@ -227,7 +230,7 @@ def nodes_of(row: Any, session: int) -> list[Node]:
     found = [] if int(row["t_parent"]) < 0 else [Node(session, int(row["t_parent"]), int(row["label_parent"]))]
     found.append(Node(session, int(row["t"]), int(row["label"])))
     if int(row["second_label"]):
-        found.append(Node(session, int(row["t"]), int(row["second_label"])))
+        found.append(Node(session, int(row["second_t"]), int(row["second_label"])))
     return found
 
 

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_marrow.gui.napari_names import camera
+
 SIZES = {"window": (1600, 1000), "window_small": (1280, 720)}
 MAX_BYTES = 500_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Open the tutorial study, run the recipe where it was not run yet, and write one picture per window size.
+    """Open the tutorial study, run the recipe where it was not run yet, and write pictures of the window.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0.
     """
     parser = argparse.ArgumentParser(prog="python -m napari_marrow.gui.screenshots", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder for window.png and window_small.png")
+    parser.add_argument("out", type=Path, help="folder for window.png, window_small.png and curate.png")
     parser.add_argument("--study", type=Path, default=None, help="another study than the tutorial's")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -54,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         viewer.reset_view()
         _settle()
         write_png(viewer.screenshot(canvas_only=False, flash=False), options.out / f"{name}.png")
+    _curate(viewer, dock)
+    viewer.window.resize(*SIZES["window"])
+    _settle()
+    write_png(viewer.screenshot(canvas_only=False, flash=False), options.out / "curate.png")
     viewer.close()
     return 0
 
@@ -71,7 +77,7 @@ def write_png(picture: npt.NDArray[np.uint8], path: Path) -> None:
     image = Image.fromarray(np.ascontiguousarray(picture[..., :3]))
     image.save(path, optimize=True)
     if path.stat().st_size > MAX_BYTES:
-        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.quantize(256, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _arrange(viewer: Any, dock: Any) -> None:
@@ -82,6 +88,14 @@ def _arrange(viewer: Any, dock: Any) -> None:
         viewer.layers.selection.active = cells
     viewer.dims.set_current_step(0, max(0, int(viewer.dims.nsteps[0]) - 1))
     dock.tabs.setCurrentWidget(dock.emergence)
+
+
+def _curate(viewer: Any, dock: Any) -> None:
+    """Show the least certain link of the session, near enough to judge it."""
+    dock.tabs.setCurrentWidget(dock.curate)
+    dock.curate.next()
+    _pump(lambda: bool(dock.idle))
+    camera(viewer).zoom = 7.0
 
 
 def _pump(until: Callable[[], bool], *, timeout_s: float = 900.0) -> None:

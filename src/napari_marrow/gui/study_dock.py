@@ -134,6 +134,8 @@ class StudyDock(QWidget):
         self.curate.read.connect(self._on_curation)
         self.curate.edited.connect(self._on_edited)
         self.curate.refused.connect(self._complain)
+        self.emergence.refused.connect(self._complain)
+        self.emergence.exported.connect(self.runner.say)
         self.curate.update_asked.connect(lambda: self.run_recipe())
         self.curate.blinded_changed.connect(self._on_blinded)
         self.runner.busy_changed.connect(self.curate.set_locked)
@@ -216,6 +218,8 @@ class StudyDock(QWidget):
             self.picks.prepare()
             yield
         emergence = loaded.results.emergence
+        recipe = loaded.contents.recipe
+        self.emergence.study, self.emergence.recipe = loaded.contents.name, "" if recipe is None else recipe.digest
         self.emergence.set_table(None if emergence is None else of_session(emergence, shown.session))
         yield
         place = (shown.position, shown.session)
