@@ -265,3 +265,18 @@ def test_the_report_is_printed_as_pdf_where_there_is_a_browser(make_study, monke
     with pytest.raises(PrintingError, match="no-such-browser"):
         write_report(make_study({1: 1}, {}, "second.marrow"), pdf=True)
     assert page.is_file()
+
+
+def test_text_has_contrast_enough(text):
+    """WCAG 2.1, level AA: 4.5 to 1 for text; colours as the page's style names them."""
+    colours = dict(re.findall(r"--(\w+): #([0-9a-f]{6})", text))
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for ink in ("ink", "soft", "accent"):
+        for ground in ("ffffff", colours["tint"], "fff7e6"):
+            light, dark = sorted((luminance(colours[ink]), luminance(ground)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
