@@ -107,3 +107,26 @@ def test_emergence_shows_limits_with_tracking_error():
         figure = emergence.emergence_curves(curve)
     drawn = [line.get_ydata().max() for line in figure.axes[0].lines]
     assert {0.2, 0.4, 0.6} <= {round(float(v), 3) for v in drawn}
+
+
+def test_the_forest_holds_hundreds_of_trees_in_the_order_asked_for():
+    from napari_marrow.errors import SettingsError
+    from napari_marrow.report.figures.pedigrees import choose_clones, pedigree_forest
+
+    rows = []
+    for i in range(200):
+        b = 3 * i
+        rows += [(b + 1, 0, i / 10, 30.0, "", np.nan), (b + 2, b + 1, 30.0, 60.0, "erythroid", 31 + (i * 7) % 29),
+                 (b + 3, b + 1, 30.0, 60.0, "", np.nan)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["track_id", "parent_track_id", "start_h", "end_h", "lineage", "onset_h"])
+    pedigree, onsets = annotated_trees(table.assign(position="a1"))
+    first = onsets[onsets["event"] == "onset"].set_index("founder_track_id")["right_h"]
+    order = [first[f] for _, f in choose_clones(pedigree.tracks, leaves=500, sort_by="onset", onsets=onsets)]
+    assert len(order) == 200
+    assert order == sorted(order)
+    with drawing():
+        assert "200 that divided" in texts(
+            pedigree_forest(pedigree.tracks, onsets, LAYOUT, leaves=600, sort_by="start")
+        )
+    with pytest.raises(SettingsError, match="Unknown order 'colour'"):
+        choose_clones(pedigree.tracks, sort_by="colour")

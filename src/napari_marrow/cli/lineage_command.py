@@ -27,6 +27,7 @@ def lineage(
         Path | None,
         typer.Option(help="For a study: CSV of cells counted in the medium (organoid, time_h, lineage, n_cells)."),
     ] = None,
+    sort: Annotated[str, typer.Option(help="Order of the pedigrees drawn: size, generation, start or onset.")] = "size",
     bootstrap: Annotated[int, typer.Option(help="For a CSV: bootstrap samples of the intervals.", min=0)] = 500,
     seed: Annotated[int, typer.Option(help="For a CSV: seed of bootstrap and permutations.", min=0)] = 0,
 ) -> None:
@@ -40,11 +41,13 @@ def lineage(
 
     with working() as (_, cancel):
         if source.is_dir():
-            notes = lineage_of_study(source, out, reference=reference, released=released, cancel=cancel)
+            notes = lineage_of_study(source, out, reference=reference, released=released, sort_by=sort, cancel=cancel)
         elif released is not None:
             raise SettingsError("--released goes with a study: a CSV of trees has no organoids that were imaged.")
         else:
-            notes = lineage_of_table(source, out, reference=reference, bootstrap=bootstrap, seed=seed, cancel=cancel)
+            notes = lineage_of_table(
+                source, out, reference=reference, bootstrap=bootstrap, seed=seed, sort_by=sort, cancel=cancel
+            )
     for note in notes:
         typer.echo(note)
     typer.echo(f"Tables and figures: {out}")

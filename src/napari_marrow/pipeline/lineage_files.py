@@ -40,6 +40,7 @@ def lineage_of_study(
     *,
     reference: str | None = None,
     released: Path | None = None,
+    sort_by: str = "size",
     cancel: CancelToken | None = None,
 ) -> list[str]:
     """Write every lineage table of a study, its figures, dose-response curves and the plan for the next experiment.
@@ -54,6 +55,8 @@ def lineage_of_study(
         Condition that effects are relative to; the one called control by default, else the first.
     released : Path, optional
         CSV of cells counted in the medium: organoid, time_h, lineage, n_cells.
+    sort_by : str
+        Order of the pedigrees in their figure: size, generation, start or onset.
     cancel : CancelToken, optional
 
     Returns
@@ -82,12 +85,12 @@ def lineage_of_study(
             [lineage.production_trend(output, source=s) for s in ("held", "released")], ignore_index=True
         )
     tracks = study.table("tracks") if study.has_table("tracks") else None
-    return _write(tables, tracks, study.layout, out, reference, cancel or CancelToken())
+    return _write(tables, tracks, study.layout, out, reference, sort_by, cancel or CancelToken())
 
 
 def lineage_of_table(
     path: Path, out: Path, *, reference: str | None = None, bootstrap: int = 500, seed: int = 0,
-    cancel: CancelToken | None = None,
+    sort_by: str = "size", cancel: CancelToken | None = None,
 ) -> list[str]:  # fmt: skip
     """Analyse a CSV with one row per cell (see `lineage.annotated_trees`) and write tables and figures.
 
@@ -111,7 +114,7 @@ def lineage_of_table(
     tables["organoid_summary"] = lineage.organoid_endpoints(
         onsets, tables["emergence"], None, None, pedigree.tracks, layout
     )
-    return _write(tables, pedigree.tracks, layout, out, reference, cancel)
+    return _write(tables, pedigree.tracks, layout, out, reference, sort_by, cancel)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -141,7 +144,7 @@ def _layout(cells: pd.DataFrame) -> pd.DataFrame:
 
 def _write(
     tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, out: Path,
-    reference: str | None, cancel: CancelToken,
+    reference: str | None, sort_by: str, cancel: CancelToken,
 ) -> list[str]:  # fmt: skip
     """Fill a new folder and put it in place at the end."""
     if out.exists() and not (out / _MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -165,7 +168,7 @@ def _write(
         (building / "figures").mkdir(parents=True)
         for name, table in tables.items():
             table.to_csv(building / f"{name}.csv", index=False)
-        for name, draw in {**_figures(tables, tracks, layout), **curves}.items():
+        for name, draw in {**_figures(tables, tracks, layout, sort_by), **curves}.items():
             cancel.raise_if_cancelled()
             _save(building / "figures" / f"{name}.png", draw)
         notes = [*_sentences(tables), *notes]
@@ -188,7 +191,7 @@ def _save(path: Path, draw: Callable[[], Figure]) -> None:
 
 
 def _figures(
-    tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame
+    tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, sort_by: str
 ) -> dict[str, Callable[[], Figure]]:
     from napari_marrow.report.figures import clones, comparisons, emergence, pedigrees
 
@@ -202,7 +205,7 @@ def _figures(
     if len(tables.get("clones", none)):
         figures["clone_sizes"] = lambda: clones.clone_sizes(tables["clones"], layout)
     if tracks is not None and (tracks["generation"] > 0).any():
-        figures["pedigrees"] = lambda: pedigrees.pedigree_forest(tracks, onsets, layout)
+        figures["pedigrees"] = lambda: pedigrees.pedigree_forest(tracks, onsets, layout, leaves=600, sort_by=sort_by)
     if len(tables.get("blood_output", none)):
         figures["blood_output"] = lambda: clones.blood_output_curves(tables["blood_output"])
     compared = tables.get("comparisons", none)

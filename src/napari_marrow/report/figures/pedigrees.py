@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_marrow.errors import SettingsError
 from napari_marrow.report.figures.emergence import lineage_order
 from napari_marrow.report.style import DEATH, INK, NEGATIVE, condition_order, lineage_colors, new_figure
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LEAVES = 160
+SORTED_BY = ("size", "generation", "start", "onset")
 
 
 @dataclass
@@ -30,8 +32,16 @@ class Forest:
     trees: int = 0
 
 
-def choose_clones(tracks: pd.DataFrame, *, leaves: int = MOST_LEAVES) -> list[tuple[str, int]]:
-    """Return (position, founder) of the largest clones with a division, as many as fit in `leaves` leaves."""
+def choose_clones(
+    tracks: pd.DataFrame, *, leaves: int = MOST_LEAVES, sort_by: str = "size", onsets: pd.DataFrame | None = None
+) -> list[tuple[str, int]]:
+    """Return (position, founder) of the largest clones with a division, as many as fit in `leaves` leaves.
+
+    They are in the order `sort_by`: ``size`` (leaves, largest first), ``generation`` (deepest first), ``start`` or
+    ``onset`` (earliest first; clones without a marker last).
+    """
+    if sort_by not in SORTED_BY:
+        raise SettingsError(f"Unknown order {sort_by!r} of pedigrees: choose one of {', '.join(SORTED_BY)}.")
     if tracks.empty:
         return []
     ends = tracks[tracks["fate"] != "division"]
@@ -44,11 +54,32 @@ def choose_clones(tracks: pd.DataFrame, *, leaves: int = MOST_LEAVES) -> list[tu
     kept = ordered[ordered["n"].cumsum() <= leaves]
     if kept.empty:
         kept = ordered.head(1)
-    return [(str(p), int(f)) for p, f in zip(kept["position"], kept["founder_track_id"], strict=True)]
+    clones = [(str(p), int(f)) for p, f in zip(kept["position"], kept["founder_track_id"], strict=True)]
+    if sort_by == "size":
+        return clones
+    clone = ["position", "founder_track_id"]
+    if sort_by == "onset":
+        came = onsets[onsets["event"] == "onset"] if onsets is not None else tracks.iloc[:0].assign(right_h=np.nan)
+        first = came.groupby(clone, as_index=False).agg(key=("right_h", "min"))
+    elif sort_by == "start":
+        first = tracks.groupby(clone, as_index=False).agg(key=("start_h", "min"))
+    else:
+        first = tracks.groupby(clone, as_index=False).agg(key=("generation", "max"))
+        first["key"] = -first["key"]
+    places = zip(first["position"].astype(str), first["founder_track_id"].astype(int), strict=True)
+    order = dict(zip(places, first["key"].astype(float), strict=True))
+    return sorted(clones, key=lambda one: order.get(one, np.inf))
 
 
-def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataFrame) -> Figure:
-    """Draw the largest pedigrees, a panel per condition, trees sorted by size and coloured by lineage marker.
+def pedigree_forest(
+    tracks: pd.DataFrame,
+    onsets: pd.DataFrame,
+    layout: pd.DataFrame,
+    *,
+    leaves: int = MOST_LEAVES,
+    sort_by: str = "size",
+) -> Figure:
+    """Draw the largest pedigrees, a panel per condition, trees sorted and coloured by lineage marker.
 
     Parameters
     ----------
@@ -59,6 +90,10 @@ def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataF
         between the last negative and the first positive frame) and stays so in the offspring.
     layout : DataFrame
         Table ``layout``.
+    leaves : int
+        Last cells that are drawn in all; some hundreds of trees stay legible.
+    sort_by : str
+        As for `choose_clones`.
 
     Returns
     -------
@@ -66,14 +101,15 @@ def pedigree_forest(tracks: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataF
     """
     condition = dict(zip(layout["position"].astype(str), layout["condition"].astype(str), strict=True))
     conditions = condition_order([condition.get(str(p), "") for p in layout["position"]]) or [""]
-    per_panel = MOST_LEAVES // len(conditions)
+    per_panel = max(leaves // len(conditions), 1)
     by_condition = {
         c: tracks[[condition.get(str(p), conditions[0]) == c for p in tracks["position"]]] for c in conditions
     }
     names = lineage_order(onsets.loc[onsets["lineage"] != "", "lineage"]) if len(onsets) else []
     colors = lineage_colors(names)
     forests = {
-        c: _forest(part, onsets, colors, choose_clones(part, leaves=per_panel)) for c, part in by_condition.items()
+        c: _forest(part, onsets, colors, choose_clones(part, leaves=per_panel, sort_by=sort_by, onsets=onsets))
+        for c, part in by_condition.items()
     }
     forests = {c: f for c, f in forests.items() if f.trees}
     tallest = max(f.height for f in forests.values())
