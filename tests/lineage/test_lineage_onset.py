@@ -222,3 +222,24 @@ def test_simulated_onsets_are_found_with_the_estimated_threshold(simulate_clones
     common = first_on.index.intersection(mine.index)
     assert len(common) > 0.98 * len(mine)
     assert (first_on[common] == mine[common]).mean() > 0.97
+
+
+def test_total_brightness_is_not_moved_by_rounding_up(make_tracks):
+    """A negative cell rounds up: its mean doubles as its area halves; another switches on at constant area."""
+    tracks = make_tracks([(1, 0, 0, 9, "start", "end"), (2, 0, 0, 9, "start", "end")])
+    t = np.arange(10)
+    nodes = pd.DataFrame({"position": "B02_f00", "session": 1, "t": np.tile(t, 2), "time_h": np.tile(t, 2) * 1.0,
+                          "track_id": np.repeat([1, 2], 10)})  # fmt: skip
+    nodes["area"] = np.concatenate([np.where(t < 5, 100.0, 50.0), np.full(10, 100.0)])
+    nodes["intensity_CD41"] = np.concatenate([np.where(t < 5, 60.0, 120.0), np.where(t < 7, 60.0, 300.0)])
+    markers = {"megakaryocytic": "CD41"}
+    found = {}
+    for quantity in ("mean", "total"):
+        settings = OnsetSettings(thresholds={"CD41": 100.0}, quantity=quantity)
+        onsets, _ = marker_onsets(tracks, nodes, markers=markers, settings=settings)
+        found[quantity] = onsets.loc[onsets["event"] == "onset", "track_id"].tolist()
+    assert found == {"mean": [1, 2], "total": [2]}
+    with pytest.raises(TableError, match="column 'area'"):
+        marker_onsets(tracks, nodes.drop(columns="area"), markers=markers, settings=settings)
+    with pytest.raises(SettingsError, match="Unknown quantity"):
+        OnsetSettings(quantity="sum")

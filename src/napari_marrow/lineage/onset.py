@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,9 @@ class OnsetSettings:
         Channel to threshold [counts] from a negative control; others are estimated by a two-component mixture.
     bleaching_per_frame : mapping
         Channel to the fraction of signal lost per frame; intensities are divided by (1 - rate)^t.
+    quantity : {"mean", "total"}
+        ``mean``: brightness of the cell. ``total``: brightness times area over the median area, which does not rise
+        when a cell rounds up nor fall when it spreads; given thresholds must be of the same quantity.
     min_cells : int
         Cells needed for a mixture.
     min_separation : float
@@ -49,12 +53,15 @@ class OnsetSettings:
     hysteresis: float = 0.7
     thresholds: Mapping[str, float] = field(default_factory=dict)
     bleaching_per_frame: Mapping[str, float] = field(default_factory=dict)
+    quantity: Literal["mean", "total"] = "mean"
     min_cells: int = 30
     min_separation: float = 2.5
 
     def __post_init__(self) -> None:
         if self.consecutive < 1:
             raise SettingsError(f"consecutive is {self.consecutive}: an onset needs 1 frame or more.")
+        if self.quantity not in ("mean", "total"):
+            raise SettingsError(f"Unknown quantity {self.quantity!r}: choose mean or total.")
         if not 0 < self.hysteresis <= 1:
             raise SettingsError(f"hysteresis is {self.hysteresis}: give a fraction of the threshold in (0, 1].")
         for channel, rate in self.bleaching_per_frame.items():
@@ -241,10 +248,16 @@ def _prepare(
             "which the tracks table does not have."
         )
     out = pd.DataFrame({"row": rows, "t": nodes["t"].to_numpy(), "time_h": nodes["time_h"].to_numpy(dtype=np.float64)})
+    size: Floats | float = 1.0
+    if settings.quantity == "total":
+        if "area" not in nodes.columns:
+            raise TableError("The total brightness needs the column 'area' of the cells: join the nodes with it.")
+        area = nodes["area"].to_numpy(dtype=np.float64)
+        size = area / np.nanmedian(area)
     for channel in dict.fromkeys(markers.values()):
         values = intensity_column(nodes, channel).to_numpy(dtype=np.float64)
         rate = settings.bleaching_per_frame.get(channel, 0.0)
-        out[f"intensity_{channel}"] = values / (1 - rate) ** out["t"].to_numpy(dtype=np.float64)
+        out[f"intensity_{channel}"] = size * values / (1 - rate) ** out["t"].to_numpy(dtype=np.float64)
     return out.sort_values(["row", "time_h"], kind="stable", ignore_index=True)
 
 

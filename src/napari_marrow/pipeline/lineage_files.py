@@ -27,6 +27,8 @@ from napari_marrow.schemas import LAYOUT
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from napari_marrow.study import Study
+
 STUDY_TABLES = (
     "onsets", "losses", "emergence", "organoid_summary", "comparisons", "colony_growth", "blood_output", "production",
     "niche_coupling", *lineage.TREE_TABLES,
@@ -85,7 +87,8 @@ def lineage_of_study(
             [lineage.production_trend(output, source=s) for s in ("held", "released")], ignore_index=True
         )
     tracks = study.table("tracks") if study.has_table("tracks") else None
-    return _write(tables, tracks, study.layout, out, reference, sort_by, cancel or CancelToken())
+    more = _figures_of_cells(study, tracks, tables) if tracks is not None and len(tracks) else {}
+    return _write(tables, tracks, study.layout, out, reference, sort_by, cancel or CancelToken(), more)
 
 
 def lineage_of_table(
@@ -117,6 +120,34 @@ def lineage_of_table(
     return _write(tables, pedigree.tracks, layout, out, reference, sort_by, cancel)
 
 
+def _figures_of_cells(
+    study: Study, tracks: pd.DataFrame, tables: dict[str, pd.DataFrame]
+) -> dict[str, Callable[[], Figure]]:
+    """Figures that need single cells: the tree with the most onsets, and division times of cells by organoid."""
+    from napari_marrow.report.figures.experiments import super_plot
+    from napari_marrow.report.figures.single_tree import single_tree
+
+    figures: dict[str, Callable[[], Figure]] = {}
+    came = tables["onsets"][tables["onsets"]["event"] == "onset"] if "onsets" in tables else pd.DataFrame()
+    if len(came) and study.has_table("marker_thresholds"):
+        founder = int(came["founder_track_id"].value_counts().idxmax())
+        thresholds = study.table("marker_thresholds")
+        columns = [f"intensity_{c}" for c in thresholds["channel"]]
+        place = ["position", "session", "t", "label"]
+        nodes = study.table("track_nodes").merge(study.table("cells")[[*place, *columns]], on=place, how="left")
+        markers = dict(zip(thresholds["lineage"], thresholds["channel"], strict=True))
+        levels = dict(zip(thresholds["channel"], thresholds["threshold"].astype(float), strict=True))
+        levels = {c: v for c, v in levels.items() if np.isfinite(v)}
+        figures["single_tree"] = lambda: single_tree(tracks, nodes, founder, markers=markers, thresholds=levels)
+    life = lineage.Pedigree.from_tracks(tracks).lifetimes().merge(study.layout, on="position", how="left")
+    divided = life[(life["event"] == "division") & life["birth_seen"]].rename(columns={"age_h": "value"})
+    if len(divided):
+        means = divided.groupby(["organoid", "condition"], as_index=False).agg({"value": "mean"})
+        label = "Completed division time (h)"
+        figures["division_times"] = lambda: super_plot(divided, means, label=label)
+    return figures
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise PathMissingError(f"There is no file '{path}'.")
@@ -144,7 +175,7 @@ def _layout(cells: pd.DataFrame) -> pd.DataFrame:
 
 def _write(
     tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, out: Path,
-    reference: str | None, sort_by: str, cancel: CancelToken,
+    reference: str | None, sort_by: str, cancel: CancelToken, more: dict[str, Callable[[], Figure]] | None = None,
 ) -> list[str]:  # fmt: skip
     """Fill a new folder and put it in place at the end."""
     if out.exists() and not (out / _MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -168,7 +199,7 @@ def _write(
         (building / "figures").mkdir(parents=True)
         for name, table in tables.items():
             table.to_csv(building / f"{name}.csv", index=False)
-        for name, draw in {**_figures(tables, tracks, layout, sort_by), **curves}.items():
+        for name, draw in {**_figures(tables, tracks, layout, sort_by), **curves, **(more or {})}.items():
             cancel.raise_if_cancelled()
             _save(building / "figures" / f"{name}.png", draw)
         notes = [*_sentences(tables), *notes]

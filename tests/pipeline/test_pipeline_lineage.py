@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_marrow.errors import StudyError, TableError
+from napari_marrow.pipeline.lineage_files import STUDY_TABLES, lineage_of_study
+from napari_marrow.schemas import LOSSES
+from napari_marrow.study import Study
+
+
+def test_a_study_holds_every_lineage_table(whole_run):
+    study = Study.open(whole_run[0])
+    for table in STUDY_TABLES:
+        assert study.has_table(table), table
+    losses = LOSSES.conform(study.table("losses"))
+    assert (losses["death_probability"].notna() | (losses["note"] != "")).all()
+    curves = study.table("emergence")
+    known = curves[curves["low_total"].notna()]
+    assert (known["low_total"] <= known["low"] + 1e-12).all()
+    assert (known["high_total"] >= known["high"] - 1e-12).all()
+    output = study.table("blood_output").query("lineage == 'all'")
+    assert output["session"].nunique() == study.table("cells")["session"].nunique()
+
+
+def test_the_command_writes_tables_and_figures_of_a_study(whole_run, tmp_path):
+    path, _ = whole_run
+    organoid = Study.open(path).layout["organoid"].iloc[0]
+    released = tmp_path / "released.csv"
+    pd.DataFrame({"organoid": organoid, "time_h": [24.0, 48.0, 96.0, 120.0], "lineage": "erythroid",
+                  "n_cells": [0, 100, 200, 100]}).to_csv(released, index=False)  # fmt: skip
+    notes = lineage_of_study(path, tmp_path / "out", released=released)
+    assert notes[0].startswith("Onsets:")
+    trend = pd.read_csv(tmp_path / "out" / "production.csv").query("source == 'released' and lineage == 'all'")
+    assert trend["mean"].iloc[0] == pytest.approx(np.mean([100 / 24, 200 / 48, 100 / 24]))
+    assert (tmp_path / "out" / "figures" / "clone_sizes.png").is_file()
+    pd.read_csv(released).assign(organoid="nobody").to_csv(released, index=False)
+    with pytest.raises(TableError, match="nobody"):
+        lineage_of_study(path, tmp_path / "out2", released=released)
+    assert not (tmp_path / "out2").exists()
+
+
+def test_a_study_without_results_says_what_to_run(tiny_study, tmp_path):
+    with pytest.raises(StudyError, match="--until lineage"):
+        lineage_of_study(tiny_study, tmp_path / "out")
