@@ -52,7 +52,7 @@ def results(path: Path) -> dict[str, np.ndarray | pd.DataFrame]:
                         for t in labels.times:
                             found[f"{name} {position} {session} {t}"] = labels.read(t)
     for table in study.active_tables:
-        if table != "report_files":  # sizes of pages that hold the time of writing
+        if table != "report_files" and study.has_table(table):  # sizes of pages that hold the time of writing
             found[table] = study.table(table)
     return found
 

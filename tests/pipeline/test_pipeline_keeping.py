@@ -44,7 +44,7 @@ def everything(path: Path) -> dict[str, bytes]:
         if file.is_file():
             found[str(file.relative_to(path))] = file.read_bytes()
     for table in sorted(study.active_tables):
-        if table != "report_files":
+        if table != "report_files" and study.has_table(table):
             found[table] = study.table(table).to_json(double_precision=15).encode()
     return found
 
