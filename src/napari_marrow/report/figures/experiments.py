@@ -99,8 +99,8 @@ def super_plot(values: pd.DataFrame, summary: pd.DataFrame, *, label: str) -> Fi
             cells = cells[np.isfinite(cells)]
             color = shades[i % len(shades)]
             few = len(cells) < 100
-            look = {"ms": 6 if few else 3, "alpha": 0.55 if few else 0.35, "mew": 0}
-            axis.plot(k + rng.uniform(-0.3, 0.3, len(cells)), cells, ".", color=color, **look)
+            size, alpha = (6.0, 0.55) if few else (3.0, 0.35)
+            axis.plot(k + rng.uniform(-0.3, 0.3, len(cells)), cells, ".", color=color, ms=size, alpha=alpha, mew=0)
             mean = float(summary.loc[summary["organoid"].astype(str) == organoid, "value"].iloc[0])
             means.append(mean)
             place = k + (i - (len(organoids) - 1) / 2) * 0.13
