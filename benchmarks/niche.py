@@ -64,7 +64,9 @@ def oracles(n_runs: int = 60) -> None:
         window = window_of(spacing, size)
         covariance = set_covariance(window, spacing, 25.0)
         measure = window.sum() * np.prod(spacing)
-        r = np.linspace(2, 14, 7)
+        # Where half of the points have a neighbour: G, F and J say most there.
+        half = np.log(2) * measure / n
+        r = np.asarray([np.sqrt(half / np.pi) if flat else np.cbrt(0.75 * half / np.pi)])
         rows: dict[str, list[float]] = {k: [] for k in ("K(25)", "g(20)", "K(10) border", "G", "F", "J")}
         rng = np.random.default_rng(1)
         for k in range(n_runs):
@@ -76,12 +78,9 @@ def oracles(n_runs: int = 60) -> None:
             border = cross_k(x, y, window, spacing, r_max=10, n_r=2, correction="border")
             rows["K(10) border"].append(border.k[-1] / (np.pi * 100 if flat else 4 / 3 * np.pi * 1000))
             near = nearest_functions(x, y, window, spacing, r=r, n_test_points=4000, seed=k)
-            rate = n / measure
-            at = 3 if flat else 4
-            truth = 1 - np.exp(-rate * (np.pi * r[at] ** 2 if flat else 4 / 3 * np.pi * r[at] ** 3))
-            rows["G"].append(near.g[at] / truth)
-            rows["F"].append(near.f[at] / truth)
-            rows["J"].append(near.j[at])
+            rows["G"].append(near.g[0] / 0.5)
+            rows["F"].append(near.f[0] / 0.5)
+            rows["J"].append(near.j[0])
         for what, values in rows.items():
             mean, error = np.nanmean(values), np.nanstd(values, ddof=1) / np.sqrt(n_runs)
             print(f"{what:32s}  {name:8s}  {mean:8.4f}         {error:.4f}   {(mean - 1) / error:+.1f}")
@@ -105,7 +104,7 @@ def coverage(n_runs: int = 600) -> None:
         inside &= ((cells >= 0) & (cells < 299)).all(axis=1)
         low, high = ratio_interval(blocks.count(cells[inside]), blocks.measure)
         held["cell density, clustered cells"].append(low <= 400 / measure <= high)
-    held |= distance_coverage(n_runs // 3)
+    held |= distance_coverage(n_runs // 2)
     means = [unit_mean(0.3 + rng.normal(0, 0.2, 6)) for _ in range(4 * n_runs)]
     held["mean of 6 organoids"] = [m.low <= 0.3 <= m.high for m in means]
     print("\n95 % interval                       coverage   runs")
@@ -114,33 +113,20 @@ def coverage(n_runs: int = 600) -> None:
 
 
 def distance_coverage(n_runs: int) -> dict[str, list[bool]]:
-    """Cells drawn with a density that falls off from a vessel: median distance and effect are known."""
-    rng, size = np.random.default_rng(3), 240
-    vessel = np.zeros((size, size), bool)
-    vessel[:, 118:122] = True
-    everywhere = np.ones_like(vessel)
-    field, depth = signed_distance(vessel, (1, 1)), edge_distance(everywhere, (1, 1))
-    blocks, r = tissue_blocks(everywhere, (1, 1)), np.linspace(0, 50, 51)
-    positive = np.maximum(field, 0).ravel()
-    chance = np.exp(-positive / 40)
-    chance /= chance.sum()
-    order = np.argsort(positive)
-    median = positive[order][np.searchsorted(np.cumsum(chance[order]), 0.5)]
-    uniform = np.asarray([(positive <= x).mean() for x in r])
-    effect = np.trapezoid(np.asarray([chance[positive <= x].sum() for x in r]) - uniform, r) / 50
-    held: dict[str, list[bool]] = {"median distance": [], "proximity effect": []}
+    """Organoids of one kind, each with vessels of its own: the truth is the mean over all of them."""
+    blocks = tissue_blocks(np.ones((200, 200), bool), (1, 1))
+    values, limits = [], []
     for k in range(n_runs):
-        chosen = np.stack(np.unravel_index(rng.choice(size * size, 200, p=chance), (size, size)), 1)
-        points = chosen + rng.uniform(-0.5, 0.5, chosen.shape)
-        d, b = (read_at(f, points, (1, 1)) for f in (field, depth))
-        known = np.isfinite(d)
-        found = distance_interval(
-            d[known], b[known], np.ones(known.sum(), bool), blocks.of(points[known]), reach=50, r=r,
-            null_mean=uniform, seed=k,
-        )  # fmt: skip
-        held["median distance"].append(found.median_low <= median <= found.median_high)
-        held["proximity effect"].append(found.effect_low <= effect <= found.effect_high)
-    return held
+        points, subject, d, b = organoid(np.random.default_rng([9, k]), 1.0)
+        found = proximity_effect(d, subject, edge_distances=b, r_max=40, n_r=41, n_simulations=19, seed=k)
+        bound = distance_interval(d, b, subject, blocks.of(points), reach=found.reach, r=found.r, seed=k)
+        values.append((found.median, found.effect))
+        limits.append((bound.median_low, bound.median_high, bound.effect_low, bound.effect_high))
+    truth, ends = np.mean(values, axis=0), np.asarray(limits)
+    return {
+        name: list((ends[:, 2 * k] <= truth[k]) & (truth[k] <= ends[:, 2 * k + 1]))
+        for k, name in enumerate(("median distance, one organoid", "proximity effect, one organoid"))
+    }
 
 
 def organoid(rng: np.random.Generator, attraction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ def test_blocks_hold_the_tissue_and_its_points(shape):
     voxels = np.argwhere(tissue) * spacing
     assert blocks.count(voxels) * np.prod(spacing) == pytest.approx(blocks.measure)
     assert blocks.count(voxels, np.full(len(voxels), 2.0)).sum() == 2 * tissue.sum()
-    assert max(blocks.shape) == 6
+    assert max(blocks.shape) == 4
     with pytest.raises(SettingsError, match="edge"):
         tissue_blocks(tissue, spacing, edge=0.0)
 
@@ -43,7 +43,7 @@ def test_ratio_interval_of_counts_per_area_has_its_coverage():
     assert 0.93 <= np.mean(covered) <= 0.97
     assert np.isnan(ratio_interval([1, 2, 3], [1, 1, 1])).all()
     assert np.isnan(ratio_interval(np.ones(9), np.ones(9))).all()
-    assert ratio_interval([0, 0, 0, 0, 0, 1], np.ones(6))[0] == 0
+    assert 0 < ratio_interval([0, 0, 0, 0, 0, 1], np.ones(6))[0] < 1 / 6
 
 
 def test_distance_intervals_cover_the_truth():

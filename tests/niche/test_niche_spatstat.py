@@ -14,7 +14,7 @@ suppressMessages({library(spatstat.geom); library(spatstat.explore)})
 d <- read.csv("points.csv"); m <- as.matrix(read.csv("mask.csv", header=FALSE)) > 0
 w <- owin(mask=m, xrange=c(-0.5, ncol(m)-0.5), yrange=c(-0.5, nrow(m)-0.5))
 p <- ppp(d$x, d$y, window=w, marks=factor(d$m), check=FALSE)
-r <- seq(0, 20, by=0.25); at <- match(c(3, 8, 15, 20), r)
+r <- seq(0, 20, by=0.25); at <- match(c(6, 10, 15, 20), r)
 k <- Kcross(p, "a", "b", r=r, correction=c("translate", "border"))
 g <- Gcross(p, "a", "b", r=r, correction=c("km", "rs", "han"))
 write.csv(data.frame(r=r[at], translation=k$trans[at], border=k$border[at], km=g$km[at], rs=g$rs[at],

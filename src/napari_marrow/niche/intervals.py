@@ -61,12 +61,12 @@ def tissue_blocks(tissue: BoolArray, spacing: Sequence[float], *, edge: float | 
     spacing : sequence of float
         µm per axis.
     edge : float or None
-        Edge of a block, µm, which should exceed the range over which cells resemble each other; None for six blocks
-        along the longest axis, and of that edge along the others.
+        Edge of a block, µm, which should exceed the range over which cells resemble each other; None for four
+        blocks along the longest axis, and of that edge along the others.
     """
     sampling = np.asarray(as_spacing(spacing, tissue.ndim))
     extent = np.asarray(tissue.shape) * sampling
-    wanted = float(extent.max()) / 6 if edge is None else float(edge)
+    wanted = float(extent.max()) / 4 if edge is None else float(edge)
     if not wanted > 0:
         raise SettingsError(f"The block's edge is {edge}: give a positive length in µm.")
     shape = tuple(int(n) for n in np.maximum(np.round(extent / wanted), 1))
@@ -90,8 +90,8 @@ def ratio_interval(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> tupl
     Returns
     -------
     low, high : float
-        Student's t around the ratio, with the residuals of the ratio as its error; not below 0 for a ratio of counts or
-        lengths. NaN with fewer than `FEWEST_BLOCKS` clusters, or where the ratio does not vary.
+        Student's t around the ratio, with the residuals of the ratio as its error; around its logarithm where nothing
+        is negative, as clustered counts and lengths are skewed. NaN with fewer than `FEWEST_BLOCKS` clusters, or where the ratio does not vary.
     """
     from scipy.stats import t
 
@@ -109,8 +109,10 @@ def ratio_interval(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> tupl
         return NAN, NAN
     effective = 1 / float(np.sum(share**2))
     half = float(t.ppf(0.975, max(effective - 1, 1)) * error)
-    low = ratio - half
-    return (max(low, 0.0) if (y >= 0).all() else low), ratio + half
+    if (y >= 0).all():
+        factor = float(np.exp(half / ratio))
+        return ratio / factor, ratio * factor
+    return ratio - half, ratio + half
 
 
 def block_weights(block: npt.NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> tuple[FloatArray, int]:

@@ -53,7 +53,7 @@ class NicheSettings:
         Classes of large cells (megakaryocytes) and their radius, µm: they are also compared with places where a cell
         of that size fits, null model (b) with size exclusion.
     block_um : float or None
-        Edge of the blocks of tissue behind the 95 % intervals, µm; None for six along the longest axis.
+        Edge of the blocks of tissue behind the 95 % intervals, µm; None for four along the longest axis.
     shrinkage_xy, shrinkage_z : float
         Imaged over native length (below 1 where fixation or clearing shrank the sample): lengths are divided by it.
     envelope : {"erl", "mad", "studentised"}
