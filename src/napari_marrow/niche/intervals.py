@@ -90,8 +90,8 @@ def ratio_interval(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> tupl
     Returns
     -------
     low, high : float
-        Student's t around the ratio, with the residuals of the ratio as its error; around its logarithm where nothing
-        is negative, as clustered counts and lengths are skewed. NaN with fewer than `FEWEST_BLOCKS` clusters, or where the ratio does not vary.
+        Student's t around the logarithm of the ratio where nothing is negative, as clustered counts and lengths are
+        skewed, else around the ratio. NaN with fewer than `FEWEST_BLOCKS` clusters, or where the ratio does not vary.
     """
     from scipy.stats import t
 
