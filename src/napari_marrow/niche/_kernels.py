@@ -138,3 +138,15 @@ def pair_histogram(
                                 for s in range(n_sets):
                                     total[k, s] += weight * labels_x[i, s] * labels_y[j, s]
     return total
+
+
+@njit(cache=True, nogil=True)
+def class_pairs(code: IntArray, pairs: IntArray, k: int) -> IntArray:  # pragma: no cover - compiled
+    """Count the ordered class pairs (S, k, k) of neighbours (p, 2) for labellings (S, n) with classes 0..k-1."""
+    out = np.zeros((code.shape[0], k, k), dtype=np.int64)
+    for s in range(code.shape[0]):
+        for p in range(pairs.shape[0]):
+            a, b = code[s, pairs[p, 0]], code[s, pairs[p, 1]]
+            out[s, a, b] += 1
+            out[s, b, a] += 1
+    return out

@@ -78,6 +78,7 @@ def neighbourhood_enrichment(
     z = (C - mean_perm) / sd_perm; p = (1 + #{|C_sim - m| >= |C - m|}) / (N + 1).
     """
     names, code = np.unique(np.asarray(classes).astype(str), return_inverse=True)
+    code = code.astype(np.int64)
     k, n = len(names), len(code)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or (len(pairs) and (pairs.min() < 0 or pairs.max() >= n)):
         raise SettingsError(f"Pairs of shape {pairs.shape} do not index {n} cells.")
@@ -99,7 +100,6 @@ def neighbourhood_enrichment(
 
 def _count(code: npt.NDArray[np.int64], pairs: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
     """Ordered class pairs (S, k, k) for labellings (S, n)."""
-    n_sets = len(code)
-    cell = code[:, pairs[:, 0]] * k + code[:, pairs[:, 1]] + (np.arange(n_sets) * k * k)[:, None]
-    one_way = np.bincount(cell.ravel(), minlength=n_sets * k * k).reshape(n_sets, k, k)
-    return np.asarray(one_way + one_way.transpose(0, 2, 1), dtype=np.int64)
+    from napari_marrow.niche._kernels import class_pairs
+
+    return np.asarray(class_pairs(np.ascontiguousarray(code), np.ascontiguousarray(pairs), k))
