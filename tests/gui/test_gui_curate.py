@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_marrow.gui.napari_names import text_overlay
 from napari_marrow.study import Study
@@ -146,7 +147,7 @@ def test_an_audit_gives_an_error_rate_that_is_there_after_a_restart(viewer: Any,
         curated.show_place(POSITION, DENSE)
     qtbot.waitUntil(lambda: curated.idle, timeout=20_000)
     assert "1 of 10 wrong" in tab.rate.text()
-    assert not tab.stale  # a review is no edit
+    assert tab.stale  # the report is to tell it
 
 
 def test_blinded_hides_what_tells_the_condition(viewer: Any, curated: Any, qtbot: Any) -> None:
@@ -176,3 +177,23 @@ def test_the_pedigree_follows_what_is_picked_in_the_image(viewer: Any, curated: 
     tab.selection.select([node], [track])
     assert track in {b.track_id for b in curated.pedigree.branches}
     assert curated.pedigree.marked == {track}
+    assert curated.track_table.selected() == [track]
+
+
+def test_a_row_of_the_table_leads_to_its_cell_whatever_the_order(viewer: Any, curated: Any, qtbot: Any) -> None:
+    table = curated.track_table
+    study = Study.open(curated.contents.path)
+    tracks = study.table("tracks").query("position == @POSITION and session == @DENSE")
+    assert len(table.tracks.rows) == len(tracks)
+    table.sortByColumn(4, Qt.SortOrder.DescendingOrder)  # by their end
+    last = table.tracks.rows["end_h"].tolist()
+    assert last == sorted(last, reverse=True)
+    track = int(table.tracks.rows["track_id"].iloc[2])
+    table.selectRow(2)
+    assert viewer.layers["Cells"].selected_label == track
+    row = tracks[tracks["track_id"] == track].iloc[0]
+    assert viewer.dims.current_step[0] == row["t_start"]
+    assert [(cell.t, curated.curate.curation.numbering.track_of(cell)) for cell in curated.selection.cells] == [
+        (row["t_start"], track)
+    ]
+    assert track in curated.pedigree.marked

@@ -15,7 +15,7 @@ import pandas as pd
 from napari_marrow.errors import EditError, UserError
 from napari_marrow.gui.numbering import Numbering, touched_by
 from napari_marrow.schemas import TRACK_EDGES
-from napari_marrow.study.edits import JOURNAL, EditJournal, Entry
+from napari_marrow.study.edits import JOURNAL, TARGETS, EditJournal, Entry
 from napari_marrow.tracking.curation import graph_of
 from napari_marrow.tracking.edit_graph import Change, Node, TrackGraph
 from napari_marrow.tracking.edits import Action, action_from
@@ -83,8 +83,8 @@ class Curation:
         self._changes: dict[int, Change] = {}
         self._row: dict[tuple[int, int], int] = {}
         self._length = -1
-        self._digest: tuple[str, str] = ("", "")
-        self._fresh: tuple[str, str] | None = None
+        self._digest: tuple[str, ...] = ()
+        self._fresh: tuple[str, ...] | None = None
         self._read(self._open("r"))
 
     # --- what a person does
@@ -262,8 +262,8 @@ def _length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _digest(journal: EditJournal) -> tuple[str, str]:
-    return journal.digest("cells"), journal.digest("colonies")
+def _digest(journal: EditJournal) -> tuple[str, ...]:
+    return tuple(journal.digest(target) for target in TARGETS)  # the report tells what an audit found
 
 
 def _up_to_date(study: Study) -> bool:

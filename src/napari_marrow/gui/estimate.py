@@ -72,6 +72,8 @@ def estimate(path: Path | str, recipe: Recipe) -> Estimate:
             continue  # its results are those of the other step
         planned = len(step.plan(study, context))
         if not planned and study.active.get(step.name) != keys[step.name]:
+            if step.name in study.active and step.name not in speed:
+                continue  # it had nothing to do before
             planned = frames if step.name == "measure" else 1  # not known before the steps that it reads have run
         todo = max(planned - len(study.committed(step.tables[0], keys[step.name])), 0)
         units += todo

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import napari
-from qtpy.QtCore import QSize, QUrl, Signal
+from qtpy.QtCore import QSize, Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from napari_marrow.errors import MarrowError
 from napari_marrow.gui.board_tab import BoardTab
@@ -33,6 +33,7 @@ from napari_marrow.gui.selection import Selection
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.session_view import SessionView, study_of
 from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
+from napari_marrow.gui.track_table import TrackTable
 from napari_marrow.gui.track_window import every_vertex
 from napari_marrow.gui.turns import Turns
 from napari_marrow.gui.warm_up import warm_up_labels, warm_up_plots
@@ -83,6 +84,7 @@ class StudyDock(QWidget):
         self.previewing = Previewing(napari_viewer, self.view, self.form, self.preview)
         self.emergence = EmergencePlot()
         self.pedigree = PedigreePlot()
+        self.track_table = TrackTable()
         self.selection = Selection()
         self.curate = CurateTab(self.selection)
         self.picks = CanvasPicks(napari_viewer, self.view, self.selection)
@@ -102,7 +104,12 @@ class StudyDock(QWidget):
         self.tabs.addTab(self.board, "Board")
         self.tabs.addTab(self.curate, "Curate")
         self.tabs.addTab(self.emergence, "Emergence")
-        self.tabs.addTab(self.pedigree, "Pedigree")
+        trees = QSplitter(Qt.Orientation.Vertical)
+        trees.addWidget(self.pedigree)
+        trees.addWidget(self.track_table)
+        trees.setStretchFactor(0, 3)
+        trees.setStretchFactor(1, 1)
+        self.tabs.addTab(trees, "Pedigree")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(6)
@@ -129,6 +136,7 @@ class StudyDock(QWidget):
         self.runner.busy_changed.connect(self.picker.set_busy)
         self.form.refused.connect(self._complain)
         self.pedigree.picked.connect(self.go_to)
+        self.track_table.picked.connect(self._on_rows)
         self.selection.changed.connect(self._on_selection)
         self.curate.go_asked.connect(self.go_to_cell)
         self.curate.read.connect(self._on_curation)
@@ -223,7 +231,9 @@ class StudyDock(QWidget):
         self.emergence.set_table(None if emergence is None else of_session(emergence, shown.session))
         yield
         place = (shown.position, shown.session)
-        self.pedigree.set_tables(_of_session(loaded.results.tracks, *place), _of_session(loaded.results.onsets, *place))
+        tracks = _of_session(loaded.results.tracks, *place)
+        self.pedigree.set_tables(tracks, _of_session(loaded.results.onsets, *place))
+        self.track_table.set_tracks(tracks)
         if any(arguments["metadata"]["marrow"]["role"] == "tracks" for _, arguments, _ in shown.layers):
             self.curate.set_session(loaded.contents.path, *place)
         else:
@@ -358,6 +368,15 @@ class StudyDock(QWidget):
 
     def _on_selection(self) -> None:
         self.pedigree.select(self.selection.tracks)
+        self.track_table.select(self.selection.tracks)
+
+    def _on_rows(self, tracks: list[int]) -> None:
+        """Go to the track of the row that was picked; several rows are only marked."""
+        rows = self.track_table.tracks.rows
+        if len(tracks) == 1:
+            self.go_to(tracks[0], float(rows.loc[rows["track_id"] == tracks[0], "start_h"].iloc[0]))
+        else:
+            self.selection.select(tracks=tracks)
 
     # --- editing
 
@@ -367,6 +386,7 @@ class StudyDock(QWidget):
     def _on_edited(self, shown: CuratedSession) -> None:
         self.view.update(shown.layers)
         place = self.picker.place()
+        self.track_table.set_tracks(shown.tracks)
         self.pedigree.set_tables(shown.tracks, None if place is None else _of_session(self.results.onsets, *place))
         self._on_frame()
         self._on_selection()
