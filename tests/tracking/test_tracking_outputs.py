@@ -218,9 +218,10 @@ def test_uncertain_decisions_name_their_reason():
     rows = [(t, k * 50.0, 3.0 * t) for t in range(10) for k in range(8)]
     rows += [(t, 500.0, 2.0 * abs(t - 5)) for t in range(10)] + [(t, 500.0, -2.0 * abs(t - 5)) for t in range(10)]
     points = pd.DataFrame(rows, columns=["t", "y", "x"])
+    points[["y", "x"]] += np.random.default_rng(2).normal(0, 0.5, (len(points), 2))
     found = track_points(points)
     look = uncertain_decisions(found, points, share=0.03)
-    assert (look["y"] == 500).all()
+    assert (abs(look["y"] - 500) < 5).all()
     assert "two candidates" in set(look["reason"])
     with pytest.raises(SettingsError):
         uncertain_decisions(found, points, share=0.0)

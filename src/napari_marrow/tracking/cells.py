@@ -230,12 +230,19 @@ def _describe(learner: Learner, solution: Solution, settings: TrackingSettings) 
         "persistence_past": motion.a[:, 1].tolist(),
         "lost_per_frame": float(np.mean(rates.lost)),
         "new_per_frame": float(np.mean(rates.new)),
-        "found_again": rates.back,
+        "found_again": rates.found_again,
         "n_links": len(solution.i),
         "n_divisions": len(solution.divisions) + len(solution.late),
     }
     if division is not None:
-        out |= {"division_rate": division.rate, "daughters_apart": division.apart, "midpoint_sigma": division.middle}
+        geometry = division.geometry
+        out |= {
+            "division_rate": division.rate,
+            "daughters_apart": geometry.apart,
+            "midpoint_sigma": geometry.middle,
+            "mother_steering": geometry.steering,
+            "mother_pace": geometry.pace,
+        }
     if learner.appearance is not None:
         out["feature_width"] = dict(zip(learner.detections.names, learner.appearance.width.tolist(), strict=True))
     return out

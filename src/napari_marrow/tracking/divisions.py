@@ -10,7 +10,9 @@ import numpy.typing as npt
 from napari_marrow.tracking.appearance import AppearanceModel, log_normal
 from napari_marrow.tracking.candidates import FrameTree
 from napari_marrow.tracking.chains import Chains
+from napari_marrow.tracking.division_geometry import DivisionGeometry, Heading
 from napari_marrow.tracking.points import Detections, Floats, Ints
+from napari_marrow.tracking.rank_statistics import median_deviation
 
 # Chance that the shorter-lived of two daughters is followed for 0, 1-2 or 3 and more further frames: after a division,
 # for any two starts, and for the two pieces of one over-segmented cell.
@@ -31,10 +33,8 @@ class DivisionModel:
     ----------
     rate : float
         Divisions per cell and frame.
-    middle : float
-        Standard deviation per coordinate of the daughters' midpoint about the mother.
-    apart, apart_width : float
-        Distance of the daughters, mean and standard deviation.
+    geometry : DivisionGeometry
+        Where the daughters lie.
     size_shift, size_width : float
         Log of (summed size of the daughters / size of the mother).
     size_unlike : float
@@ -46,9 +46,7 @@ class DivisionModel:
     """
 
     rate: float
-    middle: float
-    apart: float
-    apart_width: float
+    geometry: DivisionGeometry
     size_shift: float
     size_width: float
     size_unlike: float
@@ -60,11 +58,6 @@ class DivisionModel:
     def with_rate(self, rate: float) -> DivisionModel:
         """Return the same model at another rate."""
         return replace(self, rate=rate)
-
-    @property
-    def reach(self) -> float:
-        """Largest distance of a daughter from the mother that is looked at."""
-        return 0.5 * (self.apart + 3.0 * self.apart_width) + 3.0 * self.middle
 
 
 @dataclass(frozen=True)
@@ -110,9 +103,7 @@ def first_division_model(
     onset = np.tile([0.0, 1.0, 0.0, 1.0], (k, 1))
     return DivisionModel(
         rate,
-        max(0.3 * spacing, step),
-        spacing,
-        0.3 * spacing,
+        DivisionGeometry(max(0.3 * spacing, step), spacing, 0.3 * spacing),
         0.0,
         0.2,
         0.2,
@@ -123,10 +114,10 @@ def first_division_model(
     )
 
 
-def propose(detections: Detections, tree: FrameTree, model: DivisionModel, k: int) -> Triples:
+def propose(detections: Detections, tree: FrameTree, model: DivisionModel, before: Heading, k: int) -> Triples:
     """Pairs of detections in the next frame that lie about a detection as daughters would."""
-    i, j, _ = tree.pairs(1, k, detections.xyz)
-    keep = ((detections.xyz[j] - detections.xyz[i]) ** 2).sum(1) <= model.reach**2
+    i, j, distance = tree.pairs(1, k, model.geometry.expected(detections, before))
+    keep = distance <= model.geometry.reach * np.maximum(before.quick[i], 1.0) ** model.geometry.pace
     i, j = i[keep], j[keep]
     count = np.bincount(i, minlength=detections.n)
     start = np.concatenate([[0], np.cumsum(count)])
@@ -140,20 +131,12 @@ def propose(detections: Detections, tree: FrameTree, model: DivisionModel, k: in
     none = np.zeros(0, np.int64)
     a, b, c = (np.concatenate([none, *x]) for x in (mothers, firsts, seconds))
     triples = Triples(a, np.minimum(b, c), np.maximum(b, c))
-    middle, apart = _geometry(detections, triples)
-    keep = (middle <= 3.5 * model.middle) & (np.abs(apart - model.apart) <= 3.5 * model.apart_width)
+    keep = model.geometry.plausible(*model.geometry.measured(detections, before, a, triples.first, triples.second))
     if detections.size_column >= 0 and len(triples):
         size = detections.features[:, detections.size_column]
         total = log_sum(size[triples.first], size[triples.second]) - size[triples.mother]
         keep &= ~(np.abs(total - 0.1) > 0.8) & ~(np.abs(size[triples.first] - size[triples.second]) > 0.9)
     return triples.take(keep)
-
-
-def _geometry(detections: Detections, triples: Triples) -> tuple[Floats, Floats]:
-    x = detections.xyz
-    middle = 0.5 * (x[triples.first] + x[triples.second]) - x[triples.mother]
-    apart = x[triples.first] - x[triples.second]
-    return np.sqrt((middle**2).sum(1)), np.sqrt((apart**2).sum(1))
 
 
 def lives(detections: Detections, chains: Chains) -> Ints:
@@ -187,7 +170,7 @@ def onset_change(detections: Detections, chains: Chains) -> Floats:
 
 def division_log_ratio(
     detections: Detections, chains: Chains, triples: Triples, model: DivisionModel, density: Floats,
-    appearance: AppearanceModel | None, life: Ints, change: Floats,
+    appearance: AppearanceModel | None, life: Ints, change: Floats, before: Heading,
 ) -> Floats:  # fmt: skip
     """Log-likelihood ratio of divisions against two ordinary starts, less what the best look-alike explains.
 
@@ -198,13 +181,10 @@ def division_log_ratio(
     (m,) float64
     """
     i, j, k = triples.mother, triples.first, triples.second
-    d = detections.ndim
-    middle, apart = _geometry(detections, triples)
+    middle, apart = model.geometry.measured(detections, before, i, j, k)
     shorter = np.minimum(life[j], life[k])
     seen = (chains.past_count[i] > 1) | (detections.frame[i] == 0)
-    out = -(middle**2) / (2 * model.middle**2) - 0.5 * d * np.log(2 * np.pi * model.middle**2)
-    shell = 2 * np.pi * apart if d == 2 else 4 * np.pi * apart**2
-    out += log_normal(apart, model.apart, model.apart_width) - np.log(np.maximum(shell, shell_floor(model.apart, d)))
+    out = model.geometry.log_density(middle, apart, before.quick[i], detections.ndim)
     out += _TWICE - np.log(density[j]) - np.log(density[k])  # the pair is unordered
     out += _LIFE_DIVISION[shorter] - _LIFE_START[shorter]
     pieces = np.log(_RATE_PIECES / model.rate) + _LIFE_PIECES[shorter] - _LIFE_DIVISION[shorter]
@@ -219,12 +199,6 @@ def division_log_ratio(
     if appearance is not None:
         out += _feature_terms(detections, chains, triples, model, appearance, change)
     return np.asarray(out - np.maximum(0.0, np.logaddexp(pieces, split)))
-
-
-def shell_floor(apart: float, d: int) -> float:
-    """Surface of the smallest sphere about a daughter that is told apart from a point."""
-    r = 0.15 * apart
-    return 2 * np.pi * r if d == 2 else 4 * np.pi * r**2
 
 
 def log_sum(a: Floats, b: Floats) -> Floats:
@@ -308,7 +282,13 @@ def _feature_terms(
 
 
 def fit_divisions(
-    detections: Detections, chains: Chains, triples: Triples, model: DivisionModel, life: Ints, change: Floats
+    detections: Detections,
+    chains: Chains,
+    triples: Triples,
+    model: DivisionModel,
+    life: Ints,
+    change: Floats,
+    before: Heading,
 ) -> DivisionModel:
     """Learn the division model from the divisions of the last round, shrunk towards the model that stands."""
     i, j, k = triples.mother, triples.first, triples.second
@@ -318,14 +298,7 @@ def fit_divisions(
     if m < 5:
         return model
     trust = m / (m + 15.0)
-    middle, apart = _geometry(detections, Triples(i, j, k))
-    chi = 1.1774 if detections.ndim == 2 else 1.5382  # median length of a standard normal vector
-    new = replace(
-        model,
-        middle=_blend(float(np.median(middle)) / chi, model.middle, trust),
-        apart=_blend(float(np.median(apart)), model.apart, trust),
-        apart_width=max(_blend(_mad(apart), model.apart_width, trust), 0.1 * float(np.median(apart))),
-    )
+    new = replace(model, geometry=model.geometry.learned(detections, before, i, j, k))
     f = detections.size_column
     noise = np.sqrt(2 * chains.noise.noise)  # two measurements differ by that much even of one cell
     if f >= 0:
@@ -336,7 +309,7 @@ def fit_divisions(
             new = replace(
                 new,
                 size_shift=_blend(float(np.median(total)), model.size_shift, trust),
-                size_width=max(_blend(_mad(total), model.size_width, trust), 0.06),
+                size_width=max(_blend(median_deviation(total), model.size_width, trust), 0.06),
                 size_unlike=max(_blend(_unlike(unlike), model.size_unlike, trust), 0.05, noise[f]),
             )
     return _fit_features(detections, chains, Triples(i, j, k), new, trust, change)
@@ -354,13 +327,18 @@ def _fit_features(
         both, two = both[~np.isnan(both)], two[~np.isnan(two)]
         if len(both) >= 5 and len(two) >= 5:
             shift[f] = _blend(float(np.median(both)), shift[f], trust)
-            width[f] = max(_blend(_mad(both), width[f], trust), 0.2 * width[f])
+            width[f] = max(_blend(median_deviation(both), width[f], trust), 0.2 * width[f])
             unlike[f] = max(_blend(_unlike(two), unlike[f], trust), 0.2 * unlike[f], noise[f])
         usual, before = change[~np.isnan(change[:, f]), f], change[i, f]
         before = before[~np.isnan(before)]
         if len(before) >= 20 and len(usual) >= 200:
-            spread = max(_mad(usual), 1e-6)
-            onset[f] = float(np.median(before)), max(_mad(before), 0.7 * spread), float(np.median(usual)), spread
+            spread = max(median_deviation(usual), 1e-6)
+            onset[f] = (
+                float(np.median(before)),
+                max(median_deviation(before), 0.7 * spread),
+                float(np.median(usual)),
+                spread,
+            )
     return replace(model, shift=shift, width=width, unlike=unlike, onset=onset)
 
 
@@ -372,7 +350,3 @@ def _unlike(difference: Floats) -> float:
     """Width of a centred distribution; the outer quantile counts as well, because coarse measurements tie."""
     size = np.abs(difference)
     return max(1.4826 * float(np.median(size)), float(np.quantile(size, 0.8)) / 1.2816)
-
-
-def _mad(values: Floats) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))

@@ -17,6 +17,7 @@ _SAMPLE = 12_000
 _LOW_SPEED, _HIGH_SPEED = 0.4, 2.5
 _JUMP_WIDTH = 0.3  # of the distance to the third neighbour
 _JUMP_LIMIT = 0.8
+_RARE = 0.002  # least weight of the widest steps
 _PACE_PRIOR = 8.0  # links that the usual pace counts for in each frame
 
 
@@ -221,8 +222,12 @@ def fit_mixture(r2: Floats, d: int) -> tuple[Floats, Floats]:
         w /= w.sum()
     order = np.argsort(v)
     v, w = v[order], w[order]
-    v[2] = max(v[2], 4 * v[1]) if w[2] < 0.1 else v[2]
-    w = np.maximum(w, [0.0, 0.0, 0.002])
+    if w[2] < 0.1 and v[2] < 4 * v[1]:
+        # no jumps among the links: what the third one explains goes to the middle one
+        v[1] = (w[1] * v[1] + w[2] * v[2]) / (w[1] + w[2])
+        w = np.array([w[0], w[1] + w[2], 0.0])
+        v[2] = 4 * v[1]
+    w = np.maximum(w, [0.0, 0.0, _RARE])
     return np.sqrt(v), w / w.sum()
 
 

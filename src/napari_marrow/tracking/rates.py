@@ -11,6 +11,8 @@ from napari_marrow.tracking.divisions import Triples
 from napari_marrow.tracking.motion import MotionModel
 from napari_marrow.tracking.points import Detections, Floats, Ints
 
+_LEAST_BACK = 0.02
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -22,18 +24,32 @@ class Rates:
         Not seen in the next frame (missed, left, died), by place: near the border of the field or inside.
     new : (n,) float64
         Not seen before.
-    back : float
-        A lost cell is seen again in the frame after.
+    back : (gaps,) float64
+        A lost cell is seen again two, three, ... frames after its last detection, if it was not before.
     """
 
     lost: Floats
     new: Floats
-    back: float
+    back: Floats
+
+    @property
+    def found_again(self) -> float:
+        """Chance that a lost cell is ever seen again."""
+        return float(1 - np.prod(1 - self.back))
 
     def link_gain(self, i: Ints, j: Ints, gap: int) -> Floats:
         """Log odds of a link over leaving both open, apart from where and what the detections are."""
-        odds = np.log((1 - self.lost[i]) / self.lost[i]) if gap == 1 else np.log(self.back / (1 - self.back))
+        odds = (
+            np.log((1 - self.lost[i]) / self.lost[i])
+            if gap == 1
+            else np.log(self.back[gap - 2] / (1 - self.back[gap - 2]))
+        )
         return np.asarray(odds - np.log(self.new[j]))
+
+    def over_later(self, gap: Ints) -> Floats:
+        """Return what a link gains over losing the cell for good, beyond its gain over the cell being unseen so far."""
+        unseen = np.concatenate([[1.0], np.cumprod(1 - self.back)])
+        return np.asarray(np.log(unseen / unseen[-1])[gap - 1])
 
     def division_gain(self, triples: Triples, rate: float) -> Floats:
         """Return the same for divisions, which happen at `rate` per cell and frame."""
@@ -41,12 +57,12 @@ class Rates:
         return np.asarray(np.log(rate / self.lost[triples.mother]) - new)
 
 
-def first_rates(detections: Detections) -> Rates:
+def first_rates(detections: Detections, max_gap: int) -> Rates:
     """Rates before anything is known."""
-    return Rates(np.full(detections.n, 0.05), np.full(detections.n, 0.05), 0.5)
+    return Rates(np.full(detections.n, 0.05), np.full(detections.n, 0.05), np.full(max(max_gap - 1, 0), 0.5))
 
 
-def fit_rates(detections: Detections, i: Ints, j: Ints, divisions: Triples, motion: MotionModel) -> Rates:
+def fit_rates(detections: Detections, i: Ints, j: Ints, divisions: Triples, motion: MotionModel, max_gap: int) -> Rates:
     """Learn the rates from a solution; few events are shrunk towards 4 %."""
     n, frame = detections.n, detections.frame
     left, found, came = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool)
@@ -62,8 +78,10 @@ def fit_rates(detections: Detections, i: Ints, j: Ints, divisions: Triples, moti
         can_come = place & (frame > 0)
         lost[place] = np.clip((left[place].sum() + 2) / (can_leave.sum() + 50), 0.003, 0.3)
         new[place] = np.clip(((can_come & ~came).sum() + 2) / (can_come.sum() + 50), 0.003, 0.3)
-    back = np.clip(((gap == 2).sum() + 2) / (left.sum() + 4), 0.1, 0.8)
-    return Rates(lost, new, float(back))
+    seen = np.array([(gap == g).sum() for g in range(2, max_gap + 1)], np.float64)
+    unseen = left.sum() - np.concatenate([[0.0], np.cumsum(seen)[:-1]]) if len(seen) else seen
+    back = np.clip((seen + 2) / (np.maximum(unseen, seen) + 4), _LEAST_BACK, 0.8)
+    return Rates(lost, new, back)
 
 
 def _near_border(detections: Detections, motion: MotionModel) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,9 @@ from napari_marrow.progress import CancelToken, Progress
 from napari_marrow.tracking.appearance import AppearanceModel, fit_appearance
 from napari_marrow.tracking.blobs import Blobs, find_blobs
 from napari_marrow.tracking.candidates import FrameTree
+from napari_marrow.tracking.cell_cycle import ages, log_readiness
 from napari_marrow.tracking.chains import Chains, build_chains, no_chains
+from napari_marrow.tracking.division_geometry import Heading, heading
 from napari_marrow.tracking.divisions import (
     DivisionModel,
     Triples,
@@ -23,6 +25,7 @@ from napari_marrow.tracking.divisions import (
     propose,
 )
 from napari_marrow.tracking.drift import steady_shifts, sudden_shifts, without
+from napari_marrow.tracking.exchanges import exchange
 from napari_marrow.tracking.hypotheses import Links, Solution, no_links
 from napari_marrow.tracking.matching import assign, assign_forward
 from napari_marrow.tracking.motion import MotionModel, first_motion, fit_motion
@@ -30,7 +33,10 @@ from napari_marrow.tracking.points import Detections, Floats, Ints, local_spacin
 from napari_marrow.tracking.posterior import posterior
 from napari_marrow.tracking.rates import Rates, first_rates, fit_rates
 from napari_marrow.tracking.settings import TrackingSettings
+from napari_marrow.tracking.speeds import SpeedModel, fit_speeds
 
+_SAMPLE = 12_000
+_NEIGHBOURS = 3
 _FIRST_TRUST = 0.8  # in links of the first assignments, whose probabilities are not known yet
 
 
@@ -51,15 +57,23 @@ class Learner:
     motion: MotionModel
     rates: Rates
     appearance: AppearanceModel | None = None
+    speeds: SpeedModel | None = None
     division: DivisionModel | None = None
     blobs: Blobs | None = None
     life: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     change: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    age: Floats = field(default_factory=lambda: np.zeros(0))
+    beside: tuple[Ints, Ints] = field(default_factory=lambda: (np.zeros(0, np.int64), np.zeros(0, np.int64)))
 
     @property
     def time(self) -> Floats:
         """Time of every detection in frame intervals."""
         return np.asarray(self.detections.time[self.detections.frame])
+
+    @property
+    def before(self) -> Heading:
+        """How every detection moved up to here."""
+        return heading(self.detections, self.full, self.motion)
 
     def log_ratio(self, i: Ints, j: Ints) -> Floats:
         """Log-likelihood ratio of "the same cell" against "another cell"."""
@@ -67,6 +81,8 @@ class Learner:
         out = self.motion.pair_log_density(self.detections, self.chains, i, j, duration) - np.log(self.density[j])
         if self.appearance is not None:
             out = out + self.appearance.log_ratio(self.chains, i, j, duration)
+        if self.speeds is not None:
+            out = out + self.speeds.log_ratio(i, j)
         return np.asarray(out)
 
     def candidate_links(self, max_gap: int) -> Links:
@@ -99,8 +115,18 @@ class Learner:
         """Gain of divisions over leaving the mother and both daughters open."""
         assert self.division is not None
         ratio = division_log_ratio(
-            self.detections, self.full, triples, self.division, self.density, self.appearance, self.life, self.change
+            self.detections,
+            self.full,
+            triples,
+            self.division,
+            self.density,
+            self.appearance,
+            self.life,
+            self.change,
+            self.before,
         )
+        if len(self.age):
+            ratio = ratio + log_readiness(self.age[triples.mother], self.division.rate)
         return ratio + self.rates.division_gain(triples, self.division.rate)
 
 
@@ -135,7 +161,8 @@ def start(detections: Detections, settings: TrackingSettings) -> Learner:
         no_chains(detections),
         no_chains(detections),
         motion,
-        first_rates(detections),
+        first_rates(detections, settings.max_gap),
+        beside=_neighbours(detections),
     )
     for _ in range(3):
         links = learner.candidate_links(1)
@@ -167,6 +194,15 @@ def _mutual_neighbours(detections: Detections) -> tuple[Ints, Ints, Floats]:
     return i[mutual], j[mutual], distance[mutual]
 
 
+def _neighbours(detections: Detections) -> tuple[Ints, Ints]:
+    """Pair detections, a sample of those of large data sets, with their nearest ones of the same frame."""
+    rows = np.unique(np.linspace(0, detections.n - 1, _SAMPLE).astype(np.int64))
+    extent = float(np.ptp(detections.xyz, axis=0).max()) if detections.n else 1.0
+    tree = FrameTree(detections, 2 * max(extent, 1e-9) * np.sqrt(detections.ndim))
+    i, k, _ = tree.pairs(0, _NEIGHBOURS + 1, detections.xyz, rows=rows)
+    return i[i != k], k[i != k]
+
+
 def _learn(learner: Learner, i: Ints, j: Ints, probability: Floats, *, causal: bool = False) -> None:
     """Refit everything but divisions from links (no division edges among them)."""
     detections, settings = learner.detections, learner.settings
@@ -182,6 +218,14 @@ def _learn(learner: Learner, i: Ints, j: Ints, probability: Floats, *, causal: b
     if detections.features.shape[1]:
         learner.appearance = fit_appearance(
             detections.features, learner.chains, i[one], j[one], learner.time[j[one]] - learner.time[i[one]]
+        )
+    learner.speeds = None
+    if settings.second_order and not causal:
+        at, beside = learner.beside
+        after = learner.full.following[beside]
+        near = (after >= 0) & (detections.frame[np.maximum(after, 0)] - detections.frame[at] == 1)
+        learner.speeds = fit_speeds(
+            learner.full, learner.motion.crowding, learner.motion.speed, (i[one], j[one]), (at[near], after[near])
         )
     learner.life = lives(detections, learner.full)
     learner.change = onset_change(detections, learner.full)
@@ -232,7 +276,7 @@ def solve(
         progress(done + 1, total, "linking")
         # Rounds that know the past only come first: two swaps in a row vouch for each other once the future counts as
         # well.
-        solution = _round(learner, causal=done + 1 < settings.rounds // 2)
+        solution = _round(learner, causal=done + 1 < settings.rounds // 2, last=done + 1 == settings.rounds)
     assert solution is not None
     cancel.raise_if_cancelled()
     progress(total - 1, total, "late daughters")
@@ -241,14 +285,14 @@ def solve(
     return solution, learner
 
 
-def _round(learner: Learner, *, causal: bool) -> Solution:
+def _round(learner: Learner, *, causal: bool, last: bool) -> Solution:
     """Solve all frames in one forward pass, then learn anew (`causal`: for a round that looks at the past only)."""
     detections, settings = learner.detections, learner.settings
     links = learner.candidate_links(settings.max_gap)
     triples, gain = no_triples(), np.zeros(0)
     if learner.division is not None:
-        tree = FrameTree(detections, learner.division.reach * 1.5)
-        triples = propose(detections, tree, learner.division, settings.candidates)
+        tree = FrameTree(detections, learner.division.geometry.reach * 1.5)
+        triples = propose(detections, tree, learner.division, learner.before, settings.candidates)
         gain = learner.triple_gain(triples)
     frame = detections.frame
     chosen, divided = assign_forward(
@@ -259,6 +303,8 @@ def _round(learner: Learner, *, causal: bool) -> Solution:
     solution = Solution(
         links, triples, gain, np.flatnonzero(chosen), np.flatnonzero(divided), no_triples(), np.zeros(0)
     )
+    if last:
+        solution = exchange(detections.n, solution, links.gain + learner.rates.over_later(links.gap))
     i, j, divisions = solution.i, solution.j, solution.divisions
     chances = posterior(detections.n, solution, calibrated=False).links
     if settings.blobs:
@@ -268,11 +314,12 @@ def _round(learner: Learner, *, causal: bool) -> Solution:
         trust[j] = chances
         learner.blobs = find_blobs(detections, chains, links, learner.motion, trust)
     _learn(learner, i, j, chances, causal=causal)
-    learner.rates = fit_rates(detections, i, j, divisions, learner.motion)
+    learner.rates = fit_rates(detections, i, j, divisions, learner.motion, settings.max_gap)
     if learner.division is not None:
+        learner.age = ages(detections, learner.full, divisions)
         rate = np.clip((len(divisions) + 1) / max(detections.n, 1), 2e-4, 0.05)
         learner.division = fit_divisions(
-            detections, learner.full, divisions, learner.division, learner.life, learner.change
+            detections, learner.full, divisions, learner.division, learner.life, learner.change, learner.before
         ).with_rate(float(rate))
     return solution
 
@@ -288,7 +335,7 @@ def _late_daughters(learner: Learner, solution: Solution) -> Solution:
     open_start = ~taken & (detections.frame > 0)
     divided = np.zeros(detections.n, bool)
     divided[solution.divisions.mother] = True
-    tree = FrameTree(detections, learner.division.reach, rows=open_start)
+    tree = FrameTree(detections, learner.division.geometry.reach, rows=open_start)
     rows = np.flatnonzero((chains.following >= 0) & ~divided)
     found, gains = [], []
     for gap in (1, 2):
