@@ -214,13 +214,15 @@ def test_times_have_to_increase_and_to_suffice(tmp_path, family):
 
 
 def test_uncertain_decisions_name_their_reason():
-    """Two cells that cross at one place: both links of that frame have two candidates."""
+    """Two cells meet and part at a right angle: each of the two ways is as likely, all other cells go straight."""
     rows = [(t, k * 50.0, 3.0 * t) for t in range(10) for k in range(8)]
-    rows += [(t, 500.0, 2.0 * abs(t - 5)) for t in range(10)] + [(t, 500.0, -2.0 * abs(t - 5)) for t in range(10)]
+    for side in (-1, 1):
+        rows += [(t, 500.0, side * (2.0 * (5 - t) + 0.3)) for t in range(6)]
+        rows += [(t, 500.0 + side * 2.0 * (t - 5), 0.0) for t in range(6, 10)]
     points = pd.DataFrame(rows, columns=["t", "y", "x"])
-    points[["y", "x"]] += np.random.default_rng(2).normal(0, 0.5, (len(points), 2))
     found = track_points(points)
-    look = uncertain_decisions(found, points, share=0.03)
+    look = uncertain_decisions(found, points, share=0.02)
+    assert set(look["t_parent"]) == {5}
     assert (abs(look["y"] - 500) < 5).all()
     assert "two candidates" in set(look["reason"])
     with pytest.raises(SettingsError):

@@ -184,6 +184,18 @@ class MappingEditor(Editor):
         self._text.setPlainText("\n".join(f"{name}: {content}" for name, content in value.items()))
 
 
+class ValuesEditor(MappingEditor):
+    """Names and a number for each, a line each: ``megakaryocyte: 12``."""
+
+    def value(self) -> dict[str, Any]:
+        """Return what is shown; what is no number stays text, which the recipe refuses with a sentence."""
+        return {name: _number(content) for name, content in super().value().items()}
+
+    def set_value(self, value: Any) -> None:
+        """Show a value."""
+        super().set_value({name: f"{number:g}" for name, number in value.items()})
+
+
 def _number(text: str) -> float | str:
     try:
         return float(text)
@@ -203,6 +215,7 @@ def make_editor(field: FormField) -> Editor:
         "json": TextEditor,
         "choice": ChoiceEditor,
         "mapping": MappingEditor,
+        "values": ValuesEditor,
     }
     editor = kinds[field.kind](field)
     editor.set_value(field.default)

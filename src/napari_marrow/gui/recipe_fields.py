@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from napari_marrow.pipeline.recipe import Recipe
 
-Kind = Literal["bool", "int", "float", "text", "choice", "list", "numbers", "mapping", "json"]
+Kind = Literal["bool", "int", "float", "text", "choice", "list", "numbers", "mapping", "values", "json"]
 
 _LABELS = {
     "min_frames": "Least frames",
@@ -43,8 +43,8 @@ class FormField:
     label : str
         What stands before the editor.
     kind : str
-        Which editor: bool, int, float, text, choice, list (of text), numbers, mapping (text to text), or json for
-        whatever has no editor of its own.
+        Which editor: bool, int, float, text, choice, list (of text), numbers, mapping (text to text), values (text to
+        number), or json for whatever has no editor of its own.
     description, unit : str
         From the recipe's model.
     default : object
@@ -159,6 +159,8 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
         return "numbers", ()
     if origin is dict and arguments == (str, str):
         return "mapping", ()
+    if origin is dict and arguments == (str, float):
+        return "values", ()
     return "json", ()
 
 
