@@ -1,4 +1,4 @@
-"""How fast an import is beside reading the source alone; run it through ``python benchmarks/study.py import``."""
+"""How fast an import is beside reading the source alone: ``python benchmarks/study_import.py``."""
 
 from __future__ import annotations
 

@@ -97,13 +97,13 @@ def colonies(data: StudyTables) -> list[str]:
     if len(edges):
         kinds = edges["kind"].value_counts()
         parts = [
-            f"{count(kinds[k])} {word}"
-            for k, word in (
-                ("same", "continued"),
-                ("merge", "merged"),
-                ("split", "split"),
-                ("gap", "were missed by one session and found again"),
-                ("refused", "were refused"),
+            f"{count(kinds[k])} {one if kinds[k] == 1 else several}"
+            for k, one, several in (
+                ("same", "continued", "continued"),
+                ("merge", "merged", "merged"),
+                ("split", "split", "split"),
+                ("gap", "was missed by one session and found again", "were missed by one session and found again"),
+                ("refused", "was refused", "were refused"),
             )
             if kinds.get(k, 0)
         ]
