@@ -268,15 +268,14 @@ def test_open_study_in_napari_is_taken_over_by_the_dock(viewer: Any, dock: Any, 
 
 def test_opening_the_dock_imports_nothing_heavy() -> None:
     code = (
-        "import sys, json, time, napari\n"
+        "import sys, json, napari\n"
         "viewer = napari.Viewer(show=False)\n"
-        "before = set(sys.modules); started = time.process_time()\n"
+        "before = set(sys.modules)\n"
         "viewer.window.add_plugin_dock_widget('napari-marrow', 'Marrow study')\n"
-        "print(json.dumps([time.process_time() - started, sorted(set(sys.modules) - before)]))\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))\n"
         "viewer.close()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    seconds, modules = json.loads(done.stdout.strip().splitlines()[-1])
+    modules = json.loads(done.stdout.strip().splitlines()[-1])
     heavy = {"torch", "cellpose", "openvino", "matplotlib", "pyqtgraph", "statsmodels", "zarr", "highspy"}
     assert not heavy & set(modules)
-    assert seconds < 1.0
