@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from napari_marrow.errors import InputFileError
 from napari_marrow.ingest.czi_times import time_stamps
 from napari_marrow.ingest.damage import damage_is_told
+from napari_marrow.ingest.library_file import LibraryFile
 from napari_marrow.ingest.ome_xml import MAX_PLANES, as_utc_date
 from napari_marrow.ingest.source import ImageFacts, check_size, frame_of_planes
 from napari_marrow.ingest.wells import positions_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PIXELS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}
 
 
-class CziReader:
+class CziReader(LibraryFile):
     """A CZI file as a source: one image per scene, tiles of a scene put together.
 
     A frame's time is that of the file's attachment of time stamps; without it, the regular interval in the metadata.
@@ -46,28 +46,11 @@ class CziReader:
         self.path = path
         with damage_is_told(path, "CZI"):
             self._file = czi.CziReader(str(path))
-        try:
-            with damage_is_told(path, "CZI"):
-                self._first, lengths = self._read_lengths()
-                self._rectangles = self._read_rectangles()
-                self._check_planes(lengths)
-                self._images = self._read_facts(lengths)
-        except BaseException:
-            self._file.close()
-            raise
-
-    @property
-    def images(self) -> list[ImageFacts]:
-        """The images in the file, one per scene."""
-        return self._images
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+        with self._looking("CZI"):
+            self._first, lengths = self._read_lengths()
+            self._rectangles = self._read_rectangles()
+            self._check_planes(lengths)
+            self._images = self._read_facts(lengths)
 
     # --- what is in the file
 

@@ -7,14 +7,14 @@ import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError
 from napari_marrow.ingest.damage import damage_is_told
+from napari_marrow.ingest.library_file import LibraryFile
 from napari_marrow.ingest.ome_xml import MAX_PLANES, length_um, seconds
 from napari_marrow.ingest.source import ImageFacts, check_size, frame_of_planes
 from napari_marrow.ingest.wells import positions_of
@@ -23,7 +23,7 @@ _DIMENSION = {"1": "X", "2": "Y", "3": "Z", "4": "T"}
 """Leica's DimID → axis."""
 
 
-class LifReader:
+class LifReader(LibraryFile):
     """A LIF or LOF file as a source: one image per series and, in a series of several tiles or places, per tile.
 
     Parameters
@@ -43,29 +43,12 @@ class LifReader:
         logging.getLogger("liffile").setLevel(logging.CRITICAL)
         with damage_is_told(path, "LIF"):
             self._file = liffile.LifFile(path)
-        try:
-            with damage_is_told(path, "LIF"):
-                self._places = [(image, tile) for image in self._file.images for tile in range(_tiles(image))]
-                if not self._places:
-                    raise InputFileError(f"'{path.name}' holds no image.")
-                positions = positions_of([_place_name(image) for image, _ in self._places])
-                self._images = [self._read_facts(n, positions[n]) for n in range(len(self._places))]
-        except BaseException:
-            self._file.close()
-            raise
-
-    @property
-    def images(self) -> list[ImageFacts]:
-        """The images in the file."""
-        return self._images
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+        with self._looking("LIF"):
+            self._places = [(image, tile) for image in self._file.images for tile in range(_tiles(image))]
+            if not self._places:
+                raise InputFileError(f"'{path.name}' holds no image.")
+            positions = positions_of([_place_name(image) for image, _ in self._places])
+            self._images = [self._read_facts(n, positions[n]) for n in range(len(self._places))]
 
     # --- what is in the file
 

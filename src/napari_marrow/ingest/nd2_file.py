@@ -6,14 +6,14 @@ import math
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError
 from napari_marrow.ingest.damage import damage_is_told
+from napari_marrow.ingest.library_file import LibraryFile
 from napari_marrow.ingest.source import ImageFacts, check_size, frame_of_planes
 from napari_marrow.ingest.wells import positions_of
 
@@ -23,7 +23,7 @@ _CHUNK = 4096
 """Bytes to which every frame of an ND2 file is aligned: a file cannot hold more frames than that."""
 
 
-class Nd2Reader:
+class Nd2Reader(LibraryFile):
     """An ND2 file as a source: one image per stage position.
 
     A frame's time is that of its first plane in the file's own list of acquisition times; without the list, the
@@ -46,27 +46,10 @@ class Nd2Reader:
         self._last: tuple[int, npt.NDArray[Any]] | None = None
         with damage_is_told(path, "ND2"):
             self._file = nd2.ND2File(path)
-        try:
-            with damage_is_told(path, "ND2"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # nd2 warns of lists that a file lacks, which is looked at here
-                self._loops = self._read_loops()
-                self._images = self._read_facts()
-        except BaseException:
-            self._file.close()
-            raise
-
-    @property
-    def images(self) -> list[ImageFacts]:
-        """The images in the file, one per stage position."""
-        return self._images
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+        with self._looking("ND2"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nd2 warns of lists that a file lacks, which is looked at here
+            self._loops = self._read_loops()
+            self._images = self._read_facts()
 
     # --- what is in the file
 

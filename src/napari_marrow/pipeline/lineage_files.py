@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,11 +14,10 @@ from napari_marrow import lineage, statistics
 from napari_marrow.errors import (
     DesignError,
     InputFileError,
-    PathExistsError,
     PathMissingError,
     StudyError,
-    write_refused,
 )
+from napari_marrow.pipeline.result_folder import ResultFolder
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import LAYOUT
 
@@ -33,7 +30,6 @@ STUDY_TABLES = (
     "onsets", "losses", "emergence", "organoid_summary", "comparisons", "colony_growth", "blood_output", "production",
     "niche_coupling", *lineage.TREE_TABLES,
 )  # fmt: skip
-_MARK = "lineage.txt"
 
 
 def lineage_of_study(
@@ -177,9 +173,9 @@ def _write(
     tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, out: Path,
     reference: str | None, sort_by: str, cancel: CancelToken, more: dict[str, Callable[[], Figure]] | None = None,
 ) -> list[str]:  # fmt: skip
-    """Fill a new folder and put it in place at the end."""
-    if out.exists() and not (out / _MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise PathExistsError(f"'{out}' exists and holds no lineage tables: choose another --out or remove it.")
+    """Add comparisons and dose-response, and write everything."""
+    folder = ResultFolder(out, "lineage")
+    folder.check()
     conditions = list(dict.fromkeys(layout["condition"].astype(str)))
     chosen = reference or next((c for c in conditions if c.lower() in ("control", "vehicle", "dmso")), conditions[0])
     if chosen not in conditions:
@@ -193,32 +189,10 @@ def _write(
             notes.append(str(error))
     tables["next_experiment"] = statistics.next_experiment(summary, reference=chosen)
     curves = _dose_responses(summary, layout, tables)
-    building = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        (building / "figures").mkdir(parents=True)
-        for name, table in tables.items():
-            table.to_csv(building / f"{name}.csv", index=False)
-        for name, draw in {**_figures(tables, tracks, layout, sort_by), **curves, **(more or {})}.items():
-            cancel.raise_if_cancelled()
-            _save(building / "figures" / f"{name}.png", draw)
-        notes = [*_sentences(tables), *notes]
-        (building / _MARK).write_text("\n".join(notes) + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(building, out)
-    except OSError as error:
-        raise write_refused(out, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    figures = {**_figures(tables, tracks, layout, sort_by), **curves, **(more or {})}
+    notes = [*_sentences(tables), *notes]
+    folder.write(tables, figures, notes, cancel)
     return notes
-
-
-def _save(path: Path, draw: Callable[[], Figure]) -> None:
-    from napari_marrow.report.style import drawing
-
-    with drawing():
-        draw().savefig(path, dpi=150)
 
 
 def _figures(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +15,14 @@ import pandas as pd
 
 from napari_marrow.errors import (
     InputFileError,
-    PathExistsError,
     PathMissingError,
     SettingsError,
     StudyError,
     TableError,
-    write_refused,
 )
 from napari_marrow.niche import NicheResult, NicheSettings, Spots, measure_niche, window_of_points
 from napari_marrow.pipeline.label_files import open_labels
+from napari_marrow.pipeline.result_folder import ResultFolder
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import COLONIES
 
@@ -36,7 +33,6 @@ STUDY_TABLES = (
     "niche_metrics", "niche_curves", "vessels", "cell_surroundings", "cell_classes", "class_thresholds",
     "niche_by_organoid", "niche_by_condition", "niche_trends", "vessel_changes", "niche_dwell",
 )  # fmt: skip
-_MARK = "niche.txt"
 _BANNER = 10  # lines that may stand before the header of a table
 Figures = dict[str, "Callable[[], Figure]"]
 
@@ -327,27 +323,7 @@ def _sentences(tables: dict[str, pd.DataFrame]) -> list[str]:
 def _write(
     tables: Mapping[str, pd.DataFrame], figures: Figures, notes: list[str], out: Path, cancel: CancelToken
 ) -> list[str]:
-    """Fill a new folder and put it in place at the end."""
-    from napari_marrow.report.style import drawing
-
-    if out.exists() and not (out / _MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise PathExistsError(f"'{out}' exists and holds no niche tables: choose another --out or remove it.")
-    building = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        (building / "figures").mkdir(parents=True)
-        for name, table in tables.items():
-            table.to_csv(building / f"{name}.csv", index=False)
-        for name, draw in figures.items():
-            cancel.raise_if_cancelled()
-            with drawing():
-                draw().savefig(building / "figures" / f"{name}.png", dpi=150)
-        (building / _MARK).write_text("\n".join(notes) + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(building, out)
-    except OSError as error:
-        raise write_refused(out, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    folder = ResultFolder(out, "niche")
+    folder.check()
+    folder.write(tables, figures, notes, cancel)
     return notes

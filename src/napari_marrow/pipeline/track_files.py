@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,13 +17,13 @@ from napari_marrow.errors import (
     SettingsError,
     TableError,
     UnusablePathError,
-    write_refused,
 )
 from napari_marrow.export.ctc import ctc_tracks, write_ctc
 from napari_marrow.export.geff import write_geff
 from napari_marrow.export.trackmate import trackmate_text
 from napari_marrow.pipeline.graph_files import is_graph, read_detections
 from napari_marrow.pipeline.label_files import open_labels
+from napari_marrow.pipeline.new_file import write_new
 from napari_marrow.pipeline.track_outputs import TrackOutputs, beside
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.tracking import Tracking, TrackingSettings, label_points, track_points
@@ -337,25 +335,3 @@ def _shown(text: str) -> str:
     """Return a value as one short line: an unclosed quote takes the rest of its file."""
     line = " ".join(text.split())
     return line if len(line) <= 40 else line[:40] + "..."
-
-
-def write_new(path: Path, content: str | bytes) -> None:
-    """Write a new file, all or nothing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise write_refused(path, error) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(scratch).chmod(0o666 & ~mask)
-        Path(scratch).rename(path)
-    except OSError as error:
-        raise write_refused(path, error) from error
-    finally:
-        Path(scratch).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import pandas as pd
 
 import napari_marrow
 from napari_marrow.errors import PathExistsError
+from napari_marrow.pipeline.new_file import write_new
 from napari_marrow.tracking import Tracking, uncertain_decisions
 
 
@@ -48,8 +49,6 @@ class TrackOutputs:
 
     def write(self, tracking: Tracking, points: pd.DataFrame) -> None:
         """Write them."""
-        from napari_marrow.pipeline.track_files import write_new
-
         record = {"program": "napari-marrow", "version": napari_marrow.__version__, **tracking.model}
         write_new(self.record, json.dumps(record, indent=1) + "\n")
         if self.decisions is not None:
