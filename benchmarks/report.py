@@ -8,7 +8,6 @@ is made and opened in headless Chromium.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import tempfile
@@ -91,7 +90,7 @@ def repeated(source: Study, path: Path, n: int) -> Study:
 
 def tables_of(study: Study) -> list[str]:
     """Return the names of the tables that are active."""
-    return sorted(json.loads((study.path / "study.json").read_text(encoding="utf-8"))["active_tables"])
+    return sorted(name for name in study.active_tables if study.has_table(name))
 
 
 def copy_session(source: Study, before: str, study: Study, position: str, session: int) -> None:

@@ -2,8 +2,9 @@
 
     python benchmarks/tutorial_truth.py demo
 
-prints the mean error over organoids of the cumulative incidence of each lineage at the end of the dense session, the
-share of cells whose lineage was named rightly, and the largest registration error of each session.
+prints the mean error over organoids of the cumulative incidence of each lineage and of death at the end of the dense
+session, the share of cells whose lineage was named rightly, how many of the tracks that end were told rightly to end in
+death, and the largest registration error of each session.
 """
 
 from __future__ import annotations
@@ -48,6 +49,30 @@ def naming(study: Study, truth: Path) -> float:
     return right / total
 
 
+def death_calls(study: Study, truth: Path) -> str:
+    """Return how many of the lost cells that died were called dead (probability above one half), and wrong calls.
+
+    A track is the true cell nearest (within 3 µm) to its last place, and that cell died if its fate within the session
+    is death.
+    """
+    from scipy.spatial import cKDTree
+
+    losses = study.table("losses")
+    nodes = study.table("track_nodes").merge(study.table("cells")[[*PLACE, "label", "y", "x"]], on=[*PLACE, "label"])
+    last = nodes.sort_values("t").groupby(["position", "session", "track_id"], as_index=False).last()
+    groups = dict(tuple(pd.read_csv(truth / "cells.csv").groupby(PLACE)))
+    fates = pd.read_csv(truth / "pedigree.csv").set_index(["position", "cell_id"])["fate"]
+    died, called = [], []
+    for loss in losses.merge(last, on=["position", "session", "track_id"]).itertuples():
+        true = groups[loss.position, loss.session, loss.t]
+        distance, nearest = cKDTree(true[["y", "x"]]).query((loss.y, loss.x))
+        if distance < 3:
+            died.append(fates.get((loss.position, true["cell_id"].iloc[nearest])) == "death")
+            called.append(loss.death_probability > 0.5)
+    dead, said = np.array(died), np.array(called)
+    return f"{(dead & said).sum()} of {dead.sum()} called dead, {(said & ~dead).sum()} of {said.sum()} calls wrong"
+
+
 def registration_error(study: Study, truth: Path) -> pd.Series:
     """Return the largest error in µm at the corners of the field, per session."""
     both = study.table("transforms").merge(pd.read_csv(truth / "transforms.csv"), on=PLACE, suffixes=("", "_true"))
@@ -63,11 +88,12 @@ def registration_error(study: Study, truth: Path) -> pd.Series:
 
 
 def main(demo: Path) -> None:
-    """Print the three comparisons."""
+    """Print the comparisons."""
     study, truth = Study.open(next(demo.glob("*.marrow"))), demo / "raw" / "truth"
     print("mean error of the cumulative incidence, over organoids")
     print(emergence_error(study, truth).mean().round(3).to_string())
     print(f"lineage named rightly: {naming(study, truth):.3f} of cells")
+    print(f"lost cells that died: {death_calls(study, truth)}, of {len(study.table('losses'))} losses")
     print("largest registration error, µm, per session")
     print(registration_error(study, truth).round(2).to_string())
 

@@ -203,6 +203,19 @@ def _lineage(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:
         "was "
         "estimated after Aalen and Johansen [@aalen] for each organoid and averaged over the organoids of a condition"
         + _given(section, "n_bootstrap", "; 95 % bands are expanded percentiles [@hesterberg] of {} bootstrap samples")
+        + ". A lost cell was taken to have died "
+        + (
+            f"by the death marker in {section['death_channel']}"
+            if section.get("death_channel")
+            else "where it had shrunk, and changed in brightness or shape, beyond cells of the "
+            "same movie that live on or divide"
+        )
+        + "; the other lost cells are censored"
+        + _given(
+            section,
+            "n_pedigrees",
+            ". Limits with the error of tracking come from {} pedigrees drawn by the links' probabilities",
+        )
         + "."
     )
     return "Lineage", text
