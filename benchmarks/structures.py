@@ -7,7 +7,8 @@
 
 Dice is twice the common area over the sum of both. Colonies are also counted: one is found if a mask has more than half
 of its union with it in common (F1 over all scenes). Of centrelines, recall is the share of the true length that has a
-found centreline within 5 µm or half the vessel's radius, precision the share of the found length that has a true one.
+found centreline within 5 µm or half the vessel's radius, precision the share of the found length that has a true one,
+and length the found one over the true one.
 """
 
 from __future__ import annotations
@@ -96,25 +97,27 @@ def from_cells(scene: Scene) -> npt.NDArray[np.int32]:
     return colonies_from_cells(labels, colony, spacing=spacing).labels
 
 
-def centreline(scene: Scene, mask: Mask) -> tuple[float, float]:
-    """Return recall and precision of centreline length."""
+def centreline(scene: Scene, mask: Mask) -> tuple[float, float, float]:
+    """Return recall and precision of centreline length, and the found length over the true one (points 1 µm apart)."""
     from scipy.spatial import cKDTree
 
     spacing, axes = size(scene), ["z", "y", "x"][-mask.ndim :]
-    vertices = vessel_graph(mask, spacing=spacing).vertices[axes].to_numpy(np.float64)
+    graph = vessel_graph(mask, spacing=spacing)
+    vertices = graph.vertices[axes].to_numpy(np.float64)
     true, radii = scene.truth.centrelines[:, -mask.ndim :], scene.truth.radii
     if not len(vertices) or not len(true):
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     near = np.maximum(5.0, radii / 2)
     recall = float((cKDTree(vertices).query(true)[0] <= near).mean())
     away, nearest = cKDTree(true).query(vertices)
-    return recall, float((away <= near[nearest]).mean())
+    return recall, float((away <= near[nearest]).mean()), graph.length / len(true)
 
 
 def score_scenes() -> None:
     """Print a row per scene, and the counts of colonies over all planes."""
     print(
-        "scene | organoid | scaffold | vessels | centreline recall, precision | colonies: cells, channel, bright field"
+        "scene | organoid | scaffold | vessels | centreline recall, precision, length "
+        "| colonies: cells, channel, bright field"
     )
     counts: dict[str, list[int]] = {}
     for scenario in [*flat_scenarios(SEED), *deep_scenarios(SEED)]:
@@ -122,7 +125,7 @@ def score_scenes() -> None:
         found, truth = found_structures(scene), scene.truth
         masks = {"organoid": truth.organoid, "scaffold": truth.scaffold, "vessels": truth.vessels & ~truth.scaffold}
         cells = [f"{dice(plain(scene, mask), found[name]):.3f}" for name, mask in masks.items()]
-        cells.append("{:.2f} {:.2f}".format(*centreline(scene, found["vessels"])))
+        cells.append("{:.2f} {:.2f} {:.2f}".format(*centreline(scene, found["vessels"])))
         colonies = plain(scene, truth.colonies)
         shares = []
         for name in [name for name in found if name.startswith("colonies")]:
@@ -131,6 +134,12 @@ def score_scenes() -> None:
             for k, value in enumerate(counted(colonies, found[name])):
                 total[k] += value
         print(" | ".join([scenario.name, *cells, " ".join(shares)]))
+        if len(scene.labels) > 1:
+            inside = found["organoid"] & ~found["scaffold"]
+            walls = vessel_mask(
+                scene.channels["CD31"], spacing=size(scene), radii=RADII, within=inside, fill_lumen=False
+            )
+            print("  lumens not filled: {:.2f} {:.2f} {:.2f}".format(*centreline(scene, walls)))
     for name, (hits, invented, missed) in counts.items():
         f1 = 2 * hits / max(2 * hits + invented + missed, 1)
         print(f"{name}: F1 {f1:.3f} ({hits} found, {invented} invented, {missed} missed)")

@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_marrow.errors import SettingsError
+from napari_marrow.niche import vessel_graph
 from napari_marrow.segmentation import (
     organoid_labels,
     organoid_mask,
@@ -13,6 +14,7 @@ from napari_marrow.segmentation import (
     tissue_signal,
     vessel_mask,
 )
+from napari_marrow.segmentation.lumens import fill_lumens
 
 
 def dice(a, b):
@@ -118,6 +120,29 @@ def test_a_hollow_vessel_in_a_volume_is_filled():
     assert dice(mask, away < 12) > 0.85
     assert mask[20, 30].all()
     assert not vessel_mask(image, spacing=(1, 1, 1), radii=(3, 6, 12), fill_lumen=False)[20, 30].any()
+
+
+def test_a_hollow_vessel_has_one_centreline_through_its_middle():
+    z, y, x = np.mgrid[:30, :80, :90]
+    middle = 40 + 6 * np.sin(x / 18)
+    away = np.hypot(2.0 * z - 30, y - middle)
+    wall = np.exp(-0.5 * ((away - 12) / 1.5) ** 2)
+    image = np.random.default_rng(9).poisson(100 + 300 * wall)
+    mask = vessel_mask(image, spacing=(2.0, 1.0, 1.0))
+    graph = vessel_graph(mask, (2.0, 1.0, 1.0))
+    true = np.hypot(1.0, np.diff(40 + 6 * np.sin(np.arange(90) / 18))).sum()
+    assert graph.n_loops == 0
+    assert graph.length == pytest.approx(true, rel=0.08)
+    walls_alone = vessel_mask(image, spacing=(2.0, 1.0, 1.0), fill_lumen=False)
+    assert vessel_graph(walls_alone, (2.0, 1.0, 1.0)).length > 1.5 * true
+
+
+@pytest.mark.parametrize("planes", [5, 30])
+def test_tissue_between_two_vessels_is_no_lumen(planes):
+    z, y, _ = np.mgrid[:planes, :80, :80]
+    depth = z - planes // 2
+    image = np.float32(100) + 300 * ((np.hypot(depth, y - 28) < 5) | (np.hypot(depth, y - 52) < 5)).astype(np.float32)
+    assert fill_lumens(image, (1.0, 1.0, 1.0))[:, 38:43].max() < 150
 
 
 def test_one_threshold_for_the_session_keeps_an_empty_frame_empty():

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the raw images, the study and the report.")] = Path("demo"),
     preset: Annotated[
-        str, typer.Option(help="Scenario that is simulated: tutorial, sample, null or coupled.")
+        str, typer.Option(help="Scenario that is simulated: tutorial, sample, null, coupled or volume.")
     ] = "tutorial",
     seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
     executor: Annotated[str, typer.Option(help="serial, processes or dask.")] = "processes",
@@ -61,7 +61,7 @@ def simulate(
         Path, typer.Argument(help="New folder for the raw images, the layout and the truth.", show_default=False)
     ],
     preset: Annotated[
-        str, typer.Option(help="tutorial, sample, benchmark, null (no effects) or coupled (niche drives fate).")
+        str, typer.Option(help="tutorial, sample, benchmark, null (no effects), coupled (niche drives fate) or volume.")
     ] = "tutorial",
     seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 0,
 ) -> None:

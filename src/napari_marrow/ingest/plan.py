@@ -125,12 +125,14 @@ class PlannedSession:
     def __str__(self) -> str:
         t, c, z, y, x = self.shape
         frames = f"{t} frames over {self.time_s[-1] / 3600:g} h" if t > 1 else "1 frame"
-        size = f"{y} x {x} px" if z == 1 else f"{z} x {y} x {x} voxels"
+        size = f"{y} x {x} px of {self.spacing[1]:g} µm"
+        if z > 1:
+            size = f"{z} x {y} x {x} voxels of {self.spacing[0]:g} x {self.spacing[1]:g} x {self.spacing[2]:g} µm"
         done = " (imported already)" if self.present else ""
         return (
             f"{self.source.name} -> {self.position} session {self.session}: {frames} from {self.start_h:g} h, "
-            f"{c} {'channel' if c == 1 else 'channels'} ({', '.join(self.channels)}), {size} of "
-            f"{self.spacing[1]:g} µm, {self.dtype}{done}"
+            f"{c} {'channel' if c == 1 else 'channels'} ({', '.join(self.channels)}), {size}, "
+            f"{self.dtype}{done}"
         )
 
 

@@ -12,11 +12,15 @@ from scipy import ndimage
 from napari_marrow.errors import SettingsError
 from napari_marrow.segmentation.blocks import BLOCK_VOXELS, Block, blocks
 from napari_marrow.segmentation.curvature import hessian_eigenvalues
+from napari_marrow.segmentation.lumens import fill_lumens
 from napari_marrow.segmentation.resolution import LARGEST_FACTOR, block_mean, enlarge, factors_for, smooth_coarse
 from napari_marrow.segmentation.thresholds import Floats, Mask, as_pixels, drop_short, hysteresis, median_and_noise
 
 _NOISE_BLOCKS = 4
 """Blocks that the noise of a scale is estimated from where an image has more."""
+
+_ROUNDING = 0.5
+"""Standard deviation of the Gaussian that rounds masks of volumes off, in radii of the thinnest vessel looked for."""
 
 
 def vessel_mask(
@@ -41,7 +45,8 @@ def vessel_mask(
     spacing : sequence of float
         Pixel size (y, x) or (z, y, x), µm.
     radii : sequence of float
-        Radii of the tubes that are looked for, µm. Those below a pixel or beyond a quarter of the image are left out.
+        Radii of the tubes that are looked for, µm. Those below a pixel, beyond a quarter of the image or a third of the
+        stack are left out.
     within : bool array, same shape, optional
         The tissue. Noise is estimated in it, and vessels are looked for in it: medium is darker and more even, and the
         tissue's edge is no vessel.
@@ -54,7 +59,7 @@ def vessel_mask(
     min_length : float
         Shorter pieces (largest side of their box, µm) are dropped.
     fill_lumen : bool
-        In a volume, fill what a vessel's wall encloses in a section along any axis, up to the largest radius.
+        In a volume, take what walls enclose for vessel as well (`fill_lumens`), and round the mask off.
     block_voxels : int
         Voxels that are filtered at once; beyond the image and its mask, memory stays at some twenty times four bytes
         per voxel of a block.
@@ -77,6 +82,11 @@ def vessel_mask(
     """
     pixels, size = as_pixels(image, spacing)
     tissue = _tissue(within, pixels.shape)
+    lumen = None
+    if fill_lumen and pixels.ndim == 3:
+        filled = fill_lumens(pixels, size)
+        lumen = filled - pixels > (filled - np.median(pixels)) / 2
+        pixels = filled
     wide, core = np.zeros(pixels.shape, dtype=np.bool_), np.zeros(pixels.shape, dtype=np.bool_)
     usable = _usable_radii(radii, pixels.shape, size)
     filters = {radius: _Ridges(pixels, radius, size, block_voxels) for radius in usable}
@@ -92,13 +102,24 @@ def vessel_mask(
             body = _above_half_contrast(pixels[part.outer], radius, size)[part.within]
             wide[part.inner] |= (strength > go_on) & body
             core[part.inner] |= (strength > begin) & body
+    mask = hysteresis(wide, core)
+    if lumen is not None and mask.any():
+        mask = _rounded(mask, lumen & mask, size, min(usable))
     if tissue is not None:
-        wide &= tissue
-        core &= tissue
-    mask = drop_short(hysteresis(wide, core), size, min_length)
-    if fill_lumen and pixels.ndim == 3 and mask.any():
-        mask = _filled(mask, size, max(usable))
-    return mask
+        mask &= tissue
+    return drop_short(mask, size, min_length)
+
+
+def _rounded(mask: Mask, lumen: Mask, size: tuple[float, ...], radius: float) -> Mask:
+    """Fill cavities and round walls off around lumens, where thinning would turn each hole into a loop."""
+    import edt
+
+    if not lumen.any():
+        return mask
+    solid = ndimage.binary_fill_holes(mask).astype(np.float32)
+    rounded: Mask = ndimage.gaussian_filter(solid, [_ROUNDING * radius / s for s in size], mode="nearest") > 0.5
+    near = edt.edt(~lumen, anisotropy=size, parallel=1) < 2 * radius
+    return np.where(near, rounded, mask)
 
 
 def _tissue(within: npt.ArrayLike | None, shape: tuple[int, ...]) -> Mask | None:
@@ -165,26 +186,10 @@ def _here(tissue: Mask, part: Block, factors: tuple[int, ...]) -> Mask:
     return mask
 
 
-def _filled(mask: Mask, size: tuple[float, ...], radius: float) -> Mask:
-    """Fill what the mask encloses in a section along any axis, where it is no larger than a vessel of that radius."""
-    filled = mask.copy()
-    for axis in range(3):
-        pixel = float(np.prod([s for a, s in enumerate(size) if a != axis]))
-        most = np.pi * radius**2 / pixel
-        for i in range(mask.shape[axis]):
-            section = np.take(mask, i, axis=axis)
-            if not section.any():
-                continue
-            parts, n = ndimage.label(ndimage.binary_fill_holes(section) & ~section)
-            if n:
-                small = np.bincount(parts.ravel()) <= most
-                small[0] = False
-                np.moveaxis(filled, axis, 0)[i] |= small[parts]
-    return filled
-
-
 def _usable_radii(radii: Sequence[float], shape: tuple[int, ...], size: tuple[float, ...]) -> list[float]:
     reach = min(shape[-2] * size[-2], shape[-1] * size[-1]) / 4
+    if len(shape) == 3:
+        reach = min(reach, shape[0] * size[0] / 3)
     return [float(r) for r in radii if max(size[-2:]) <= r <= reach]
 
 

@@ -17,7 +17,7 @@ from napari_marrow.simulation.scenario import (
     SessionPlan,
 )
 
-PRESETS: tuple[str, ...] = ("tutorial", "sample", "benchmark", "null", "coupled")
+PRESETS: tuple[str, ...] = ("tutorial", "sample", "benchmark", "null", "coupled", "volume")
 """Names that `preset` takes."""
 
 DENSE_CHANNELS = ("nuclei", "CD31", "CD235a", "CD41", "CD11b")
@@ -41,7 +41,7 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
         60 hourly frames from day 4 and sparse sessions on days 1, 10, 14 and 18. ``"sample"``: two organoids, dense for
         14 frames from day 5. ``"benchmark"``: one large organoid, about 1000 cells, endothelial and stromal nuclei too.
         ``"null"``: no drug effect, no niche effect, 4 + 4 organoids. ``"coupled"``: vessels attract cells and raise
-        commitment, above all of megakaryocytes.
+        commitment, above all of megakaryocytes. ``"volume"``: four small organoids as stacks of 24 planes.
     seed : int
         Same name and seed, same pixels.
 
@@ -79,6 +79,8 @@ def preset(name: str, *, seed: int = 0) -> Scenario:
     if name == "null":
         same = replace(drug, conditions={"control": Effect(), "sham": Effect()}, organoids_per_condition=4)
         return replace(tutorial, name=name, design=same)
+    if name == "volume":
+        return _volume(tutorial)
     if name == "coupled":
         niche = Niche(coupling=(0.5, 6.0, 1.0), range_um=20.0, attraction_um_per_h=1.5)
         same = replace(drug, conditions={"control": Effect()}, organoids_per_condition=4)
@@ -99,4 +101,16 @@ def _benchmark(tutorial: Scenario) -> Scenario:
         faults=Faults(),
         motion=Motion(speed_um_per_h=14.0, cohesion_per_h=0.12),
         design=Design(),
+    )
+
+
+def _volume(tutorial: Scenario) -> Scenario:
+    """Four organoids of 170 x 170 x 50 µm: cells a third as dense per area as in 2D lie at several depths."""
+    return replace(
+        tutorial,
+        name="volume",
+        sessions=_schedule(8, 5),
+        geometry=Geometry(radius_um=84.0, depth_um=48.0, founders_per_mm2=700.0, vessel_density=500.0),
+        imaging=Imaging(shape=(24, 184, 184), spacing_um=(2.5, 1.02, 1.02), numerical_aperture=0.8, axial_ratio=3.0),
+        design=replace(tutorial.design, organoids_per_condition=2),
     )
