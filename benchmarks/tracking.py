@@ -4,14 +4,15 @@ Usage: ``python benchmarks/tracking.py [--full] [--sets NAME ...] [--data FOLDER
 Real sets that are absent are left out, saying so. Peers (trackpy, laptrack, btrack, tracksdata, motile) are installed
 into environments of their own in FOLDER and run at the best of the settings in `tracking_peers`: on simulated sets the
 best on a smaller field of another seed, on real ones the best on the set itself. ``--limit TUNING CHOSEN`` stops a
-setting after so many CPU seconds.
+setting after so many CPU seconds. ``--keep FILE`` writes the row of each peer to FILE as it comes; a run with the same
+FILE goes on after the rows that stand there.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,23 @@ from tracking_simulator import SETS, simulate
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "tracking"
 Tracks = tuple[np.ndarray, np.ndarray]
+
+
+class KeptRows:
+    """Rows of peers in a file, so that a run that was stopped need not begin again."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        stand = path.read_text().splitlines() if path is not None and path.is_file() else []
+        self.rows = {key: row for key, _, row in (line.partition("\t") for line in stand)}
+
+    def add(self, key: str, row: str) -> None:
+        """Print a row, and keep it."""
+        print(row, flush=True)
+        if self.path is not None and key not in self.rows:
+            with self.path.open("a") as file:
+                file.write(f"{key}\t{row}\n")
+        self.rows[key] = row
 
 
 def ours(points: pd.DataFrame) -> tuple[Tracks, np.ndarray, pd.DataFrame]:
@@ -99,15 +117,14 @@ HEAD = (
 )
 
 
-def report(name: str, method: str, truth: pd.DataFrame, tracks: Tracks, seconds: float, error: float | None) -> None:
-    """Print one row of the table."""
+def row(name: str, method: str, truth: pd.DataFrame, tracks: Tracks, seconds: float, error: float | None) -> str:
+    """Return one row of the table."""
     predicted = pd.DataFrame({"t": truth["t"], "track_id": tracks[0], "parent_track_id": tracks[1]})
     s = score_tracks(truth, predicted, max_gap=3)
-    print(
+    return (
         f"| {name} | {method} | {len(truth)} | {s.precision:.4f} | {s.recall:.4f} | {s.f1:.4f} | {s.division_f1:.3f} | "
         f"{complete_tracks(truth, tracks[0]):.3f} | {whole_divisions(truth, tracks):.3f} | {seconds:.1f} | "
-        f"{'' if error is None else f'{error:.3f}'} |",
-        flush=True,
+        f"{'' if error is None else f'{error:.3f}'} |"
     )
 
 
@@ -117,49 +134,65 @@ def measure(name: str, table: pd.DataFrame, features: list[str]) -> None:
     for method, given in (("marrow", points), *((("marrow, positions", points[["t", "y", "x"]]),) if features else ())):
         begin = time.process_time()
         tracks, _, edges = ours(given)
-        report(name, method, table, tracks, time.process_time() - begin, calibration_error(table, edges))
+        seconds = time.process_time() - begin
+        print(row(name, method, table, tracks, seconds, calibration_error(table, edges)), flush=True)
+
+
+@dataclass(frozen=True)
+class Peers:
+    """How other trackers are run.
+
+    Attributes
+    ----------
+    interpreters : dict of str to Path
+        Of each peer's environment.
+    scratch : Path
+        Folder for the files between the processes.
+    limits : (float, float)
+        CPU seconds for a setting on the tuning set, and for the chosen one.
+    kept : KeptRows
+    """
+
+    interpreters: dict[str, Path]
+    scratch: Path
+    limits: tuple[float, float]
+    kept: KeptRows
 
 
 def measure_peers(
-    name: str,
-    tuning: pd.DataFrame,
-    table: pd.DataFrame,
-    features: list[str],
-    interpreters: dict[str, Path],
-    home: Path,
-    limits: tuple[float, float],
+    key: str, name: str, tuning: pd.DataFrame, table: pd.DataFrame, features: list[str], how: Peers
 ) -> None:
-    """Run every peer at the setting with the best link F1 on the tuning set.
+    """Run every peer at the setting with the best link F1 on the tuning set; `key` names set and seed."""
+    for peer, python in how.interpreters.items():
+        own = f"{key} {peer}"
+        found = how.kept.rows.get(own) or _peer_row(peer, python, name, tuning, table, features, how)
+        how.kept.add(own, found)
 
-    Parameters
-    ----------
-    limits : (float, float)
-        CPU seconds for a setting on the tuning set, and for the chosen one.
-    """
+
+def _peer_row(
+    peer: str, python: Path, name: str, tuning: pd.DataFrame, table: pd.DataFrame, features: list[str], how: Peers
+) -> str:
     columns = ["t", "y", "x", *features]
     step = float(np.quantile(_steps(tuning), 0.95))
-    for peer, python in interpreters.items():
-        few = tuning[tuning["t"] < tuning["t"].min() + 20].reset_index(drop=True) if peer in EXACT else tuning
-        tried = list(settings(peer, step, features=bool(features)))
-        results, why = run_peer(peer, python, few[columns], tried, home / "scratch", limits[0])
-        scores = {}
-        for number, result in results.items():
-            found = pd.DataFrame({"t": few["t"], "track_id": result.track, "parent_track_id": result.parent})
-            scores[number] = score_tracks(few, found, max_gap=3).f1
-        if not scores:
-            print(f"| {name} | {peer} | {len(table)} | no setting: {why} |", flush=True)
-            continue
-        best = max(scores, key=lambda number: scores[number])
-        if table is not tuning or few is not tuning:
-            results, why = run_peer(peer, python, table[columns], [tried[best]], home / "scratch", limits[1])
-            best_result = results.get(0)
-        else:
-            best_result = results[best]
-        line = f"{peer}, {', '.join(f'{key} {value:.3g}' for key, value in tried[best].items())}"
-        if best_result is None:
-            print(f"| {name} | {line} | {len(table)} | {why} |", flush=True)
-            continue
-        report(name, line, table, (best_result.track, best_result.parent), best_result.seconds, None)
+    few = tuning[tuning["t"] < tuning["t"].min() + 20].reset_index(drop=True) if peer in EXACT else tuning
+    tried = list(settings(peer, step, features=bool(features)))
+    results, why = run_peer(peer, python, few[columns], tried, how.scratch, how.limits[0])
+    scores = {}
+    for number, result in results.items():
+        found = pd.DataFrame({"t": few["t"], "track_id": result.track, "parent_track_id": result.parent})
+        scores[number] = score_tracks(few, found, max_gap=3).f1
+    if not scores:
+        return f"| {name} | {peer} | {len(table)} | no setting: {why} |"
+    best = max(scores, key=lambda number: scores[number])
+    if table is not tuning or few is not tuning:
+        results, why = run_peer(peer, python, table[columns], [tried[best]], how.scratch, how.limits[1])
+        chosen = results.get(0)
+    else:
+        chosen = results[best]
+    line = f"{peer}, {', '.join(f'{key} {value:.3g}' for key, value in tried[best].items())}"
+    if chosen is None:
+        return f"| {name} | {line} | {len(table)} | {why} |"
+    return row(name, line, table, (chosen.track, chosen.parent), chosen.seconds, None)
 
 
 def _steps(table: pd.DataFrame) -> np.ndarray:
@@ -233,6 +266,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--peers", type=Path, help="folder for the environments of other trackers")
     parser.add_argument("--limit", type=float, nargs=2, default=(60, 600), help="CPU s of a setting, of the chosen one")
+    parser.add_argument("--keep", type=Path, help="file for the rows of other trackers")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="+", choices=[*SETS, "real"], help="only these")
     options = parser.parse_args()
@@ -244,6 +278,7 @@ def main() -> None:
             interpreters[peer] = environment(peer, options.peers)
         except RuntimeError as error:
             print(error)
+    how = Peers(interpreters, (options.peers or Path()) / "scratch", tuple(options.limit), KeptRows(options.keep))
     print(HEAD)
     features = ["area", "intensity"]
     for name in (n for n in wanted if n != "real"):
@@ -253,16 +288,14 @@ def main() -> None:
             if interpreters:
                 # tuned on a smaller field of the same kind and other seeds
                 smaller = replace(SETS[name], cells=min(SETS[name].cells, 150), frames=min(SETS[name].frames, 60))
-                measure_peers(name, simulate(smaller, 55), table, features, interpreters, options.peers, options.limit)
+                measure_peers(f"{name} {seed}", name, simulate(smaller, 55), table, features, how)
     sets = real_sets(options.data) if "real" in wanted else {}
     if "real" in wanted and not sets:
         print(f"No real sets in {options.data}.")
     for name, (table, known) in sets.items():
         measure(name, table, known)
         if interpreters:
-            measure_peers(
-                name, table, table, known, interpreters, options.peers, options.limit
-            )  # the best on the set itself
+            measure_peers(name, name, table, table, known, how)  # the best on the set itself
     measure_biology(sets)
 
 

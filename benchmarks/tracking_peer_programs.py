@@ -1,8 +1,10 @@
 """What the interpreter of a peer runs: one tracker on the detections of a CSV, with each of the settings given to it.
 
-``python tracking_peer_programs.py NAME POINTS.csv FOLDER SETTINGS``, called by `tracking_peers.run_peer`; SETTINGS is a
-JSON list. Knows numpy, pandas and the peer only. ``FOLDER/k.npz`` holds ``track, parent`` (per row, 0 for none) or
-``links`` (pairs of rows), the CPU seconds of the tracking itself and the peak memory in MB.
+``python tracking_peer_programs.py NAME POINTS.csv FOLDER SETTINGS LIMIT``, called by `tracking_peers.run_peer`.
+SETTINGS is a JSON list of numbers and settings; one that takes more than LIMIT CPU seconds ends the process. Knows
+numpy, pandas and the peer only. ``FOLDER/k.tried`` says that a setting was begun; ``FOLDER/k.npz`` holds ``track,
+parent`` (per row, 0 for none) or ``links`` (pairs of rows), the CPU seconds of the tracking itself and the peak memory
+in MB.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +39,11 @@ def trackpy(points: pd.DataFrame, chosen: dict[str, float]) -> Found:
     trackpy.quiet()
     table = _coordinates(points, chosen["weight"])
     columns = list(table.columns)
-    linked = trackpy.link(table.assign(frame=points["t"]), chosen["radius"], memory=2, pos_columns=columns)
+    # where too many cells lie within reach of each other it tries again with a radius a tenth smaller, down to a fifth
+    linked = trackpy.link(
+        table.assign(frame=points["t"]), chosen["radius"], memory=2, pos_columns=columns,
+        adaptive_stop=0.2 * chosen["radius"], adaptive_step=0.9,
+    )  # fmt: skip
     track = linked["particle"].reindex(points.index).to_numpy() + 1
     return {"track": track, "parent": np.zeros(len(track), np.int64)}
 
@@ -164,14 +171,16 @@ def motile(points: pd.DataFrame, chosen: dict[str, float]) -> Found:
 PROGRAMS = {f.__name__: f for f in (trackpy, laptrack, btrack, tracksdata, motile)}
 
 
-def main(name: str, source: str, result: str, chosen: list[dict[str, float]]) -> None:
+def main(name: str, source: str, result: str, chosen: list[tuple[int, dict[str, float]]], limit: float) -> None:
     """Track once untimed on a few frames, for what is imported and compiled, then with every setting on all."""
     points = pd.read_csv(source)
     few = points[points["t"] <= points["t"].min() + 3].reset_index(drop=True)
     with contextlib.suppress(Exception):
-        PROGRAMS[name](few, chosen[-1])
-    for number, one in enumerate(chosen):
+        PROGRAMS[name](few, chosen[-1][1])
+    for number, one in chosen:
+        Path(f"{result}/{number}.tried").touch()
         begin = time.process_time()
+        resource.setrlimit(resource.RLIMIT_CPU, (int(begin + limit) + 1, resource.RLIM_INFINITY))
         try:
             found = PROGRAMS[name](points, one)
         except Exception as error:  # whatever a peer raises is its answer
@@ -184,4 +193,4 @@ def main(name: str, source: str, result: str, chosen: list[dict[str, float]]) ->
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4]), float(sys.argv[5]))

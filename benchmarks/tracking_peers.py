@@ -5,7 +5,8 @@
 What each is tried with on the tuning set (lengths in 95th percentiles of the true steps there; weights are the length
 that one unit of log area or log intensity counts for):
 
-* trackpy, laptrack: radii of .8, 1.2, 2; weights of 0, 10, 30; memory of two frames, laptrack with splitting.
+* trackpy, laptrack: radii of .8, 1.2, 2, 3; weights of 0, 10, 30; memory of two frames, trackpy with adaptive search,
+  laptrack with splitting.
 * btrack: radii of 1.2, 2; coordinates scaled so that such a step is 5 or 10 of its own units; with and without its
   use of measurements.
 * tracksdata: nearest neighbours with the radii and weights of trackpy, two children or two missing frames allowed at
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -25,7 +25,6 @@ import sys
 import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -47,7 +46,7 @@ EXACT = ("motile",)
 """Peers that are tuned on the first frames only, because they solve all frames in one integer programme."""
 
 _PROGRAMS = Path(__file__).with_name("tracking_peer_programs.py")
-_RADII = (0.8, 1.2, 2.0)
+_RADII = (0.8, 1.2, 2.0, 3.0)
 _WEIGHTS = (0.0, 10.0, 30.0)
 
 
@@ -119,7 +118,7 @@ class PeerResult:
 def run_peer(
     name: str, python: Path, points: pd.DataFrame, chosen: Sequence[dict[str, float]], scratch: Path, limit: float
 ) -> tuple[dict[int, PeerResult], str]:
-    """Run a peer with each of some settings, in one process.
+    """Run a peer with each of some settings, in one process as long as none takes too long.
 
     Parameters
     ----------
@@ -146,16 +145,19 @@ def run_peer(
     folder.mkdir(parents=True)
     points.to_csv(folder / "points.csv", index=False)
     own = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    bound = int(limit * len(chosen))
-    done = subprocess.run(
-        [python, str(_PROGRAMS), name, str(folder / "points.csv"), str(folder), json.dumps(list(chosen))],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=own,
-        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_CPU, (bound, bound + 1)),
-    )  # fmt: skip
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    reason = said[-1].strip()[:160] if said else f"ended with code {done.returncode}"
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        reason = f"stopped after {bound} CPU s" + (f" for {len(chosen)} settings" if len(chosen) > 1 else "")
+    reason, left = "", list(enumerate(chosen))
+    while left:  # one that takes too long ends its process, and another one goes on
+        done = subprocess.run(
+            [python, str(_PROGRAMS), name, str(folder / "points.csv"), str(folder), json.dumps(left), str(limit)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=own,
+        )  # fmt: skip
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            reason = f"stopped after {limit:.0f} CPU s"
+        elif said or done.returncode:
+            reason = said[-1].strip()[:160] if said else f"ended with code {done.returncode}"
+        tried = [number for number, _ in left if (folder / f"{number}.tried").is_file()]
+        left = [one for one in left if one[0] > max(tried)] if tried else []
     found = {}
     for number in range(len(chosen)):
         if (folder / f"{number}.npz").is_file():

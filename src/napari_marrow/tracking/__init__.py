@@ -1,9 +1,10 @@
 """Tracking: cells through the frames of a session, colonies through sessions, each link with its probability."""
 
 from napari_marrow.tracking.carry_over import CarryOver, carry_over
-from napari_marrow.tracking.cells import Tracking, track_labels, track_points
+from napari_marrow.tracking.cells import track_labels, track_points
 from napari_marrow.tracking.colonies import ColonyLinks, SessionLink, link_colonies
 from napari_marrow.tracking.decisions import uncertain_decisions
+from napari_marrow.tracking.found_tracks import Tracking
 from napari_marrow.tracking.frames import label_points
 from napari_marrow.tracking.identity import identity_ceiling, pattern_ceiling
 from napari_marrow.tracking.pedigree import summarise_tracks, track_tables

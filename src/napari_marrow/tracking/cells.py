@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,47 +12,13 @@ import pandas as pd
 
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.tracking.decisions import distributions, rivals
+from napari_marrow.tracking.found_tracks import Tracking
 from napari_marrow.tracking.frames import label_points
 from napari_marrow.tracking.hypotheses import Solution, no_solution
 from napari_marrow.tracking.points import Detections, Floats, Ints, read_points
 from napari_marrow.tracking.posterior import Posterior, posterior
 from napari_marrow.tracking.settings import TrackingSettings
 from napari_marrow.tracking.solver import Learner, solve
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Tracks of a point table, in the order of its rows.
-
-    Attributes
-    ----------
-    track_id : (n,) int32
-        Track of every row, 1..m, numbered by first frame, then by position. A division ends a track and begins two.
-    parent_track_id : (n,) int32
-        Track of the mother, 0 for none.
-    link_probability : (n,) float64
-        Probability of the link from the previous row of the track; NaN for its first.
-    start_probability, end_probability : (n,) float64
-        Probability that nothing precedes, nothing follows the row.
-    edges : DataFrame
-        ``parent_row, child_row`` (rows of the input), ``kind`` (link, gap, division), ``probability``, ``rival_row``
-        (strongest competitor for either end, -1 without); sorted by child row.
-    model : dict
-        What was learned: displacement, appearance, rates, divisions; and the settings.
-    """
-
-    track_id: npt.NDArray[np.int32]
-    parent_track_id: npt.NDArray[np.int32]
-    link_probability: Floats
-    start_probability: Floats
-    end_probability: Floats
-    edges: pd.DataFrame
-    model: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def n_tracks(self) -> int:
-        """Number of tracks."""
-        return int(self.track_id.max(initial=0))
 
 
 def track_points(
@@ -166,8 +132,8 @@ def _assemble(detections: Detections, solution: Solution, chances: Posterior, mo
     mother, daughter_chance = np.full(n, -1, np.int64), np.full(n, np.nan)
     for source, target, p in (
         (solution.i[turned], solution.j[turned], chances.links[turned]),
-        (divisions.mother, divisions.first, chances.divisions),
-        (divisions.mother, divisions.second, chances.divisions),
+        (divisions.mother, divisions.first, chances.divisions[:, 0]),
+        (divisions.mother, divisions.second, chances.divisions[:, 1]),
         (late.mother, late.second, chances.late),
     ):
         mother[target], daughter_chance[target] = source, p

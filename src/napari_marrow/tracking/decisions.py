@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from napari_marrow.errors import SettingsError, TableError
+from napari_marrow.tracking.found_tracks import Tracking
 from napari_marrow.tracking.hypotheses import Solution
 from napari_marrow.tracking.points import Detections, Floats, Ints
-
-if TYPE_CHECKING:
-    from napari_marrow.tracking.cells import Tracking
 
 REASONS = ("two candidates", "unseen in between", "jump", "size change", "division", "few neighbours explain it")
 """Reasons a decision may be given, the first that holds."""

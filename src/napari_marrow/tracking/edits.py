@@ -22,6 +22,15 @@ class Action(ABC):
     kind: ClassVar[str]
 
     @abstractmethod
+    def _change(self, graph: TrackGraph) -> Change:
+        """Return what the edit does to a graph that holds its nodes."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Return the nodes that the edit names."""
+        values = (getattr(self, item.name) for item in fields(self))  # type: ignore[arg-type]
+        return tuple(value for value in values if isinstance(value, Node))
+
     def change(self, graph: TrackGraph) -> Change:
         """Return what the edit does to a graph, which stays as it is.
 
@@ -30,6 +39,8 @@ class Action(ABC):
         EditError
             If the edit is impossible or conflicts with what is there; the sentence says why and what to do.
         """
+        graph.require(*self.nodes)
+        return self._change(graph)
 
     def apply(self, graph: TrackGraph) -> Change:
         """Make the edit and return the change, whose `inverse` takes it back."""
@@ -54,9 +65,7 @@ class Break(Action):
     child: Node
     kind: ClassVar[str] = "break"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
-        graph.require(self.parent, self.child)
+    def _change(self, graph: TrackGraph) -> Change:
         pair = self.parent, self.child
         _existing(graph, pair)
         return Change(edges=_without(graph, [pair]), forbidden=_forbid(graph, [pair]))
@@ -70,18 +79,14 @@ class Link(Action):
     child: Node
     kind: ClassVar[str] = "link"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
+    def _change(self, graph: TrackGraph) -> Change:
         pair = self.parent, self.child
         _connectable(graph, pair)
         if pair in graph.edges:
             raise EditError(f"Label {self.parent} is linked with {self.child} already: confirm it instead.")
         if not graph.merges:
-            if graph.parents(self.child):
-                raise EditError(f"Label {self.child} comes from {graph.parents(self.child)[0]}: break that link first.")
-            if graph.children(self.parent):
-                other = graph.children(self.parent)[0]
-                raise EditError(f"Label {self.parent} goes on as {other}: break that link first, or use divide.")
+            _comes_from_nowhere_else(graph, self.child, set())
+            _goes_nowhere_else(graph, self.parent, set(), ", or use divide")
             return Change(edges=((pair, None, _made(pair)),), forbidden=_allow(graph, [pair]))
         return Change(edges=_renamed(graph, {}, {pair: _made(pair)}), forbidden=_allow(graph, [pair]))
 
@@ -94,11 +99,8 @@ class Swap(Action):
     second: Node
     kind: ClassVar[str] = "swap"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
-        graph.require(self.first, self.second)
-        if self.first[:2] != self.second[:2] or self.first == self.second:
-            raise EditError(f"Only two labels of one frame can be swapped, not {self.first} and {self.second}.")
+    def _change(self, graph: TrackGraph) -> Change:
+        _of_one_frame(self.first, self.second, "swapped")
         mine, yours = graph.parents(self.first), graph.parents(self.second)
         if not mine and not yours:
             raise EditError(f"Neither {self.first} nor {self.second} comes from an earlier label: nothing to swap.")
@@ -120,8 +122,7 @@ class Divide(Action):
     second: Node
     kind: ClassVar[str] = "divide"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
+    def _change(self, graph: TrackGraph) -> Change:
         if graph.merges:
             raise EditError("Colonies do not divide: link a colony with both of its pieces.")
         if self.first == self.second:
@@ -129,12 +130,8 @@ class Divide(Action):
         pairs = [(self.mother, self.first), (self.mother, self.second)]
         for pair in pairs:
             _connectable(graph, pair)
-            others = [p for p in graph.parents(pair[1]) if p != self.mother]
-            if others:
-                raise EditError(f"Label {pair[1]} comes from {others[0]}: break that link first.")
-        more = [c for c in graph.children(self.mother) if c not in (self.first, self.second)]
-        if more:
-            raise EditError(f"Label {self.mother} goes on as {more[0]}: break that link first.")
+            _comes_from_nowhere_else(graph, pair[1], {self.mother})
+        _goes_nowhere_else(graph, self.mother, {self.first, self.second})
         edge = Edge("division", _SURE, confirmed=True)
         if all(graph.edges.get(pair) == edge for pair in pairs):
             raise EditError(f"Label {self.mother} divides into these two already.")
@@ -152,13 +149,8 @@ class Merge(Action):
     second: Node
     kind: ClassVar[str] = "merge"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
-        graph.require(self.first, self.second)
-        if self.first[:2] != self.second[:2] or self.first == self.second:
-            raise EditError(f"Only two labels of one frame can be merged, not {self.first} and {self.second}.")
-        gone = [(p, self.second) for p in graph.parents(self.second)]
-        gone += [(self.second, c) for c in graph.children(self.second)]
+    def _change(self, graph: TrackGraph) -> Change:
+        _of_one_frame(self.first, self.second, "merged")
         added: dict[Pair, Edge] = {}
         if graph.merges or not graph.parents(self.first):
             for p in graph.parents(self.second):
@@ -167,7 +159,7 @@ class Merge(Action):
             for c in graph.children(self.second):
                 added[(self.first, c)] = graph.edges[(self.second, c)]
         added = {pair: edge for pair, edge in added.items() if pair not in graph.edges}
-        return _removal(graph, self.second, gone, added)
+        return _removal(graph, self.second, added)
 
 
 @dataclass(frozen=True)
@@ -177,12 +169,8 @@ class Delete(Action):
     node: Node
     kind: ClassVar[str] = "delete"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
-        graph.require(self.node)
-        gone = [(p, self.node) for p in graph.parents(self.node)]
-        gone += [(self.node, c) for c in graph.children(self.node)]
-        return _removal(graph, self.node, gone, {})
+    def _change(self, graph: TrackGraph) -> Change:
+        return _removal(graph, self.node, {})
 
 
 @dataclass(frozen=True)
@@ -193,9 +181,7 @@ class Relabel(Action):
     name: str
     kind: ClassVar[str] = "relabel"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
-        graph.require(self.node)
+    def _change(self, graph: TrackGraph) -> Change:
         before = graph.names.get(self.node, "")
         if self.name == before:
             raise EditError(f"Label {self.node} has the name '{self.name}' already.")
@@ -212,9 +198,7 @@ class Confirm(Action):
     child: Node
     kind: ClassVar[str] = "confirm"
 
-    def change(self, graph: TrackGraph) -> Change:
-        """See `Action.change`."""
-        graph.require(self.parent, self.child)
+    def _change(self, graph: TrackGraph) -> Change:
         pair = self.parent, self.child
         edge = _existing(graph, pair)
         if edge.confirmed:
@@ -268,9 +252,25 @@ def _existing(graph: TrackGraph, pair: Pair) -> Edge:
     return edge
 
 
+def _of_one_frame(first: Node, second: Node, done: str) -> None:
+    if first[:2] != second[:2] or first == second:
+        raise EditError(f"Only two labels of one frame can be {done}, not {first} and {second}.")
+
+
+def _comes_from_nowhere_else(graph: TrackGraph, child: Node, but: set[Node]) -> None:
+    others = [p for p in graph.parents(child) if p not in but]
+    if others:
+        raise EditError(f"Label {child} comes from {others[0]}: break that link first.")
+
+
+def _goes_nowhere_else(graph: TrackGraph, parent: Node, but: set[Node], remedy: str = "") -> None:
+    others = [c for c in graph.children(parent) if c not in but]
+    if others:
+        raise EditError(f"Label {parent} goes on as {others[0]}: break that link first{remedy}.")
+
+
 def _connectable(graph: TrackGraph, pair: Pair) -> None:
     parent, child = pair
-    graph.require(parent, child)
     if parent[:2] >= child[:2]:
         raise EditError(f"Label {child} is not later than {parent}: a link goes forward in time.")
     if not graph.merges and parent.session != child.session:
@@ -294,7 +294,9 @@ def _without(graph: TrackGraph, pairs: list[Pair]) -> tuple[tuple[Pair, Edge | N
     return _renamed(graph, dict.fromkeys(pairs), {})
 
 
-def _removal(graph: TrackGraph, node: Node, gone: list[Pair], added: dict[Pair, Edge]) -> Change:
+def _removal(graph: TrackGraph, node: Node, added: dict[Pair, Edge]) -> Change:
+    """Take a node away with its edges, its name and what was forbidden to it."""
+    gone = [(p, node) for p in graph.parents(node)] + [(node, c) for c in graph.children(node)]
     name = graph.names.get(node, "")
     banned = [p for p in graph.forbidden if node in p]
     return Change(

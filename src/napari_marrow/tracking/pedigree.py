@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_marrow.errors import TableError
 from napari_marrow.schemas import TRACK_EDGES, TRACK_NODES, TRACKS
-from napari_marrow.tracking.cells import Tracking
+from napari_marrow.tracking.found_tracks import Tracking
 from napari_marrow.tracking.points import Floats, Ints
 
 

@@ -7,24 +7,36 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from napari_marrow.tracking.exchange_groups import Packing, group_odds
 from napari_marrow.tracking.hypotheses import Solution
 from napari_marrow.tracking.points import Floats, Ints
+from napari_marrow.tracking.reliability import (
+    division_probability,
+    link_probability,
+    usual_division,
+    usual_link,
+)
 
 _LEAST_GAIN = -5.0  # a rival below this takes less than 1 % from any other
-_MOST_GAIN = 25.0
+_MOST_GAIN = 60.0
 _ITERATIONS = 12
 _SETTLED = 1e-3
-# Logistic calibration (slope, offset) of the log odds, because gains share evidence and know no rivals beyond the
-# candidates: fitted to simulated truth by `benchmarks/calibration.py --fit`, held against other seeds and real truth.
-_LINKS = (0.54, 0.11)
-_DIVISIONS = (0.19, 0.31)
+_LEAST_ODDS = 1e-30
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Probability of every chosen link, division and late division, in the order of the solution.
+    """Probability that each chosen parent and child belong together, in the order of the solution.
 
-    `start` and `end` (n,) are the probabilities that nothing precedes, nothing follows a detection.
+    Attributes
+    ----------
+    links : (e,) float64
+    divisions : (m, 2) float64
+        Of the mother with the first and with the second daughter.
+    late : (q,) float64
+        Of the mother with the daughter that was found later.
+    start, end : (n,) float64
+        That nothing precedes, nothing follows a detection.
     """
 
     links: Floats
@@ -38,9 +50,9 @@ def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
     """Marginal probabilities of the chosen links and divisions.
 
     Every hypothesis (a link, a division) takes the outgoing end of its source and the incoming ends of its targets; an
-    end can be taken once. The marginals of this packing problem are found by belief propagation on it, as for data
-    association by Williams and Lau (2014, IEEE Trans. Aerosp. Electron. Syst. 50:2942); a hypothesis' weight is
-    exp(gain).
+    end can be taken once; a hypothesis' weight is exp(gain). The marginals of this packing problem are exact within
+    small groups of decisions that could be exchanged for one another (`exchange_groups`); between groups they follow by
+    belief propagation, as for data association by Williams and Lau (2014, IEEE Trans. Aerosp. Electron. Syst. 50:2942).
 
     Parameters
     ----------
@@ -54,33 +66,51 @@ def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
     -------
     Posterior
     """
-    links, triples, late = solution.links, solution.triples, solution.late
-    keep = _kept(links.gain, solution.chosen)
-    keep_t = _kept(solution.triple_gain, solution.divided)
-    m, k, q = len(keep), len(keep_t), len(late)
-    nowhere = 3 * n
-    ends = np.full((m + k + q, 3), nowhere, np.int64)
-    ends[:m, 0], ends[:m, 1] = links.i[keep], n + links.j[keep]
-    t = triples.take(keep_t)
-    ends[m : m + k] = np.column_stack([t.mother, n + t.first, n + t.second])
-    ends[m + k :, 0], ends[m + k :, 1] = 2 * n + late.mother, n + late.second
-    gain = np.concatenate([links.gain[keep], solution.triple_gain[keep_t], solution.late_gain])
-    odds, taken = _propagate(ends, np.exp(np.clip(gain, -30, _MOST_GAIN)), nowhere, _ITERATIONS)
-    for_links, for_divisions = (_LINKS, _DIVISIONS) if calibrated else ((1.0, 0.0), (1.0, 0.0))
-    probability = np.concatenate([_logistic(odds[:m], for_links), _logistic(odds[m:], for_divisions)])
-    with np.errstate(divide="ignore"):
-        free = 1 - _logistic(np.log(taken), for_links)
+    packing = _packing(n, solution)
+    ends = np.column_stack([packing.source, np.where(packing.target < 0, 3 * n, 2 * n + packing.target)])
+    free = _propagate(ends, np.exp(np.clip(packing.gain, -30, _MOST_GAIN)), 3 * n, _ITERATIONS)
+    pairs, sources, targets = group_odds(packing, free)
+    e, d = len(solution.chosen), len(solution.divided)
+    z, into, out = (np.log(np.clip(odds, _LEAST_ODDS, 1 / _LEAST_ODDS)) for odds in (pairs, targets, sources[:n]))
+    linked, daughters, late = z[:e, 0], z[e : e + d], z[e + d :, 0]
+    if not calibrated:
+        return Posterior(*(_as_they_are(part) for part in (linked, daughters, late, -into, -out)))
+    usual, dividing = usual_link(linked), usual_division(np.concatenate([daughters.ravel(), late]))
     return Posterior(
-        probability[np.searchsorted(keep, solution.chosen)],
-        probability[m + np.searchsorted(keep_t, solution.divided)],
-        probability[m + k :],
-        free[n : 2 * n],
-        free[:n],
+        link_probability(linked, usual),
+        division_probability(daughters.ravel(), dividing).reshape(-1, 2),
+        division_probability(late, dividing),
+        1 - link_probability(into, usual),
+        1 - link_probability(out, usual),
     )
 
 
-def _logistic(odds: Floats, line: tuple[float, float]) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(line[0] * odds + line[1], -30, 30))))
+def _packing(n: int, solution: Solution) -> Packing:
+    """Return links, divisions and late divisions, whose second daughter is an outgoing end of its own."""
+    links, triples, late = solution.links, solution.triples, solution.late
+    keep, keep_t = _kept(links.gain, solution.chosen), _kept(solution.triple_gain, solution.divided)
+    m, k, q = len(keep), len(keep_t), len(late)
+    target = np.full((m + k + q, 2), -1, np.int64)
+    target[:, 0] = np.concatenate([links.j[keep], triples.first[keep_t], late.second])
+    target[m : m + k, 1] = triples.second[keep_t]
+    return Packing(
+        np.concatenate([links.i[keep], triples.mother[keep_t], n + late.mother]),
+        target,
+        np.concatenate([links.gain[keep], solution.triple_gain[keep_t], solution.late_gain]),
+        np.concatenate(
+            [
+                np.searchsorted(keep, solution.chosen),
+                m + np.searchsorted(keep_t, solution.divided),
+                m + k + np.arange(q),
+            ]
+        ).astype(np.int64),
+        2 * n,
+        n,
+    )
+
+
+def _as_they_are(log_odds: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-log_odds)))
 
 
 def _kept(gain: Floats, chosen: Ints) -> Ints:
@@ -90,12 +120,10 @@ def _kept(gain: Floats, chosen: Ints) -> Ints:
 
 
 @numba.njit(cache=True, nogil=True)
-def _propagate(ends: Ints, weight: Floats, nowhere: int, iterations: int) -> tuple[Floats, Floats]:
-    """Log odds of every hypothesis, and odds of every end being taken.
+def _propagate(ends: Ints, weight: Floats, nowhere: int, iterations: int) -> Floats:
+    """Messages from ends to hypotheses, (h, 3): the weight that no other hypothesis takes the end.
 
     `ends` (h, 3) are the resources that a hypothesis takes, `nowhere` for none.
-
-    A message from an end to a hypothesis is the weight that no other takes it.
     """
     h = len(weight)
     free = np.ones((h, 3))
@@ -114,16 +142,9 @@ def _propagate(ends: Ints, weight: Floats, nowhere: int, iterations: int) -> tup
                 if ends[a, e] == nowhere:
                     continue
                 own = product / (f0 if e == 0 else f1 if e == 1 else f2)
-                new = max(1 / (1 + max(total[ends[a, e]] - own, 0.0)), 1e-30)
+                new = max(1 / (1 + max(total[ends[a, e]] - own, 0.0)), 1e-60)
                 moved = max(moved, abs(new - free[a, e]))
                 free[a, e] = new
         if moved < _SETTLED:
             break
-    odds = np.empty(h)
-    total[:] = 0.0
-    for a in range(h):
-        product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
-        odds[a] = np.log(product)
-        for e in range(3):
-            total[ends[a, e]] += product / free[a, e]
-    return odds, total
+    return free

@@ -37,6 +37,8 @@ from napari_marrow.tracking.speeds import SpeedModel, fit_speeds
 
 _SAMPLE = 12_000
 _NEIGHBOURS = 3
+_AT_ONCE = 500_000  # detections whose candidates are weighed at once: bounds the memory
+_HOPELESS = -7.0  # gain below which a candidate is neither chosen nor a rival
 _FIRST_TRUST = 0.8  # in links of the first assignments, whose probabilities are not known yet
 
 
@@ -100,13 +102,16 @@ class Learner:
             duration = _durations(time, gap)[frame]
             predicted = x + self.motion.ahead(self.chains, duration)
             k = self.settings.candidates if gap == 1 else max(self.settings.candidates - 2, 2)
-            i, j, distance = tree.pairs(gap, k, predicted)
-            limit = np.full(len(i), fixed) if fixed else self.motion.limit(i, np.maximum(duration[i], 1.0))
-            i, j = i[distance <= limit], j[distance <= limit]
-            base = self.rates.link_gain(i, j, gap)
-            if self.blobs is not None:
-                base = base + self.blobs.gain(i, j)
-            parts.append(Links(i, j, np.full(len(i), gap), self.log_ratio(i, j) + base))
+            for low in range(0, self.detections.n, _AT_ONCE):
+                i, j, distance = tree.pairs(gap, k, predicted, rows=every[low : low + _AT_ONCE])
+                limit = np.full(len(i), fixed) if fixed else self.motion.limit(i, np.maximum(duration[i], 1.0))
+                i, j = i[distance <= limit], j[distance <= limit]
+                base = self.rates.link_gain(i, j, gap)
+                if self.blobs is not None:
+                    base = base + self.blobs.gain(i, j)
+                gain = self.log_ratio(i, j) + base
+                keep = gain > _HOPELESS
+                parts.append(Links(i[keep], j[keep], np.full(int(keep.sum()), gap), gain[keep]))
         if not parts:
             return no_links()
         return Links(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("i", "j", "gap", "gain")))
