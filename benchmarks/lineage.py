@@ -1,141 +1,104 @@
 """Lineage emergence against exact values: bias, coverage, error rates, agreement with other packages, and speed.
 
     python benchmarks/lineage.py oracles        exact values and Monte-Carlo errors
-    python benchmarks/lineage.py coverage       bias and coverage with loss, late entry and gaps of 24 and 72 h
+    python benchmarks/lineage.py coverage       bias and coverage: 20 % of cells lost, sessions with gaps of 24 and 72 h
+    python benchmarks/lineage.py organoids      coverage with 3, 4, 6 and 12 organoids, common and rare lineages, none
     python benchmarks/lineage.py errors         type-I error by organoid and by cell
     python benchmarks/lineage.py agreement      statsmodels, lifelines, scipy
     python benchmarks/lineage.py speed          10^4, 10^5, 10^6 cells, and the forest figure
 
-All simulated with constant hazards, for which cumulative incidence is λk/Λ (1 - exp(-Λt)) along a line of descent.
+Trees are those of `benchmarks/lineage_trees.py`: hazards along a line of descent are known, and with them every
+incidence.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import norm
 
+from lineage_trees import MARKERS, Hazards, followed, grow, layout_of, organoids
 from napari_marrow import lineage, statistics
-from napari_marrow.schemas import ONSETS, TRACKS
 
 Floats = npt.NDArray[np.float64]
-HAZARDS = {"erythroid": 0.02, "megakaryocytic": 0.01}
-DEATH = 0.005
-TOTAL = sum(HAZARDS.values()) + DEATH
-LAYOUT = ("position", "well", "organoid", "donor", "batch", "condition", "dose", "replicate")
+SPREAD = 0.4  # SD of the log of an organoid's factor on all hazards, where organoids differ
 
 
-def clones(
-    n: int,
-    rng: np.random.Generator,
+def _mean_incidence(hazards: Hazards, t: float, spread: float) -> dict[str, float]:
+    """Exact mean incidence over organoids whose hazards have a log-normal factor of mean 1."""
+    if not spread:
+        return hazards.incidence(t)
+    share = (np.arange(400) + 0.5) / 400
+    factors = np.exp(norm.ppf(share) * spread - spread**2 / 2)
+    all_ = [Hazards(tuple(r * f for r in hazards.rates), hazards.death * f, hazards.doubling_h) for f in factors]
+    values = [h.incidence(t) for h in all_]
+    return {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+
+
+def _experiments(
+    label: str,
+    hazards: Hazards,
+    sessions: Sequence[tuple[float, float]],
+    at: float,
+    number: int,
     *,
-    until: float = 60.0,
-    look: float = 1.0,
-    loss_before_division: float = 0.0,
-    position: str = "B02_f00",
-    organoid_effect: float = 0.0,
-    deepest: int = 12,
-    scale: float = 1.0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Simulate dividing cells with competing onsets and death, looked at every `look` hours; TRACKS and ONSETS.
-
-    `loss_before_division` is the share of cells that are lost at a random time of their life, whatever they do.
-    `organoid_effect` is the SD of a log factor on all hazards of the organoid, `scale` a factor on them.
-    """
-    factor = scale * float(np.exp(rng.normal(0, organoid_effect) - organoid_effect**2 / 2))
-    names = list(HAZARDS)
-    rates = np.array([*HAZARDS.values(), DEATH]) * factor
-    born = rng.uniform(0, 0.2 * until, n)
-    mother = np.zeros(n, dtype=np.int64)
-    founder = np.arange(1, n + 1)
-    next_id, tracks, onsets = 1, [], []
-    for generation in range(deepest):
-        n = len(born)
-        if n == 0:
-            break
-        ids = next_id + np.arange(n)
-        next_id += n
-        founder = ids if generation == 0 else founder
-        cycle = rng.gamma(11, 28 / 11, n) * (rng.uniform(0.2, 1, n) if generation == 0 else 1)
-        wait = rng.exponential(1 / rates[:, None], (3, n))
-        first, kind = wait.min(axis=0), wait.argmin(axis=0)
-        lost = np.where(rng.random(n) < loss_before_division, rng.uniform(0, 1, n) * cycle, np.inf)
-        stop = np.minimum.reduce([born + cycle, born + lost, np.full(n, until)])
-        event = born + first <= stop
-        end = np.where(event, born + first, stop)
-        fate = np.select(
-            [event & (kind == 2), stop == until, stop < born + cycle], ["death", "end", "loss"], "division"
-        ).astype(object)
-        on = event & (kind < 2)
-        # Looks come at fixed times for all; an onset is seen at the first look after it, if the movie lasts so long.
-        left = np.maximum(np.floor(end / look) * look, born)
-        right = (np.floor(end / look) + 1) * look
-        seen = on & (right <= until + 1e-9)
-        fate[on] = "end"
-        tracks.append(pd.DataFrame({"track_id": ids, "parent_track_id": mother, "founder_track_id": founder,
-                                    "generation": generation, "start_h": born, "end_h": end,
-                                    "birth": "division" if generation else "start", "fate": fate}))  # fmt: skip
-        onsets.append(pd.DataFrame({
-            "track_id": ids, "founder_track_id": founder, "generation": generation,
-            "lineage": np.where(seen, np.array([*names, ""], dtype=object)[np.minimum(kind, 2)], ""),
-            "event": np.where(seen, "onset", np.where(on, "end", fate)), "entry_h": born,
-            "left_h": np.where(on, left, end), "right_h": np.where(seen, right, np.inf),
-        }))  # fmt: skip
-        divides = fate == "division"
-        divides &= ~on
-        born, mother, founder = np.repeat(end[divides], 2), np.repeat(ids[divides], 2), np.repeat(founder[divides], 2)
-    table = pd.concat(tracks, ignore_index=True).assign(position=position, session=1, t_start=0, t_end=1, n_nodes=2)
-    # A division of the last generation that is simulated has no daughters.
-    has = table["track_id"].isin(table["parent_track_id"])
-    table.loc[(table["fate"] == "division") & ~has, "fate"] = "end"
-    table["mean_probability"] = 1.0
-    out = pd.concat(onsets, ignore_index=True).assign(position=position, session=1)
-    return TRACKS.conform(table), ONSETS.conform(out)
+    look: int = 1,
+    n: int = 12,
+    spread: float = 0.0,
+    session: object = None,
+    method: str = "auto",
+) -> None:
+    """Simulate experiments and print bias and coverage of the mean over organoids."""
+    true = _mean_incidence(hazards, at, spread)
+    layout, found, used = layout_of(n), {name: [] for name in true}, ""
+    for e in range(number):
+        rng = np.random.default_rng([e, look, n])
+        onsets = organoids(n, 40, hazards, rng, sessions=sessions, look=look, spread=spread)
+        curve = lineage.emergence(
+            onsets, layout, times_h=[at], lineages=list(MARKERS), bootstrap=1, session=session, method=method,
+        )  # fmt: skip
+        used = str(curve["method"].iloc[0])
+        pooled = curve[curve["organoid"] == "all"].set_index("lineage")
+        for name, value in true.items():
+            row = pooled.loc[name]
+            found[name].append((row["cumulative_incidence"], row["low"] <= value <= row["high"]))
+    for name, values in found.items():
+        estimate, inside = np.array(values, dtype=float).T
+        line = f"{label}, {used:9s} {name:15s} true {true[name]:.3f}"
+        if true[name] > 0:
+            bias = estimate / true[name] - 1
+            line += f", bias {100 * bias.mean():+5.1f} % (± {100 * bias.std() / np.sqrt(number):.1f})"
+        print(f"{line}, coverage {inside.mean():.3f} of {number}", flush=True)
 
 
-def exact(name: str, t: Floats, *, factor: float = 1.0) -> Floats:
-    """Cumulative incidence along a line of descent."""
-    rate = {**HAZARDS, "death": DEATH}[name]
-    return np.asarray(rate / TOTAL * -np.expm1(-TOTAL * factor * t), dtype=np.float64)
+def coverage() -> None:
+    """Bias and coverage with 12 organoids of 40 founders, 20 % of cells lost before division, late entry."""
+    constant, rising = Hazards(), Hazards(doubling_h=60.0)
+    _experiments("one session of 60 h, looks every hour", constant, [(0, 60)], 48, 400)
+    three, two = [(0, 24), (48, 72), (96, 120)], [(0, 24), (96, 120)]
+    _experiments("sessions of 24 h, gaps of 24 h", constant, three, 110, 400, session="bridged")
+    _experiments("sessions of 24 h, gap of 72 h", constant, two, 110, 400, session="bridged")
+    _experiments("the same, hazards double in 60 h", rising, three, 110, 400, session="bridged")
+    _experiments("gap of 72 h, hazards double in 60 h", rising, two, 110, 400, session="bridged")
+    _experiments("markers every 24 h, nuclei every hour", constant, [(0, 96)], 72, 300)
+    _experiments("markers every 24 h, middle of the gap", constant, [(0, 96)], 72, 100, method="midpoint")
+    _experiments("markers every 72 h, nuclei every hour", constant, [(0, 144)], 120, 200)
+    _experiments("markers every 72 h, middle of the gap", constant, [(0, 144)], 120, 60, method="midpoint")
 
 
-def layout_of(n: int, conditions: int = 1) -> pd.DataFrame:
-    """Organoids in one batch, split over conditions."""
-    positions = [f"B{i:02d}_f00" for i in range(n)]
-    condition = [("control", "drug")[i * conditions // n] for i in range(n)]
-    rows = [(p, p, f"o{i}", "d", "b", c, np.nan, 1) for i, (p, c) in enumerate(zip(positions, condition, strict=True))]
-    return pd.DataFrame(rows, columns=LAYOUT)
-
-
-def coverage(experiments: int = 200, organoids: int = 12, founders: int = 40) -> None:
-    """Bias and coverage of the incidence at 48 h, with wide gaps at 72 h; late entry, 20 % lost before division."""
-    for look, method in (
-        (1.0, "midpoint"),
-        (24.0, "midpoint"),
-        (24.0, "piecewise"),
-        (72.0, "midpoint"),
-        (72.0, "piecewise"),
-    ):
-        until, at = (60.0, 48.0) if look == 1 else (144.0, 72.0)
-        found: dict[str, list[tuple[float, bool]]] = {name: [] for name in HAZARDS}
-        layout = layout_of(organoids)
-        for e in range(experiments if look == 1 else experiments // 2):
-            rng = np.random.default_rng([e, int(look)])
-            onsets = pd.concat([clones(founders, rng, until=until, look=look, loss_before_division=0.2, position=p,
-                                       deepest=12 if look == 1 else 6)[1] for p in layout["position"]])  # fmt: skip
-            curve = lineage.emergence(onsets, layout, times_h=[at], bootstrap=200, seed=e, method=method)
-            pooled = curve[curve["organoid"] == "all"].set_index("lineage")
-            for name in HAZARDS:
-                row, true = pooled.loc[name], float(exact(name, np.array([at]))[0])
-                found[name].append((row["cumulative_incidence"] / true - 1, bool(row["low"] <= true <= row["high"])))
-        for name, values in found.items():
-            bias, inside = np.array(values, dtype=float).T
-            error = 100 * bias.std() / np.sqrt(len(bias))
-            print(f"looks every {look:4.0f} h, {method:9s} {name:15s} bias {100 * bias.mean():+5.1f} % (± {error:.1f})"
-                  f", coverage {inside.mean():.3f} of {len(bias)}", flush=True)  # fmt: skip
+def few_organoids() -> None:
+    """Coverage of the mean by number of organoids, alike and different, for common, rare and absent lineages."""
+    for n in (3, 4, 6, 12):
+        for spread in (0.0, SPREAD):
+            for label, rates in (("common", (0.02, 0.01)), ("rare", (0.02, 0.0005)), ("absent", (0.02, 0.0))):
+                differ = "that differ" if spread else "alike"
+                hazards = Hazards(rates=rates)
+                _experiments(f"{n:2d} organoids {differ}, {label}", hazards, [(0, 48)], 40, 400, n=n, spread=spread)
 
 
 def errors(experiments: int = 400) -> None:
@@ -146,7 +109,8 @@ def errors(experiments: int = 400) -> None:
     layout = layout_of(10, 2)
     for e in range(experiments):
         rng = np.random.default_rng([7, e])
-        tables = [clones(30, rng, position=p, organoid_effect=0.4)[1] for p in layout["position"]]
+        onsets = organoids(10, 30, Hazards(), rng, sessions=[(0, 60)], spread=SPREAD)
+        tables = [onsets[onsets["position"] == p] for p in layout["position"]]
         rates = [lineage.transition_rates(t, lineages=["erythroid"]).iloc[0]["rate"] for t in tables]
         drug = (layout["condition"] == "drug").to_numpy()
         by_organoid.append(statistics.permutation_test(rates, drug).p_value <= 0.05)
@@ -162,13 +126,14 @@ def errors(experiments: int = 400) -> None:
 def oracles() -> None:
     """Exact values beside estimates of one large simulation each."""
     rng = np.random.default_rng(0)
-    onsets = pd.concat([clones(300, rng, position=f"B{i:02d}_f00")[1] for i in range(10)])
+    hazards = Hazards()
+    onsets = organoids(10, 300, hazards, rng, sessions=[(0, 60)])
     curve = lineage.emergence(onsets, None, times_h=[40.0], bootstrap=0)
     pooled = curve[curve["organoid"] == "all"].set_index("lineage")["cumulative_incidence"]
-    for name in (*HAZARDS, "death"):
-        print(f"incidence of {name} at 40 h: {pooled[name]:.3f}, exact {exact(name, np.array([40.0]))[0]:.3f}")
+    for name, true in hazards.incidence(40.0).items():
+        print(f"incidence of {name} at 40 h: {pooled[name]:.3f}, exact {true:.3f}")
     rates = lineage.transition_rates(onsets).set_index("to")
-    for name, rate in {**HAZARDS, "death": DEATH}.items():
+    for name, rate in zip([*MARKERS, "death"], [*hazards.rates, hazards.death], strict=True):
         row = rates.loc[name]
         print(f"rate of {name}: {row['rate']:.4f} ({row['low']:.4f} to {row['high']:.4f}), exact {rate:.4f}")
     n = np.arange(1, 60)
@@ -232,36 +197,77 @@ def agreement() -> None:
 
 
 def speed() -> None:
-    """CPU seconds of every metric and the forest figure, by number of cells (a tenth as many trees)."""
+    """CPU seconds of every metric and of the forest figure, by number of cells; frames every four hours."""
     from napari_marrow.report.figures.pedigrees import pedigree_forest
     from napari_marrow.report.style import drawing
 
     for n in (10**4, 10**5, 10**6):
         rng = np.random.default_rng(2)
-        parts = [clones(n // 60, rng, until=260.0, position=f"B{i:02d}_f00", deepest=6, scale=0.45) for i in range(6)]
-        tracks, onsets = (pd.concat([p[k] for p in parts], ignore_index=True) for k in (0, 1))
+        hazards = Hazards(rates=(0.009, 0.0045), death=0.00225)
+        parts = [followed(grow(n // 60, hazards, rng, until=110.0), f"B{i:02d}_f00", rng) for i in range(6)]
+        tracks, nodes = (pd.concat([p[k] for p in parts], ignore_index=True) for k in (0, 1))
         layout = layout_of(6, 2)
-        begin = time.process_time()
+        clock = _Clock()
+        settings = lineage.OnsetSettings(thresholds=dict.fromkeys(MARKERS.values(), 50.0), consecutive=1)
+        losses = lineage.death_probabilities(tracks, nodes, settings=lineage.DeathSettings(dying_h=8.0))
+        tracks = lineage.with_deaths(tracks, losses)
+        clock.lap("deaths")
+        onsets, _ = lineage.marker_onsets(tracks, nodes, markers=MARKERS, settings=settings)
+        clock.lap("onsets")
         pedigree = lineage.Pedigree.from_tracks(tracks)
-        built = time.process_time() - begin
         lineage.tree_statistics(pedigree, onsets, layout)
-        trees = time.process_time() - begin - built
+        clock.lap("trees")
         curves = lineage.emergence(onsets, layout)
         lineage.organoid_endpoints(onsets, curves, None, None, tracks, layout)
-        total = time.process_time() - begin
+        clock.lap("emergence")
+        for exposure in ("current", "history"):
+            spans = lineage.exposure_spans(pedigree, nodes, onsets, ["distance"], exposure=exposure)
+            lineage.niche_coupling(spans, layout, covariate="distance")
+            lineage.lineage_choice(spans, layout, covariate="distance")
+        clock.lap("coupling")
         founders = int((pedigree.mother < 0).sum())
-        line = f"{len(tracks):8d} cells in {founders:7d} trees: pedigree {built:.1f} s, trees {trees:.1f} s, "
-        line += f"all {total:.1f} s"
+        print(f"{len(tracks):8d} cells in {founders:7d} trees, {len(nodes)} frames of cells: {clock}", end="")
         if n <= 10**5:
             begin = time.process_time()
             with drawing():
                 pedigree_forest(tracks, onsets, layout).savefig("/dev/null", format="png")
-            line += f", forest figure {time.process_time() - begin:.1f} s"
-        print(line, flush=True)
+            print(f"; forest figure {time.process_time() - begin:.1f} s", end="")
+        print(flush=True)
 
 
-PARTS = {"oracles": oracles, "coverage": coverage, "errors": errors, "agreement": agreement, "speed": speed}
+class _Clock:
+    """CPU seconds by part."""
+
+    def __init__(self) -> None:
+        self.last, self.parts = time.process_time(), {}
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap."""
+        now = time.process_time()
+        self.parts[name], self.last = now - self.last, now
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.parts.items())
+        return f"all {sum(self.parts.values()):.1f} s ({each})"
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "oracles": oracles, "coverage": coverage, "organoids": few_organoids, "errors": errors, "agreement": agreement,
+    "speed": speed,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run the parts that are named, or all."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all by default")
+    given = arguments.parse_args()
+    unknown = [part for part in given.parts if part not in PARTS]
+    if unknown:
+        arguments.error(f"there is no part '{unknown[0]}': choose any of {', '.join(PARTS)}")
+    for part in given.parts or PARTS:
+        PARTS[part]()
+
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or PARTS:
-        PARTS[part]()
+    main()

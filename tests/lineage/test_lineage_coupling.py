@@ -7,7 +7,15 @@ import pytest
 from statsmodels.duration.hazard_regression import PHReg
 
 from napari_marrow.errors import SettingsError, TableError
-from napari_marrow.lineage import birth_niche_output, cox_regression, exposure_spans, lineage_choice, niche_coupling
+from napari_marrow.lineage import (
+    birth_niche_output,
+    coupling_test,
+    cox_regression,
+    cox_scores,
+    exposure_spans,
+    lineage_choice,
+    niche_coupling,
+)
 from napari_marrow.schemas import ONSETS
 
 
@@ -130,6 +138,51 @@ def test_a_confounder_is_adjusted_for(make_tracks):
     adjusted = niche_coupling(spans, None, covariate="vessel", adjust=["depth"]).iloc[0]
     assert alone["p_value"] < 0.01
     assert adjusted["low"] < 0 < adjusted["high"]
+
+
+def test_scores_of_clusters_add_up_to_the_slope_of_the_likelihood():
+    """The score at no effect is the derivative of statsmodels' partial likelihood there."""
+    entry, stop, event, x, strata = survival_rows()
+    scores = cox_scores(entry, stop, event, x[:, 0], strata=strata, clusters=strata)
+    peer = PHReg(stop, x[:, :1], status=event, entry=entry, strata=strata)
+    assert scores.sum() == pytest.approx(peer.score(np.zeros(1))[0] / x[:, 0].std(), rel=1e-9)
+    # with a second covariate: the score statistic is that of statsmodels' likelihood at the fit without the first
+    both = cox_scores(entry, stop, event, x, strata=strata, clusters=np.arange(len(x)))
+    alone = PHReg(stop, x[:, 1:], status=event, entry=entry, strata=strata).fit().params[0]
+    full = PHReg(stop, x, status=event, entry=entry, strata=strata)
+    assert both.sum() == pytest.approx(full.score(np.array([0.0, alone]))[0] / x[:, 0].std(), rel=1e-5)
+
+
+def test_the_test_by_organoid_finds_a_coupling_and_keeps_its_level(make_tracks):
+    tables = wandering_cells(make_tracks, 0.6, positions=8, n=60)
+    spans = exposure_spans(*tables, ["x"], exposure="history")
+    found = coupling_test(spans, None, covariate="x").iloc[0]
+    assert found["p_adjusted"] == pytest.approx(2 / 2**8)  # all eight organoids agree: the smallest there is
+    assert found["z"] > 2
+    p = []
+    for seed in range(40):
+        tables = wandering_cells(make_tracks, 0.0, positions=6, n=25, hours=20, seed=seed)
+        p.append(coupling_test(exposure_spans(*tables, ["x"]), None, covariate="x")["p_adjusted"].iloc[0])
+    assert (np.array(p) <= 0.1).sum() <= 9  # P(more than 9 of 40 at .1) = .005
+    few = coupling_test(spans[spans["position"] < "B05"], None, covariate="x", lineages=["erythroid", "none"])
+    assert "smallest p attainable is 0.25" in few["note"].iloc[0]
+    assert "0 onsets" in few["note"].iloc[1]
+    assert np.isnan(few["p_adjusted"].iloc[1])
+
+
+def test_random_signs_of_many_organoids_agree_with_all_signs():
+    spans = choices(240, organoids=12)
+    spans["lineage"] = np.where(spans["lineage"] == "e", "e", "")
+    spans["entry_h"], spans["stop_h"] = 0.0, 1.0 + np.arange(len(spans)) % 20
+    exact = coupling_test(spans, None, covariate="noise")
+    import napari_marrow.lineage.coupling as module
+
+    signs = module.random_signs(12, 9999, 0)
+    assert len(np.unique(signs, axis=0)) == 2**12
+    more = module.random_signs(14, 9999, 0)
+    assert more.shape == (10_000, 14)
+    assert (more[0] == 1).all()
+    assert 0 < exact["p_adjusted"].iloc[0] <= 1
 
 
 def test_history_is_the_mean_along_the_line_of_descent(make_tracks):

@@ -13,7 +13,7 @@ from napari_marrow.lineage import (
     organoid_endpoints,
     transition_rates,
 )
-from napari_marrow.lineage.emergence_curves import expanded_limits
+from napari_marrow.lineage.organoid_incidence import expanded_limits
 from napari_marrow.schemas import EMERGENCE, LAYOUT, ONSETS, ORGANOID_SUMMARY
 
 MARKERS = {"erythroid": "CD235a", "megakaryocytic": "CD41"}
@@ -160,7 +160,7 @@ def test_equal_seeds_give_equal_intervals(simulate_clones):
 
 def test_bad_arguments_are_refused(simulate_clones):
     onsets = hand_onsets([("A01_f00", 1, 1, 0, "", "end", 0, 5, np.inf)])
-    with pytest.raises(SettingsError, match="midpoint, piecewise or turnbull"):
+    with pytest.raises(SettingsError, match="auto, midpoint, piecewise or turnbull"):
         emergence(onsets, None, method="mean")
     with pytest.raises(SettingsError, match="times_h"):
         emergence(onsets, None, times_h=[-1.0])

@@ -26,6 +26,7 @@ _LABELS = {
     "r_max_um": "Largest distance",
     "n_simulations": "Null simulations",
     "n_bootstrap": "Bootstrap samples",
+    "bridge_sessions": "Emergence over gaps",
     "min_track_frames": "Least track frames",
     "consecutive": "Frames in a row",
 }

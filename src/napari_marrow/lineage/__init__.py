@@ -4,6 +4,8 @@ Tables in, tables out; every time in hours. Where a value cannot be had it is Na
 """
 
 from napari_marrow.lineage.annotated import annotated_trees
+from napari_marrow.lineage.birth_niche import birth_niche_output
+from napari_marrow.lineage.choice import lineage_choice
 from napari_marrow.lineage.clones import (
     bias_null,
     birth_death_pmf,
@@ -24,13 +26,14 @@ from napari_marrow.lineage.colonies import (
     rules_table,
 )
 from napari_marrow.lineage.competing import IncidenceCurves, aalen_johansen
-from napari_marrow.lineage.coupling import COUPLING, birth_niche_output, exposure_spans, lineage_choice, niche_coupling
-from napari_marrow.lineage.cox import CoxFit, cox_regression
+from napari_marrow.lineage.coupling import COUPLING, coupling_test, niche_coupling
+from napari_marrow.lineage.cox import CoxFit, cox_regression, cox_scores
 from napari_marrow.lineage.deaths import DeathSettings, death_probabilities, with_deaths
 from napari_marrow.lineage.divisions import division_curve, division_times, division_types
 from napari_marrow.lineage.drawn import DrawnPedigree, PedigreeDraws, drawn_results, with_tracking_error
 from napari_marrow.lineage.emergence_curves import emergence
 from napari_marrow.lineage.endpoints import organoid_endpoints
+from napari_marrow.lineage.exposure import exposure_spans
 from napari_marrow.lineage.growth_models import colony_growth_models, fit_growth, growth_curve
 from napari_marrow.lineage.hidden import HiddenCommitment, hidden_commitment
 from napari_marrow.lineage.interval import IntervalCurve, turnbull
@@ -39,6 +42,7 @@ from napari_marrow.lineage.onset import OnsetSettings, classify_cells, marker_on
 from napari_marrow.lineage.output import blood_output, production_trend, recovery
 from napari_marrow.lineage.pedigree import Pedigree
 from napari_marrow.lineage.positivity import Positivity, control_positivity, given_positivity, mixture_positivity
+from napari_marrow.lineage.proportion_limits import clustered_proportion_limits, unseen_limit
 from napari_marrow.lineage.rates import hazard_by_generation, transition_rates
 from napari_marrow.lineage.survival import SurvivalCurve, kaplan_meier, nelson_aalen
 from napari_marrow.lineage.synchrony import onset_synchrony, pure_clades
@@ -70,12 +74,15 @@ __all__ = [
     "blood_output",
     "classify_cells",
     "clone_table",
+    "clustered_proportion_limits",
     "colony_fates",
     "colony_growth",
     "colony_growth_models",
     "colony_types",
     "control_positivity",
+    "coupling_test",
     "cox_regression",
+    "cox_scores",
     "death_probabilities",
     "dirichlet_multinomial_rho",
     "division_curve",
@@ -114,6 +121,7 @@ __all__ = [
     "transition_rates",
     "tree_statistics",
     "turnbull",
+    "unseen_limit",
     "with_deaths",
     "with_tracking_error",
     "yule_pmf",

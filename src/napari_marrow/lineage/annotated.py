@@ -114,4 +114,5 @@ def _onsets(pedigree: Pedigree, table: pd.DataFrame) -> pd.DataFrame:
     out["entry_h"] = entry
     out["left_h"] = np.where(prevalent, -np.inf, np.where(on, np.maximum(left, entry), end))
     out["right_h"] = np.where(on, right, np.inf)
+    out["followed_from_h"], out["followed_to_h"] = entry, end
     return ONSETS.conform(out[~inherited].reset_index(drop=True))

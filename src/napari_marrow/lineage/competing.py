@@ -119,11 +119,14 @@ def incidence_from_counts(events: Floats, at_risk: Floats) -> tuple[Floats, Floa
     Leading axes are independent repetitions (bootstrap replicates). Times with nobody at risk change nothing.
     """
     n = np.where(at_risk > 0, at_risk, 1.0)
-    total = np.where(at_risk > 0, events.sum(axis=-2), 0.0)
-    survival = np.cumprod(1 - total / n, axis=-1)
+    return incidence_from_hazards(np.where((at_risk > 0)[..., None, :], events / n[..., None, :], 0.0))
+
+
+def incidence_from_hazards(steps: Floats) -> tuple[Floats, Floats]:
+    """Product integral of hazard steps (..., K, m): survival (..., m) and incidence (..., K, m) after each step."""
+    survival = np.cumprod(1 - steps.sum(axis=-2), axis=-1)
     before = np.concatenate([np.ones((*survival.shape[:-1], 1)), survival[..., :-1]], axis=-1)
-    steps = np.where(at_risk > 0, before / n, 0.0)[..., None, :] * events
-    return survival.astype(np.float64), np.cumsum(steps, axis=-1)
+    return survival.astype(np.float64), np.cumsum(before[..., None, :] * steps, axis=-1)
 
 
 def _variance(events: Floats, n: Floats, survival: Floats, incidence: Floats) -> Floats:

@@ -130,6 +130,43 @@ def cox_regression(
     return CoxFit(beta / rows.scale, error / rows.scale, naive / rows.scale, value, int(rows.event.sum()), converged)
 
 
+def cox_scores(
+    entry: npt.ArrayLike,
+    stop: npt.ArrayLike,
+    event: npt.ArrayLike,
+    covariates: npt.ArrayLike,
+    *,
+    clusters: npt.NDArray[np.int64],
+    strata: npt.ArrayLike | None = None,
+) -> Floats:
+    """Return each cluster's part in the score of the first covariate, if that has no effect.
+
+    Parameters
+    ----------
+    entry, stop, event, covariates, strata
+        As for `cox_regression`; the effects of further covariates are fitted and their scores projected out.
+    clusters : (n,) int64
+        Cluster of each row, 0 to m - 1; each of them must occur.
+
+    Returns
+    -------
+    (m,) float64
+        In units of the standard deviation of the covariate; 0 where it does not vary among cells at risk.
+    """
+    x = np.asarray(covariates, dtype=np.float64)
+    x = x[:, None] if x.ndim == 1 else x
+    rows = _Rows.of(entry, stop, event, x, strata)
+    beta = np.zeros(x.shape[1])
+    if x.shape[1] > 1:
+        others = cox_regression(entry, stop, event, x[:, 1:], strata=strata)
+        beta[1:] = np.nan_to_num(others.coefficient) * rows.scale[1:]
+    scores, information = rows.scores(beta, clusters), rows.likelihood(beta)[2]
+    own = scores[:, 0]
+    if x.shape[1] > 1:
+        own = own - scores[:, 1:] @ np.linalg.pinv(information[1:, 1:]) @ information[1:, 0]
+    return np.asarray(own if information[0, 0] > 1e-12 else np.zeros(len(own)), dtype=np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class _Rows:
     entry: Floats
@@ -223,8 +260,8 @@ class _Rows:
         information = (z2 / z0[:, None, None] - mean[:, :, None] * mean[:, None, :]).sum(axis=0)
         return value, gradient, information
 
-    def sandwich(self, beta: Floats, covariance: Floats, clusters: npt.NDArray[np.generic]) -> Floats:
-        """Return the covariance from the score residuals summed over clusters."""
+    def scores(self, beta: Floats, clusters: npt.NDArray[np.generic]) -> Floats:
+        """Return the score residuals summed over clusters, in the order of their sorted names."""
         _, risk, z0, z1, _, events, share = self._moments(beta)
         group = self.group[events]
         m = len(self.times)
@@ -248,6 +285,11 @@ class _Rows:
         names, index = np.unique(clusters, return_inverse=True)
         summed = np.zeros((len(names), self.x.shape[1]))
         np.add.at(summed, index.ravel(), residual)
-        n = len(names)
+        return summed
+
+    def sandwich(self, beta: Floats, covariance: Floats, clusters: npt.NDArray[np.generic]) -> Floats:
+        """Return the covariance from the scores of clusters."""
+        summed = self.scores(beta, clusters)
+        n = len(summed)
         correction = n / (n - 1) if n > 1 else np.nan
         return np.asarray(covariance @ (summed.T @ summed) @ covariance * correction, dtype=np.float64)

@@ -97,6 +97,8 @@ def marker_onsets(
         wins; of two in the same frame, the one further above its threshold. `entry_h` of a founder is its first
         measured frame, of a daughter her mother's last one, so that no time at risk is lost between the two; `left_h`
         of a track that ends without onset is the last time it was known to be negative (of a dead cell its last frame).
+        Further columns `followed_from_h` and `followed_to_h`: hours over which the nucleus was followed after its line
+        was first looked at, whether markers were looked at or not; NaN where they never were.
     thresholds : pandas.DataFrame
         As `marker_thresholds`; a lineage without threshold has no onsets, and its note says why.
 
@@ -340,6 +342,20 @@ def _with_hysteresis(
     return state
 
 
+def _followed(pedigree: Pedigree, entry: Floats, heir: Bools, measured: Bools) -> tuple[Floats, Floats]:
+    """Hours over which each nucleus was followed after its line was first looked at; NaN where it never was."""
+    start, end = (pedigree.tracks[c].to_numpy(dtype=np.float64) for c in ("start_h", "end_h"))
+    mother = pedigree.mother
+    # A division lies between two frames: half of the time goes to the mother, half to each daughter.
+    begin = np.where(mother >= 0, (end[mother] + start) / 2, start)
+    division = pedigree.division_h()
+    finish = np.where(np.isfinite(division), (division + end) / 2, end)
+    # Before its first look a line is only known because it lived to see it.
+    begin = np.where(heir, begin, np.maximum(begin, entry))
+    known = heir | measured
+    return np.where(known, begin, np.nan), np.where(known, np.maximum(finish, begin), np.nan)
+
+
 def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[str]) -> pd.DataFrame:
     tracks = pedigree.tracks
     mother = pedigree.mother
@@ -366,4 +382,5 @@ def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[st
     out["entry_h"] = entry
     out["left_h"] = left
     out["right_h"] = np.where(own, best.right_h, np.inf)
+    out["followed_from_h"], out["followed_to_h"] = _followed(pedigree, entry, heir, measured)
     return ONSETS.conform(out[~inherited].reset_index(drop=True))

@@ -296,7 +296,11 @@ class LineageSection(_Section):
     )
     consecutive: int = Field(2, ge=1, le=50, description="Frames in a row above threshold that make an onset.")
     min_track_frames: int = Field(3, ge=1, le=1000, description="Shorter tracks are left out.")
-    n_bootstrap: int = Field(499, ge=99, le=99999, description="Bootstrap samples of organoids for the bands.")
+    n_bootstrap: int = Field(499, ge=99, le=99999, description="Bootstrap samples of founders for an organoid's bands.")
+    bridge_sessions: bool = Field(
+        False,
+        description="Emergence over all sessions: hazards in a gap are drawn as lines between the sessions around it.",
+    )
     n_pedigrees: int = Field(
         20, ge=0, le=1000, description="Pedigrees drawn from the link probabilities for the error of tracking; 0: none."
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from napari_marrow.report.gather import StudyTables
 from napari_marrow.report.overviews import method_versions
 from napari_marrow.report.wording import joined
@@ -202,8 +204,12 @@ def _lineage(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:
         "other lineages and death as competing events and cells that were lost, left or reached the end as censored, "
         "was "
         "estimated after Aalen and Johansen [@aalen] for each organoid and averaged over the organoids of a condition"
-        + _given(section, "n_bootstrap", "; 95 % bands are expanded percentiles [@hesterberg] of {} bootstrap samples")
-        + ". A lost cell was taken to have died "
+        + _looks(data["emergence"])
+        + "; 95 % bands of conditions are Student's t over organoids on the arcsine scale, those of organoids expanded "
+        "percentiles [@hesterberg]"
+        + _given(section, "n_bootstrap", " of {} bootstrap samples of founders")
+        + "; where fewer than ten clones had the event both hold the limits of so many independent "
+        "clones. A lost cell was taken to have died "
         + (
             f"by the death marker in {section['death_channel']}"
             if section.get("death_channel")
@@ -219,6 +225,19 @@ def _lineage(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:
         + "."
     )
     return "Lineage", text
+
+
+def _looks(emergence: pd.DataFrame) -> str:
+    """Say how the time between looks and between sessions was dealt with."""
+    text = ""
+    if "method" in emergence.columns and (emergence["method"] == "piecewise").any():
+        text += (
+            "; as markers were looked at rarely, hazards were taken as constant between looks, and an onset anywhere"
+        )
+        text += " between two of them"
+    if "session" in emergence.columns and len(emergence) and (emergence["session"] == 0).all():
+        text += "; over the gaps between sessions hazards were drawn as lines from one session to the next"
+    return text
 
 
 def _statistics(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:

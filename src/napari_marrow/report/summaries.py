@@ -311,3 +311,26 @@ def deaths(data: StudyTables) -> list[str]:
     if not known.all():
         text += f" {int((~known).sum())} could not be judged and count as lost too."
     return [text]
+
+
+def coupling(data: StudyTables) -> list[str]:
+    """Return whether the distance to vessels bears on the onset of a lineage, by the test settled beforehand."""
+    table = data["niche_coupling"]
+    if "primary" not in table.columns:
+        return []
+    tested = table[table["primary"].astype(bool) & np.isfinite(table["p_adjusted"].to_numpy(float))]
+    if tested.empty:
+        return []
+    n = plural(int(tested["n_organoids"].max()), "organoid")
+    hits = tested[tested["p_adjusted"] <= 0.05]
+    lead = "The distance to vessels along a cell's line of descent"
+    if hits.empty:
+        least = float(tested["p_adjusted"].min())
+        return [f"{lead} is not shown to bear on the onset of any lineage in {n} (smallest adjusted {p_words(least)})."]
+    parts = [
+        f"{row['lineage']} ({'nearer to' if row['log_hazard_ratio'] < 0 else 'further from'} vessels, log hazard ratio "
+        f"{number(row['log_hazard_ratio'])}, {number(row['low'])} to {number(row['high'])}, adjusted "
+        f"{p_words(float(row['p_adjusted']))})"
+        for _, row in hits.iterrows()
+    ]
+    return [f"{lead} bears on the onset of {joined(parts)} in {n}."]

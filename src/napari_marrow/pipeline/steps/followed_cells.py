@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,13 @@ from napari_marrow.schemas import ONSETS
 
 if TYPE_CHECKING:
     from napari_marrow.lineage import OnsetSettings
+    from napari_marrow.lineage.emergence_curves import Method
     from napari_marrow.study import Study
 
+COUPLING_COLUMNS = [
+    "lineage", "covariate", "log_hazard_ratio", "low", "high", "p_value", "n_events", "n_organoids", "method", "note",
+    "exposure", "question", "primary", "p_adjusted",
+]  # fmt: skip
 _VESSEL = "log(1 + vessel distance / 10 µm)"
 _NODE = ["position", "session", "t", "label"]
 
@@ -69,21 +74,22 @@ class FollowedCells:
         """Return the EMERGENCE table with its intervals for tracks as they are, and with tracking error in them."""
         from napari_marrow import lineage
 
-        def curves(table: pd.DataFrame, bootstrap: int, times: list[float] | None) -> pd.DataFrame:
+        def curves(table: pd.DataFrame, bootstrap: int, times: list[float] | None, method: Method) -> pd.DataFrame:
             return lineage.emergence(
                 table, layout, lineages=list(self.section.markers), thresholds=self.thresholds, bootstrap=bootstrap,
-                seed=self.seed, session=int(session) if session is not None else None, times_h=times,
+                seed=self.seed, session=session, times_h=times, method=method,
             )  # fmt: skip
 
-        session = None
-        base = curves(onsets, self.section.n_bootstrap, None)
+        session: int | Literal["bridged"] | None = "bridged" if self.section.bridge_sessions else None
+        base = curves(onsets, self.section.n_bootstrap, None, "auto")
         if self.section.n_pedigrees < 2 or base.empty:
             return base
-        session, times = base["session"].iloc[0], sorted(set(base["time_h"]))
+        session, times = session or int(base["session"].iloc[0]), sorted(set(base["time_h"]))
+        method: Method = base["method"].iloc[0]
         draws = lineage.PedigreeDraws(self.tracks, self.nodes, self.edges, losses=self.losses)
         drawn = lineage.drawn_results(
-            draws, lambda d: curves(self._onsets(d.tracks, d.nodes), 0, times), n_draws=self.section.n_pedigrees,
-            seed=self.seed, cancel=cancel,
+            draws, lambda d: curves(self._onsets(d.tracks, d.nodes), 0, times, method),
+            n_draws=self.section.n_pedigrees, seed=self.seed, cancel=cancel,
         )  # fmt: skip
         keys = ["condition", "organoid", "lineage", "time_h"]
         return lineage.with_tracking_error(base, drawn, keys=keys, value="cumulative_incidence", least=0, most=1)
@@ -94,7 +100,7 @@ class FollowedCells:
         from napari_marrow.statistics import benjamini_hochberg
 
         if vessels is None or onsets.empty:
-            return pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "question", "p_adjusted"])
+            return pd.DataFrame(columns=COUPLING_COLUMNS)
         # On a logarithmic scale from 10 µm on: what a vessel gives off fades, so 10 to 30 µm matter, 110 to 130 do not.
         nodes = self.nodes.assign(**{_VESSEL: np.log1p(_distance_to_vessels(self.nodes, vessels) / 10.0)})
         parts = []
@@ -103,8 +109,14 @@ class FollowedCells:
             for question, ask in (("hazard", lineage.niche_coupling), ("choice", lineage.lineage_choice)):
                 found = ask(spans, layout, covariate=_VESSEL)
                 parts.append(found.assign(exposure=exposure, question=question))
+        # The last spans are those of the question settled on beforehand; the other three are to be looked at.
+        test = lineage.coupling_test(spans, layout, covariate=_VESSEL, seed=self.seed)
         out = pd.concat(parts, ignore_index=True)
-        return out.assign(p_adjusted=benjamini_hochberg(out["p_value"].to_numpy(dtype=np.float64)))
+        out["primary"] = (out["question"] == "hazard") & (out["exposure"] == "history")
+        p = out["lineage"].map(test.set_index("lineage")["p_adjusted"]).astype(float)
+        others = benjamini_hochberg(out["p_value"].where(~out["primary"]).to_numpy(dtype=np.float64))
+        out["p_adjusted"] = np.where(out["primary"], p, others)
+        return out.sort_values("primary", ascending=False, kind="stable", ignore_index=True)[COUPLING_COLUMNS]
 
     def _onsets(self, tracks: pd.DataFrame, nodes: pd.DataFrame) -> pd.DataFrame:
         from napari_marrow.lineage import marker_onsets

@@ -11,7 +11,7 @@ from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.pipeline.steps.classify import classified_cells
 from napari_marrow.pipeline.steps.design import included, layout_state, of_positions
-from napari_marrow.pipeline.steps.followed_cells import FollowedCells
+from napari_marrow.pipeline.steps.followed_cells import COUPLING_COLUMNS, FollowedCells
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import COLONY_GROWTH, COMPARISONS, EMERGENCE, LOSSES, ONSETS, ORGANOID_SUMMARY
 
@@ -24,7 +24,7 @@ class LineageStep(Step):
 
     name = "lineage"
     title = "Lineages"
-    version = 5
+    version = 6
     reads = ("classify", "curate", "colonies", "niche")
     tables = (
         "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "comparisons", "blood_output",
@@ -59,7 +59,7 @@ class LineageStep(Step):
         tracks = of_positions(_table(study, "tracks", context.keys["curate"]), layout)
         colonies = of_positions(_table(study, "colonies", context.keys["colonies"]), layout)
         onsets, emergence, losses = ONSETS.empty(), EMERGENCE.empty(), LOSSES.empty()
-        coupling = pd.DataFrame(columns=[*lineage.COUPLING, "exposure", "question", "p_adjusted"])
+        coupling = pd.DataFrame(columns=COUPLING_COLUMNS)
         if tracks is not None:
             followed = FollowedCells.read(study, tracks, cells, context)
             tracks, losses, onsets = followed.tracks, followed.losses, followed.onsets()
