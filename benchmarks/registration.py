@@ -17,6 +17,7 @@ import time
 import venv
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,7 @@ def between(seeds: range, peer: StackReg | None) -> None:
         for seed in seeds:
             experiment = simulation.simulate(scenario(seed, swelling=swelling))
             sessions = experiment.sessions(experiment.positions[0])
-            pairs += list(zip(sessions, sessions[1:], strict=False))
+            pairs += list(pairwise(sessions))
         for channel in ("scaffold", "CD31", "nuclei"):
             images = [[plane(a, a.shape[0] - 1, channel), plane(b, 0, channel)] for a, b in pairs]
             truths = [true_transform(a, a.shape[0] - 1, b, 0) for a, b in pairs]

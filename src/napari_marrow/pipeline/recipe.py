@@ -38,8 +38,12 @@ class RegistrationSection(_Section):
     """Where the sample went between frames and between sessions."""
 
     drift: bool = Field(True, description="Estimate the drift within a session from frame to frame.")
-    between_sessions: Literal["none", "translation", "rigid"] = Field(
-        "rigid", description="What may differ between two mountings of the plate."
+    between_sessions: Literal["none", "translation", "rigid", "affine"] = Field(
+        "rigid",
+        description=(
+            "What may differ between two mountings of the plate. Affine follows a gel that swells or shears, where "
+            "that fits better than the rigid placing it starts from."
+        ),
     )
     channels: list[str] = Field(
         ["scaffold", "CD31", "nuclei"],
