@@ -4,7 +4,9 @@ Arrays and tables in and out; coordinates are µm in (y, x) order, times hours o
 """
 
 from napari_marrow.imaging.bleaching import Bleaching, estimate_bleaching, signal_level
+from napari_marrow.imaging.channel_correction import ChannelCorrection, correction_from_row
 from napari_marrow.imaging.drift import DriftTracker, register_drift, register_translation
+from napari_marrow.imaging.gain import GainJumps, estimate_gain_jumps, gain_levels
 from napari_marrow.imaging.quality import (
     FLAGS,
     FrameStatistics,
@@ -14,26 +16,40 @@ from napari_marrow.imaging.quality import (
     statistics_table,
 )
 from napari_marrow.imaging.sessions import register_sessions
-from napari_marrow.imaging.shading import Shading, correct, estimate_background, estimate_shading
+from napari_marrow.imaging.shading import (
+    Shading,
+    correct,
+    estimate_background,
+    estimate_shading,
+    shading_from_nodes,
+    shading_nodes,
+)
 from napari_marrow.imaging.transform import Transform
 
 __all__ = [
     "FLAGS",
     "Bleaching",
+    "ChannelCorrection",
     "DriftTracker",
     "FrameStatistics",
+    "GainJumps",
     "QualitySettings",
     "Shading",
     "Transform",
     "correct",
+    "correction_from_row",
     "estimate_background",
     "estimate_bleaching",
+    "estimate_gain_jumps",
     "estimate_shading",
     "frame_statistics",
+    "gain_levels",
     "quality_flags",
     "register_drift",
     "register_sessions",
     "register_translation",
+    "shading_from_nodes",
+    "shading_nodes",
     "signal_level",
     "statistics_table",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_marrow.errors import SettingsError
+
+NODES = 17
+"""Nodes a side that a field is stored by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +154,44 @@ def _robust_surface(
     total = float(np.var(target[kept]))
     explained = 1.0 - float(np.var(target[kept] - design[kept] @ coefficients)) / total if total > 1e-12 else 1.0
     return coefficients, max(0.0, explained) * float(kept.mean())
+
+
+def shading_nodes(field: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return a field's values on a grid of `NODES` nodes a side, which say all of a smooth polynomial.
+
+    Parameters
+    ----------
+    field : array, shape (Y, X)
+
+    Returns
+    -------
+    float64 array, shape (NODES, NODES)
+    """
+    y, x = (np.linspace(0, n - 1, NODES).round().astype(int) for n in field.shape)
+    return field[np.ix_(y, x)].astype(np.float64)
+
+
+def shading_from_nodes(nodes: Sequence[float], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return the field whose nodes these are, by a cubic spline.
+
+    Parameters
+    ----------
+    nodes : sequence of float
+        Row by row, as `shading_nodes` returns them.
+    shape : (int, int)
+        Rows and columns of the field.
+
+    Returns
+    -------
+    float32 array, shape (Y, X)
+    """
+    from scipy.interpolate import RectBivariateSpline
+
+    y, x = (np.unique(np.linspace(0, n - 1, NODES).round().astype(int)) for n in shape)
+    grid = np.asarray(nodes, dtype=np.float64).reshape(NODES, NODES)[: len(y), : len(x)]
+    order = min(3, len(y) - 1, len(x) - 1)
+    spline = RectBivariateSpline(y, x, grid, kx=order, ky=order)
+    return np.asarray(spline(np.arange(shape[0]), np.arange(shape[1])), dtype=np.float32)
 
 
 def estimate_background(frame: npt.ArrayLike, *, sigma: float | None = None) -> npt.NDArray[np.float32]:

@@ -28,7 +28,42 @@ class CorrectSection(_Section):
     """Corrections applied when pixels are read; the stored pixels stay as acquired."""
 
     shading: bool = Field(True, description="Divide by the uneven illumination estimated from each session's frames.")
+    camera_offset: float = Field(
+        0.0,
+        ge=0,
+        description=(
+            "Counts of the camera without light, taken off before illumination is divided out. Left at 0 it is "
+            "corrected too weakly, never too strongly."
+        ),
+        json_schema_extra=_unit("counts"),
+    )
     bleaching: bool = Field(False, description="Undo the loss of brightness over the frames of a session.")
+    bleaching_channels: list[str] = Field(
+        [],
+        description=(
+            "Channels whose bleaching is undone, all if none is named. Name those whose true signal is constant: a "
+            "marker that comes on would be flattened."
+        ),
+    )
+    gain_jumps: bool = Field(
+        False, description="Undo sudden changes of brightness within a session that all bright pixels share."
+    )
+    gain_channels: list[str] = Field([], description="Channels whose gain is looked at, all if none is named.")
+    background: Literal["none", "level", "map"] = Field(
+        "none",
+        description=(
+            "What is taken off every plane: nothing, its commonest level, or a map that follows the background. "
+            "Networks and thresholds do not need it; it makes intensities of dim markers comparable."
+        ),
+    )
+    background_channels: list[str] = Field([], description="Channels it is taken off, all if none is named.")
+    background_um: float = Field(
+        25.0,
+        gt=0,
+        le=1000,
+        description="Length over which the map follows; larger than what is measured.",
+        json_schema_extra=_unit("µm"),
+    )
     min_frames: int = Field(
         8, ge=3, le=1000, description="Frames (over all sessions of a position) below which no shading is estimated."
     )

@@ -21,6 +21,7 @@ _OPTIONAL = {
     "onset_thresholds": ["channel", "threshold"],
     "marker_thresholds": ["lineage", "channel", "threshold"],
     "quality": ["position", "session", "t", "time_h", "flags"],
+    "corrections": ["position", "session", "channel", "accepted"],
     "clones": ["position", "founder_track_id", "n_end", "n_escaped", "extinct"],
     "blood_output": ["organoid", "condition", "session", "time_h", "lineage", "source", "n_cells"],
     "niche_coupling": ["exposure", "lineage", "covariate", "log_hazard_ratio", "low", "high", "p_value", "n_events"],

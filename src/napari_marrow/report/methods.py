@@ -92,7 +92,20 @@ def _imaging(data: StudyTables, recipe: Mapping[str, Any]) -> tuple[str, str]:
             "normalised frames, and divided out where the background allowed it. "
         )
     if correct.get("bleaching"):
-        text += "Bleaching was undone by an exponential fitted to the signal of each session (Theil-Sen). "
+        text += (
+            f"Bleaching{_of_channels(correct, 'bleaching_channels')} was undone by an exponential fitted to the signal "
+            "of each session (Theil-Sen). "
+        )
+    if correct.get("gain_jumps"):
+        text += (
+            f"Lasting steps of the brightness{_of_channels(correct, 'gain_channels')} within a session that signal and "
+            "peaks shared were undone. "
+        )
+    if correct.get("background", "none") != "none":
+        what = (
+            "The commonest level" if correct["background"] == "level" else "A smoothed local minimum of the background"
+        )
+        text += f"{what}{_of_channels(correct, 'background_channels')} was taken off every plane. "
     if len(data["transforms"]):
         if register.get("drift", True):
             text += (
@@ -113,6 +126,11 @@ def _imaging(data: StudyTables, recipe: Mapping[str, Any]) -> tuple[str, str]:
                 "registrations with a poor correlation or residual were not used to carry identities over. "
             )
     return "Image correction and registration", text.strip()
+
+
+def _of_channels(section: Mapping[str, Any], key: str) -> str:
+    names = section.get(key) or []
+    return f" of {joined(names)}" if names else ""
 
 
 def _segmentation(data: StudyTables, section: Mapping[str, Any]) -> tuple[str, str]:

@@ -10,7 +10,18 @@ import pandas as pd
 
 from napari_marrow.progress import CancelToken
 from napari_marrow.report import overviews, summaries
-from napari_marrow.report.figures import clones, distances, emergence, growth, overview, pedigrees, quality, vessels
+from napari_marrow.report.correction_examples import correction_examples
+from napari_marrow.report.figures import (
+    clones,
+    corrections,
+    distances,
+    emergence,
+    growth,
+    overview,
+    pedigrees,
+    quality,
+    vessels,
+)
 from napari_marrow.report.figures import comparisons as comparison_figures
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
 from napari_marrow.report.outlines import Outline
@@ -82,7 +93,7 @@ def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
     )
 
 
-def quality_section(data: StudyTables) -> Section:
+def quality_section(data: StudyTables, study: Study) -> Section:
     """Return flags, registration, segmentation counts and link confidence."""
     frames = data["frames"]
     if frames.empty:
@@ -113,6 +124,7 @@ def quality_section(data: StudyTables) -> Section:
                 lambda: quality.confidence(transforms, cells, edges),
             )
         )
+    figures += _corrections(data, study)
     if "cells" not in data.present:
         missing.append("Cells were not segmented.")
     if "track_edges" not in data.present:
@@ -136,6 +148,25 @@ def quality_section(data: StudyTables) -> Section:
         heads = {"rate": "share wrong", "low": "low (95 %)", "high": "high (95 %)"}
         tables.append(TablePart("audit", "Links judged by a person, by field and session.", data.audits, heads))
     return Section("quality", "Quality", paragraphs, figures, tables, missing)
+
+
+def _corrections(data: StudyTables, study: Study) -> list[FigurePart]:
+    examples, place = correction_examples(study, data["corrections"])
+    if not examples:
+        return []
+    table = data["corrections"].drop(columns=["field", "levels", "factors"])
+    return [
+        _drawn(
+            "corrections",
+            "Correction of the pixels",
+            f"A frame of each channel ({place}) as acquired and corrected, the illumination that was divided out, and "
+            "the "
+            "signal of the frames before and after. Both pictures show their darkest 90 % in half of the grey scale.",
+            f"{plural(len(examples), 'channel')} before and after correction.",
+            table,
+            lambda: corrections.before_and_after(examples),
+        )
+    ]
 
 
 def _confidence_data(transforms: pd.DataFrame, cells: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:

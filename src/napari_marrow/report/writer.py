@@ -116,7 +116,7 @@ def _sections(data: StudyTables, study: Study, progress: Progress, cancel: Cance
         ("niche", lambda: parts.niche(data)),
         ("lineage", lambda: parts.lineage(data)),
         ("comparisons", lambda: parts.comparison(data)),
-        ("quality", lambda: parts.quality_section(data)),
+        ("quality", lambda: parts.quality_section(data, study)),
     ]
     done = []
     for i, (name, make) in enumerate(steps):

@@ -17,11 +17,14 @@ from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
-    from napari_marrow.imaging import Shading
+    from napari_marrow.imaging import ChannelCorrection, GainJumps
     from napari_marrow.study import SessionImage, Study
 
-NODES = 17
-"""The illumination is a smooth polynomial: its values on a grid of this many nodes a side say all of it."""
+COLUMNS = (
+    "position", "session", "channel", "dark", "depth", "accepted", "reason", "field", "background", "background_um",
+    "factors", "levels", "bleaching_per_frame", "jump_frames", "jump_ratios",
+)  # fmt: skip
+"""Of the table `corrections`: the illumination on a grid of nodes, and what was done frame by frame."""
 
 MAX_FRAMES = 24
 """Frames that the illumination of a channel is estimated from, at most."""
@@ -32,7 +35,7 @@ class CorrectStep(Step):
 
     name = "correct"
     title = "Estimating illumination"
-    version = 1
+    version = 2
     tables = ("corrections",)
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -54,15 +57,28 @@ class CorrectStep(Step):
             for channel in dict.fromkeys(c.name for image in group.values() for c in image.channels):
                 holders = {p: i for p, i in group.items() if channel in [c.name for c in i.channels]}
                 rows += _channel_rows(holders, channel, unit.session, section, cancel)
-        table = pd.DataFrame(rows, columns=["position", "session", "channel", "dark", "depth", "accepted", "reason",
-                                            "field", "factors"])  # fmt: skip
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
         study.commit(self.tables[0], context.keys[self.name], unit.as_dict(), table)
-        return {"fields": int(table["accepted"].sum())}
+        return {"fields": int(table["accepted"].sum()), "jumps": sum(map(len, table["jump_frames"]))}
+
+    def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
+        """Name the gain jumps that were undone."""
+        table = study.table(self.tables[0], context.keys[self.name])
+        jumped = table[table["jump_frames"].map(len) > 0]
+        return [
+            f"{row['position']}, session {row['session']}, {row['channel']}: brightness "
+            + ", ".join(
+                f"x {ratio:.2f} from frame {frame} on"
+                for frame, ratio in zip(row["jump_frames"], row["jump_ratios"], strict=True)
+            )
+            + ", undone."
+            for _, row in jumped.iterrows()
+        ]
 
 
 def _channel_rows(
     images: dict[str, SessionImage], channel: str, session: int, section: CorrectSection, cancel: CancelToken
-) -> list[tuple[Any, ...]]:
+) -> list[dict[str, Any]]:
     from napari_marrow import imaging
 
     shading = None
@@ -70,31 +86,66 @@ def _channel_rows(
     if section.shading:
         frames = [image.read(t, channel).max(axis=0) for image, t in _sample(list(images.values()))]
         cancel.raise_if_cancelled()
-        estimate = imaging.estimate_shading(np.stack(frames), min_frames=section.min_frames)
+        estimate = imaging.estimate_shading(np.stack(frames), dark=section.camera_offset, min_frames=section.min_frames)
         shading, reason = (estimate if estimate.accepted else None), estimate.reason
-    rows = []
-    for position, image in images.items():
-        factors = np.ones(image.shape[0])
-        if section.bleaching and image.shape[0] > 2:
-            levels = []
-            for t in range(image.shape[0]):
-                cancel.raise_if_cancelled()
-                levels.append(imaging.signal_level(image.read(t, channel)))
-            factors = imaging.estimate_bleaching(levels).factors
-        rows.append(
-            (
-                position,
-                session,
-                channel,
-                shading.dark if shading else 0.0,
-                shading.depth if shading else 0.0,
-                shading is not None,
-                reason,
-                _nodes(shading.field).ravel().tolist() if shading else [],
-                factors.tolist(),
-            )
-        )
-    return rows
+    taken_off = section.background if _asked(channel, section.background_channels) else "none"
+    return [
+        {
+            "position": position,
+            "session": session,
+            "channel": channel,
+            "dark": shading.dark if shading else 0.0,
+            "depth": shading.depth if shading else 0.0,
+            "accepted": shading is not None,
+            "reason": reason,
+            "field": imaging.shading_nodes(shading.field).ravel().tolist() if shading else [],
+            "background": taken_off,
+            "background_um": section.background_um,
+            **_over_time(image, channel, section, cancel),
+        }
+        for position, image in images.items()
+    ]
+
+
+def _asked(channel: str, named: Sequence[str]) -> bool:
+    return not named or channel in named
+
+
+def _over_time(
+    image: SessionImage, channel: str, section: CorrectSection, cancel: CancelToken
+) -> dict[str, list[float] | list[int] | float]:
+    """Return the factors of the frames, and the bleaching and jumps that they undo."""
+    from napari_marrow import imaging
+
+    frames = int(image.shape[0])
+    bleaching = section.bleaching and _asked(channel, section.bleaching_channels)
+    jumping = section.gain_jumps and _asked(channel, section.gain_channels)
+    none = imaging.GainJumps((), (), np.ones(frames))
+    if frames < 3 or not (bleaching or jumping):
+        return _row_over_time(np.empty(0), none, 0.0, none.factors)
+    levels = np.full((frames, 2), np.nan)
+    for t in range(frames):
+        cancel.raise_if_cancelled()
+        levels[t] = imaging.gain_levels(image.read(t, channel))
+    jumps = imaging.estimate_gain_jumps(levels) if jumping else none
+    factors, rate = jumps.factors, 0.0
+    if bleaching:
+        # levels of the same gain: a jump is no bleaching
+        found = imaging.estimate_bleaching(levels[:, 0] * jumps.factors)
+        factors, rate = factors * found.factors, found.rate if found.significant else 0.0
+    return _row_over_time(levels[:, 0], jumps, rate, factors)
+
+
+def _row_over_time(
+    levels: npt.NDArray[np.float64], jumps: GainJumps, rate: float, factors: npt.NDArray[np.float64]
+) -> dict[str, list[float] | list[int] | float]:
+    return {
+        "factors": factors.tolist(),
+        "levels": levels.tolist(),
+        "bleaching_per_frame": rate,
+        "jump_frames": list(jumps.frames),
+        "jump_ratios": list(jumps.ratios),
+    }
 
 
 def _sample(images: Sequence[SessionImage]) -> list[tuple[SessionImage, int]]:
@@ -105,21 +156,6 @@ def _sample(images: Sequence[SessionImage]) -> list[tuple[SessionImage, int]]:
         for image in images[:MAX_FRAMES]
         for t in np.unique(np.linspace(0, image.shape[0] - 1, min(each, image.shape[0])).round().astype(int))
     ]
-
-
-def _nodes(field: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    y, x = (np.linspace(0, n - 1, NODES).round().astype(int) for n in field.shape)
-    return field[np.ix_(y, x)].astype(np.float64)
-
-
-def _field(nodes: Sequence[float], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    from scipy.interpolate import RectBivariateSpline
-
-    y, x = (np.unique(np.linspace(0, n - 1, NODES).round().astype(int)) for n in shape)
-    grid = np.asarray(nodes, dtype=np.float64).reshape(NODES, NODES)[: len(y), : len(x)]
-    order = min(3, len(y) - 1, len(x) - 1)
-    spline = RectBivariateSpline(y, x, grid, kx=order, ky=order)
-    return np.asarray(spline(np.arange(shape[0]), np.arange(shape[1])), dtype=np.float32)
 
 
 class CorrectedSession:
@@ -138,8 +174,14 @@ class CorrectedSession:
         self.image = study.image(position, session)
         self.channels = [channel.name for channel in self.image.channels]
         table = study.table("corrections", context.keys["correct"], unit={"session": session})
-        self._rows = {str(row["channel"]): row for _, row in table[table["position"] == position].iterrows()}
-        self._shadings: dict[str, Shading | None] = {}
+        self._corrections = {
+            str(row["channel"]): self._correction(row) for _, row in table[table["position"] == position].iterrows()
+        }
+
+    def _correction(self, row: pd.Series) -> ChannelCorrection:
+        from napari_marrow.imaging import correction_from_row
+
+        return correction_from_row(row, (int(self.image.shape[3]), int(self.image.shape[4])))
 
     def read(self, t: int, channel: str | None = None) -> npt.NDArray[np.float32]:
         """Return a frame, (C, Z, Y, X) or, of one channel, (Z, Y, X), in corrected counts."""
@@ -149,24 +191,10 @@ class CorrectedSession:
         return np.stack([self._correct(frame[i], name, t) for i, name in enumerate(self.channels)])
 
     def _correct(self, volume: npt.NDArray[Any], channel: str, t: int) -> npt.NDArray[np.float32]:
-        from napari_marrow import imaging
-
-        row = self._rows.get(channel)
-        if row is None:
+        correction = self._corrections.get(channel)
+        if correction is None:
             return volume.astype(np.float32)
-        return imaging.correct(volume, shading=self._shading(channel, row), gain=float(row["factors"][t]))
-
-    def _shading(self, channel: str, row: pd.Series) -> Shading | None:
-        from napari_marrow.imaging import Shading
-
-        if channel not in self._shadings:
-            shape = (int(self.image.shape[3]), int(self.image.shape[4]))
-            self._shadings[channel] = (
-                Shading(_field(row["field"], shape), float(row["dark"]), float(row["depth"]), 1.0, True)
-                if row["accepted"]
-                else None
-            )
-        return self._shadings[channel]
+        return correction.apply(volume, t, self.image.spacing)
 
 
 _sessions: dict[tuple[str, str, int, str], CorrectedSession] = {}
