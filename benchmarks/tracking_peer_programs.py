@@ -171,16 +171,23 @@ def motile(points: pd.DataFrame, chosen: dict[str, float]) -> Found:
 PROGRAMS = {f.__name__: f for f in (trackpy, laptrack, btrack, tracksdata, motile)}
 
 
+def _allow(seconds: float) -> None:
+    """Let the process end after so many more CPU seconds."""
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds) + 1, resource.RLIM_INFINITY))
+
+
 def main(name: str, source: str, result: str, chosen: list[tuple[int, dict[str, float]]], limit: float) -> None:
     """Track once untimed on a few frames, for what is imported and compiled, then with every setting on all."""
     points = pd.read_csv(source)
     few = points[points["t"] <= points["t"].min() + 3].reset_index(drop=True)
+    Path(f"{result}/{chosen[0][0]}.tried").touch()
+    _allow(limit)
     with contextlib.suppress(Exception):
-        PROGRAMS[name](few, chosen[-1][1])
+        PROGRAMS[name](few, chosen[0][1])
     for number, one in chosen:
         Path(f"{result}/{number}.tried").touch()
         begin = time.process_time()
-        resource.setrlimit(resource.RLIMIT_CPU, (int(begin + limit) + 1, resource.RLIM_INFINITY))
+        _allow(limit)
         try:
             found = PROGRAMS[name](points, one)
         except Exception as error:  # whatever a peer raises is its answer

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import napari_marrow.tracking.posterior as posterior_module
+from napari_marrow.tracking import track_points
 from napari_marrow.tracking.divisions import Triples
 from napari_marrow.tracking.hypotheses import Links, Solution
 from napari_marrow.tracking.posterior import posterior
@@ -120,3 +123,16 @@ def test_a_row_that_is_longer_than_a_group_is_off_at_the_edges_of_groups_only():
     off = np.sort(np.abs(found.links - [pairs[k, 10 + k] for k in range(10)]))
     assert off[6] < 0.03
     assert off[-1] < 0.35
+
+
+def test_windows_of_a_large_data_set_leave_probabilities_as_they_are(monkeypatch):
+    rng = np.random.default_rng(4)
+    walk = np.cumsum(rng.normal(0, 2.0, (30, 60, 2)), axis=0) + rng.uniform(0, 120, (60, 2))
+    table = pd.DataFrame({"t": np.repeat(np.arange(30), 60), "y": walk[..., 0].ravel(), "x": walk[..., 1].ravel()})
+    whole = track_points(table).edges["probability"]
+    monkeypatch.setattr(posterior_module, "_AT_ONCE", 400)
+    cut = track_points(table).edges["probability"]
+    assert len(cut) == len(whole)
+    off = np.abs(cut - whole).to_numpy()
+    assert np.quantile(off, 0.9) < 1e-3
+    assert off.max() > 0  # the windows were made

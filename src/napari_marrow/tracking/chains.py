@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -60,7 +60,6 @@ def build_chains(
     j: Ints,
     probability: Floats,
     *,
-    causal: bool = False,
     shared: npt.NDArray[np.bool_] | None = None,
 ) -> Chains:
     """Follow the links i -> j (no divisions among them) from every detection.
@@ -75,8 +74,6 @@ def build_chains(
         other.
     shared : (n,) bool, optional
         Detections that hold two cells: their measurements and places say little about either.
-    causal : bool
-        Leave the future out, as if nothing after a detection were known yet.
 
     Returns
     -------
@@ -98,10 +95,6 @@ def build_chains(
         beside = shared[i] | shared[j]
         velocity_in[j[beside]] = velocity_out[i[beside]] = 0.0
         square_in[j[beside]] = square_out[i[beside]] = np.nan
-    if causal:
-        following[:] = -1
-        velocity_out[:] = 0.0
-        square_out[:] = np.nan
     noise = fit_noise(values, previous, time)
     doubt = np.zeros(n)
     doubt[j] = (1 - probability) / np.maximum(probability, 0.05)
@@ -111,6 +104,22 @@ def build_chains(
         previous, following, velocity_in, velocity_out,
         _recent(square_in, previous, _WINDOW), _recent(square_out, following, _WINDOW),
         past, future, past_variance, future_variance, past_count, future_count, noise,
+    )  # fmt: skip
+
+
+def without_future(detections: Detections, chains: Chains, *, shared: npt.NDArray[np.bool_] | None = None) -> Chains:
+    """Return the same chains as if nothing after a detection were known yet; the past is not copied."""
+    n = detections.n
+    values = detections.features
+    if shared is not None and shared.any():
+        values = np.where(shared[:, None], np.nan, values)
+    none = np.full(n, -1, np.int64)
+    future, variance, count = levels(
+        values, none, detections.time[detections.frame], chains.noise, np.zeros(n), forward=False
+    )
+    return replace(
+        chains, following=none, velocity_out=np.zeros_like(chains.velocity_out),
+        future_speed=np.zeros_like(chains.future_speed), future=future, future_variance=variance, future_count=count,
     )  # fmt: skip
 
 

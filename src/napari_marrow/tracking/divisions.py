@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -114,20 +115,26 @@ def first_division_model(
     )
 
 
-def propose(detections: Detections, tree: FrameTree, model: DivisionModel, before: Heading, k: int) -> Triples:
-    """Pairs of detections in the next frame that lie about a detection as daughters would."""
-    i, j, distance = tree.pairs(1, k, model.geometry.expected(detections, before))
+def join_triples(parts: Sequence[Triples]) -> Triples:
+    """Candidate divisions one after the other."""
+    return Triples(*(np.concatenate([getattr(p, a) for p in parts]) for a in ("mother", "first", "second")))
+
+
+def propose(
+    detections: Detections, tree: FrameTree, model: DivisionModel, before: Heading, k: int, rows: Ints
+) -> Triples:
+    """Pairs of detections in the next frame that lie about one of the detections `rows` as daughters would."""
+    i, j, distance = tree.pairs(1, k, model.geometry.expected(detections, before), rows=rows)
     keep = distance <= model.geometry.reach * np.maximum(before.quick[i], 1.0) ** model.geometry.pace
     i, j = i[keep], j[keep]
-    count = np.bincount(i, minlength=detections.n)
-    start = np.concatenate([[0], np.cumsum(count)])
+    mothers_of_pairs, start, count = np.unique(i, return_index=True, return_counts=True)
     mothers, firsts, seconds = [], [], []
     for p in range(k):
         for q in range(p + 1, k):
-            rows = np.flatnonzero(count > q)
-            mothers.append(rows)
-            firsts.append(j[start[rows] + p])
-            seconds.append(j[start[rows] + q])
+            many = count > q
+            mothers.append(mothers_of_pairs[many])
+            firsts.append(j[start[many] + p])
+            seconds.append(j[start[many] + q])
     none = np.zeros(0, np.int64)
     a, b, c = (np.concatenate([none, *x]) for x in (mothers, firsts, seconds))
     triples = Triples(a, np.minimum(b, c), np.maximum(b, c))

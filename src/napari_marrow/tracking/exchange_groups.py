@@ -20,8 +20,7 @@ from napari_marrow.tracking.threads import in_slices
 Flags = npt.NDArray[np.bool_]
 
 _MOST = 8  # outgoing or incoming ends of a group: 2 ** 8 states
-_FAR = -15.0  # exchanges of links that lose more are left to the messages
-_FAR_DIVISION = -40.0  # so are those with a division, whose three ends make messages less reliable
+_FAR = -15.0  # exchanges that lose more are left to the messages
 _CLIP = 60.0
 
 
@@ -82,6 +81,7 @@ def group_odds(packing: Packing, free: Floats) -> tuple[Floats, Floats, Floats]:
     _exchange_values(p.source, p.target, p.gain, by_source, from_source, out, into, value)
     worth = np.flatnonzero(np.isfinite(value))
     order = worth[np.argsort(-value[worth], kind="stable")]
+    del value, worth
     root = _groups(p.source, p.target, p.chosen, order, p.n_sources, p.n_targets)
     members, bounds = _listed(root, len(root))
     bounds = np.append(bounds[:-1][np.diff(bounds) > 0], bounds[-1])
@@ -160,11 +160,7 @@ def _exchange_values(
                 t = target[conflicts[q], side]
                 if t >= 0 and t != target[e, 0] and t != target[e, 1]:
                     bound += best_open[t]
-        divides = target[e, 1] >= 0
-        for q in range(k):
-            divides = divides or target[conflicts[q], 1] >= 0
-        least = _FAR_DIVISION if divides else _FAR
-        if bound <= least:
+        if bound <= _FAR:
             continue
         m = 0
         for q in range(k):
@@ -199,7 +195,7 @@ def _exchange_values(
                     further += closed
                 best = max(best, further)
             back += best
-        if total + back > least:
+        if total + back > _FAR:
             value[e] = total + back
 
 

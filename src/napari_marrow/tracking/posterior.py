@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from napari_marrow.tracking.exchange_groups import Packing, group_odds
 from napari_marrow.tracking.hypotheses import Solution
@@ -22,6 +23,7 @@ _MOST_GAIN = 60.0
 _ITERATIONS = 12
 _SETTLED = 1e-3
 _LEAST_ODDS = 1e-30
+_AT_ONCE = 1_000_000  # detections: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,7 @@ def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
     -------
     Posterior
     """
-    packing = _packing(n, solution)
-    ends = np.column_stack([packing.source, np.where(packing.target < 0, 3 * n, 2 * n + packing.target)])
-    free = _propagate(ends, np.exp(np.clip(packing.gain, -30, _MOST_GAIN)), 3 * n, _ITERATIONS)
-    pairs, sources, targets = group_odds(packing, free)
-    e, d = len(solution.chosen), len(solution.divided)
-    z, into, out = (np.log(np.clip(odds, _LEAST_ODDS, 1 / _LEAST_ODDS)) for odds in (pairs, targets, sources[:n]))
-    linked, daughters, late = z[:e, 0], z[e : e + d], z[e + d :, 0]
+    linked, daughters, late, into, out = _log_odds(n, solution)
     if not calibrated:
         return Posterior(*(_as_they_are(part) for part in (linked, daughters, late, -into, -out)))
     usual, dividing = usual_link(linked), usual_division(np.concatenate([daughters.ravel(), late]))
@@ -85,49 +81,106 @@ def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
     )
 
 
-def _packing(n: int, solution: Solution) -> Packing:
-    """Return links, divisions and late divisions, whose second daughter is an outgoing end of its own."""
+def _log_odds(n: int, solution: Solution) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Log odds of links, mothers and daughters, late daughters, of incoming and outgoing ends being taken.
+
+    Large data sets are cut into windows of rows, and rows are in the order of frames: what lies more than the longest
+    link before or after a window does not matter to it.
+    """
     links, triples, late = solution.links, solution.triples, solution.late
-    keep, keep_t = _kept(links.gain, solution.chosen), _kept(solution.triple_gain, solution.divided)
-    m, k, q = len(keep), len(keep_t), len(late)
-    target = np.full((m + k + q, 2), -1, np.int64)
-    target[:, 0] = np.concatenate([links.j[keep], triples.first[keep_t], late.second])
-    target[m : m + k, 1] = triples.second[keep_t]
-    return Packing(
-        np.concatenate([links.i[keep], triples.mother[keep_t], n + late.mother]),
-        target,
-        np.concatenate([links.gain[keep], solution.triple_gain[keep_t], solution.late_gain]),
-        np.concatenate(
-            [
-                np.searchsorted(keep, solution.chosen),
-                m + np.searchsorted(keep_t, solution.divided),
-                m + k + np.arange(q),
-            ]
-        ).astype(np.int64),
-        2 * n,
-        n,
+    spans = [(t - s).max(initial=0) for s, t in ((links.i, links.j), (triples.mother, triples.second))]
+    margin = int(max(spans))
+    linked, daughters = np.empty(len(solution.chosen)), np.empty((len(solution.divided), 2))
+    last, into, out = np.empty(len(late)), np.empty(n), np.empty(n)
+    for low in range(0, n, _AT_ONCE):
+        high = min(low + _AT_ONCE, n)
+        if n - high < _AT_ONCE // 2:
+            high = n
+        window = _window(solution, max(low - margin, 0), min(high + margin, n))
+        pairs, sources, targets = group_odds(window.packing, _messages(window.packing))
+        part = slice(low - window.first, high - window.first)
+        e, d = len(window.links), len(window.divisions)
+        linked[window.links], daughters[window.divisions] = pairs[:e, 0], pairs[e : e + d]
+        last[window.late] = pairs[e + d :, 0]
+        into[low:high], out[low:high] = targets[part], sources[part]
+        if high == n:
+            break
+    linked, daughters, last, into, out = (
+        np.log(np.clip(odds, _LEAST_ODDS, 1 / _LEAST_ODDS)) for odds in (linked, daughters, last, into, out)
     )
+    return linked, daughters, last, into, out
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Hypotheses among some rows of the detections; `links`, `divisions`, `late` say which of the chosen ones."""
+
+    first: int
+    packing: Packing
+    links: Ints
+    divisions: Ints
+    late: Ints
+
+
+def _window(solution: Solution, first: int, stop: int) -> _Window:
+    """Return the hypotheses within rows first..stop; the second daughter of a late division is an end of its own."""
+    links, triples, late = solution.links, solution.triples, solution.late
+    keep, chosen = _kept(links.gain, solution.chosen, (links.i >= first) & (links.j < stop))
+    keep_t, divided = _kept(
+        solution.triple_gain, solution.divided, (triples.mother >= first) & (triples.second < stop)
+    )  # fmt: skip
+    keep_q = np.flatnonzero((late.mother >= first) & (late.second < stop))
+    m, k, n = len(keep), len(keep_t), stop - first
+    target = np.full((m + k + len(keep_q), 2), -1, np.int64)
+    target[:, 0] = np.concatenate([links.j[keep], triples.first[keep_t], late.second[keep_q]]) - first
+    target[m : m + k, 1] = triples.second[keep_t] - first
+    source = np.concatenate([links.i[keep], triples.mother[keep_t], n + late.mother[keep_q]]) - first
+    gain = np.concatenate([links.gain[keep], solution.triple_gain[keep_t], solution.late_gain[keep_q]])
+    standing = [np.searchsorted(keep, solution.chosen[chosen]), m + np.searchsorted(keep_t, solution.divided[divided])]
+    standing.append(m + k + np.arange(len(keep_q)))
+    packing = Packing(source, target, gain, np.concatenate(standing).astype(np.int64), 2 * n, n)
+    return _Window(first, packing, chosen, divided, keep_q)
+
+
+def _messages(packing: Packing) -> Floats:
+    outgoing = packing.n_sources
+    nowhere = outgoing + packing.n_targets
+    ends = np.column_stack([packing.source, np.where(packing.target < 0, nowhere, outgoing + packing.target)])
+    weight = np.exp(np.clip(packing.gain, -30, _MOST_GAIN))
+    return _propagate(ends.astype(np.int32), weight, packing.chosen, nowhere, _ITERATIONS)
 
 
 def _as_they_are(log_odds: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-log_odds)))
 
 
-def _kept(gain: Floats, chosen: Ints) -> Ints:
-    keep = gain > _LEAST_GAIN
-    keep[chosen] = True
-    return np.flatnonzero(keep)
+def _kept(gain: Floats, chosen: Ints, inside: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Hypotheses of a window that weigh anything, and which of the chosen ones are among them."""
+    keep = inside & (gain > _LEAST_GAIN)
+    there = np.flatnonzero(inside[chosen])
+    keep[chosen[there]] = True
+    return np.flatnonzero(keep), there
 
 
 @numba.njit(cache=True, nogil=True)
-def _propagate(ends: Ints, weight: Floats, nowhere: int, iterations: int) -> Floats:
+def _propagate(ends: Ints, weight: Floats, chosen: Ints, nowhere: int, iterations: int) -> Floats:
     """Messages from ends to hypotheses, (h, 3): the weight that no other hypothesis takes the end.
 
-    `ends` (h, 3) are the resources that a hypothesis takes, `nowhere` for none.
+    `ends` (h, 3) are the resources that a hypothesis takes, `nowhere` for none. The messages begin with what is
+    `chosen`: of several states that confirm themselves they find the one beside it.
     """
     h = len(weight)
     free = np.ones((h, 3))
     total = np.zeros(nowhere + 1)
+    for a in chosen:
+        for e in range(3):
+            total[ends[a, e]] = weight[a]
+    total[nowhere] = 0.0
+    for a in range(h):
+        for e in range(3):
+            free[a, e] = 1 / (1 + total[ends[a, e]])
+    for a in chosen:
+        free[a] = 1.0
     for _ in range(iterations):
         total[:] = 0.0
         for a in range(h):

@@ -11,9 +11,9 @@ import numpy as np
 
 from napari_marrow.tracking.points import Floats
 
-_SLOPE, _OFFSET, _PER_USUAL = 0.643, 0.140, 0.044
+_SLOPE, _OFFSET, _PER_USUAL = 0.638, 0.121, 0.056
 _USUAL, _LEAST_USUAL, _MOST_USUAL = 10.0, 1.0, 20.0
-_DIVISION_SLOPE, _DIVISION_OFFSET, _PER_WEAK = 2.938, -0.106, 0.675
+_DIVISION_SLOPE, _DIVISION_OFFSET, _PER_WEAK = 3.082, -0.183, 0.736
 _USUAL_DIVISION, _FEW = 8.0, 5.0  # where divisions are few, and how many they count for
 _WEAK = 5.0
 

@@ -11,7 +11,7 @@ from napari_marrow.tracking.appearance import AppearanceModel, fit_appearance
 from napari_marrow.tracking.blobs import Blobs, find_blobs
 from napari_marrow.tracking.candidates import FrameTree
 from napari_marrow.tracking.cell_cycle import ages, log_readiness
-from napari_marrow.tracking.chains import Chains, build_chains, no_chains
+from napari_marrow.tracking.chains import Chains, build_chains, no_chains, without_future
 from napari_marrow.tracking.division_geometry import Heading, heading
 from napari_marrow.tracking.divisions import (
     DivisionModel,
@@ -19,6 +19,7 @@ from napari_marrow.tracking.divisions import (
     division_log_ratio,
     first_division_model,
     fit_divisions,
+    join_triples,
     lives,
     no_triples,
     onset_change,
@@ -37,7 +38,7 @@ from napari_marrow.tracking.speeds import SpeedModel, fit_speeds
 
 _SAMPLE = 12_000
 _NEIGHBOURS = 3
-_AT_ONCE = 500_000  # detections whose candidates are weighed at once: bounds the memory
+_AT_ONCE = 250_000  # detections whose candidates are weighed at once: bounds the memory
 _HOPELESS = -7.0  # gain below which a candidate is neither chosen nor a rival
 _FIRST_TRUST = 0.8  # in links of the first assignments, whose probabilities are not known yet
 
@@ -116,7 +117,22 @@ class Learner:
             return no_links()
         return Links(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("i", "j", "gap", "gain")))
 
-    def triple_gain(self, triples: Triples) -> Floats:
+    def candidate_divisions(self) -> tuple[Triples, Floats]:
+        """Candidate divisions with their gains."""
+        if self.division is None:
+            return no_triples(), np.zeros(0)
+        tree = FrameTree(self.detections, self.division.geometry.reach * 1.5)
+        before, k = self.before, self.settings.candidates
+        found, gains = [no_triples()], [np.zeros(0)]
+        for low in range(0, self.detections.n, _AT_ONCE):
+            rows = np.arange(low, min(low + _AT_ONCE, self.detections.n))
+            triples = propose(self.detections, tree, self.division, before, k, rows)
+            gain = self.triple_gain(triples, before)
+            found.append(triples.take(gain > _HOPELESS))
+            gains.append(gain[gain > _HOPELESS])
+        return join_triples(found), np.concatenate(gains)
+
+    def triple_gain(self, triples: Triples, before: Heading) -> Floats:
         """Gain of divisions over leaving the mother and both daughters open."""
         assert self.division is not None
         ratio = division_log_ratio(
@@ -128,7 +144,7 @@ class Learner:
             self.appearance,
             self.life,
             self.change,
-            self.before,
+            before,
         )
         if len(self.age):
             ratio = ratio + log_readiness(self.age[triples.mother], self.division.rate)
@@ -212,8 +228,9 @@ def _learn(learner: Learner, i: Ints, j: Ints, probability: Floats, *, causal: b
     """Refit everything but divisions from links (no division edges among them)."""
     detections, settings = learner.detections, learner.settings
     shared = learner.blobs.shared if learner.blobs is not None else None
+    learner.chains = learner.full  # frees those of the past alone
     learner.full = build_chains(detections, i, j, probability, shared=shared)
-    learner.chains = build_chains(detections, i, j, probability, causal=True, shared=shared) if causal else learner.full
+    learner.chains = without_future(detections, learner.full, shared=shared) if causal else learner.full
     one = detections.frame[j] - detections.frame[i] == 1
     if not one.any():
         return
@@ -279,6 +296,7 @@ def solve(
     for done in range(settings.rounds):
         cancel.raise_if_cancelled()
         progress(done + 1, total, "linking")
+        solution = None  # its candidates need not stand beside the new ones
         # Rounds that know the past only come first: two swaps in a row vouch for each other once the future counts as
         # well.
         solution = _round(learner, causal=done + 1 < settings.rounds // 2, last=done + 1 == settings.rounds)
@@ -294,11 +312,7 @@ def _round(learner: Learner, *, causal: bool, last: bool) -> Solution:
     """Solve all frames in one forward pass, then learn anew (`causal`: for a round that looks at the past only)."""
     detections, settings = learner.detections, learner.settings
     links = learner.candidate_links(settings.max_gap)
-    triples, gain = no_triples(), np.zeros(0)
-    if learner.division is not None:
-        tree = FrameTree(detections, learner.division.geometry.reach * 1.5)
-        triples = propose(detections, tree, learner.division, learner.before, settings.candidates)
-        gain = learner.triple_gain(triples)
+    triples, gain = learner.candidate_divisions()
     frame = detections.frame
     chosen, divided = assign_forward(
         detections.n,
@@ -318,6 +332,7 @@ def _round(learner: Learner, *, causal: bool, last: bool) -> Solution:
         trust = np.zeros(detections.n)
         trust[j] = chances
         learner.blobs = find_blobs(detections, chains, links, learner.motion, trust)
+        del chains
     _learn(learner, i, j, chances, causal=causal)
     learner.rates = fit_rates(detections, i, j, divisions, learner.motion, settings.max_gap)
     if learner.division is not None:
@@ -342,6 +357,7 @@ def _late_daughters(learner: Learner, solution: Solution) -> Solution:
     divided[solution.divisions.mother] = True
     tree = FrameTree(detections, learner.division.geometry.reach, rows=open_start)
     rows = np.flatnonzero((chains.following >= 0) & ~divided)
+    before = learner.before
     found, gains = [], []
     for gap in (1, 2):
         i, k, _ = tree.pairs(gap, learner.settings.candidates, detections.xyz, rows=rows)
@@ -349,11 +365,11 @@ def _late_daughters(learner: Learner, solution: Solution) -> Solution:
         j = first if gap == 1 else np.where(first >= 0, chains.following[first], -1)
         keep = (j >= 0) & (detections.frame[np.maximum(j, 0)] == detections.frame[k])
         triples = Triples(i[keep], j[keep], k[keep])
-        gain = learner.triple_gain(triples) - learner.rates.link_gain(triples.mother, first[keep], 1)
+        gain = learner.triple_gain(triples, before) - learner.rates.link_gain(triples.mother, first[keep], 1)
         gain -= learner.log_ratio(triples.mother, first[keep])
         found.append(Triples(triples.mother, first[keep], triples.second))
         gains.append(gain + (0.0 if gap == 1 else np.log(0.1)))
-    late = Triples(*(np.concatenate([getattr(f, a) for f in found]) for a in ("mother", "first", "second")))
+    late = join_triples(found)
     gain = np.concatenate(gains)
     chosen = assign(detections.n, late.mother, late.second, gain)
     return replace(solution, late=late.take(chosen), late_gain=gain[chosen])
