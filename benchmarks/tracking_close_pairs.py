@@ -4,8 +4,8 @@ Usage: ``python benchmarks/tracking_close_pairs.py [--data FOLDER] [--share 0.2]
 
 A pair of true tracks is called close if, in the five consecutive frames or more in which both have a point, the median
 distance of the two is below a share of the movie's usual distance between nearest neighbours: which of the two goes on
-as which cannot be told from points. An error (a wrong or a missed link) lies there if one of its ends belongs to a track
-of such a pair, *at divisions* if one lies within three frames of a division.
+as which cannot be told from points. An error (a wrong or a missed link) lies there if one of its ends belongs to a
+track of such a pair, *at divisions* if one lies within three frames of a division.
 """
 
 from __future__ import annotations
