@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,23 +28,28 @@ def tiny_scenario(*, seed: int = 3) -> simulation.Scenario:
     )
 
 
+def write_session(study: Study, position: str, session: simulation.experiment.SimulatedSession) -> None:
+    """Write the images of a session."""
+    with study.add_session(
+        position,
+        session.session,
+        channels=list(session.channels),
+        spacing=session.spacing,
+        shape=session.shape,
+        dtype="uint16",
+        start_h=session.start_h,
+        time_s=session.time_s,
+    ) as writer:
+        for t in range(session.shape[0]):
+            writer.write(t, session.frame(t))
+
+
 def write_study(experiment: simulation.Experiment, path: Path) -> Path:
     """Write an experiment's images straight into a new study."""
     study = Study.create(path, layout=experiment.layout)
     for position in experiment.layout["position"]:
         for session in experiment.sessions(position):
-            with study.add_session(
-                position,
-                session.session,
-                channels=list(session.channels),
-                spacing=session.spacing,
-                shape=session.shape,
-                dtype="uint16",
-                start_h=session.start_h,
-                time_s=session.time_s,
-            ) as writer:
-                for t in range(session.shape[0]):
-                    writer.write(t, session.frame(t))
+            write_session(study, position, session)
     return path
 
 
@@ -57,6 +62,12 @@ def _no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for name, value in own.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session")
+def session_writer() -> Callable[[Study, str, simulation.experiment.SimulatedSession], None]:
+    """Return the function that writes a simulated session into a study."""
+    return write_session
 
 
 @pytest.fixture(scope="session")

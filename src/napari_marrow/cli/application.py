@@ -18,6 +18,7 @@ from napari_marrow.cli import (
     model_commands,
     niche_command,
     pixel_commands,
+    session_commands,
     study_commands,
 )
 
@@ -52,6 +53,7 @@ doctor_command.register(app)
 keeping_commands.register(app)
 export_commands.register(app)
 edit_commands.register(app)
+session_commands.register(app)
 file_commands.register(app)
 lineage_command.register(app)
 niche_command.register(app)

@@ -234,6 +234,13 @@ def info(
     for _, line in store.layout.iterrows():
         layout.add_row(*("-" if value != value else str(value) for value in line))
     console.print(layout)
+    for left_out in store.exclusions:
+        where = f"{left_out.position} " if left_out.position else ""
+        console.print(f"left out: {where}session {left_out.session}, {left_out.reason}", highlight=False)
+    for event in store.events:
+        where = f", {event.position}" if event.position else ""
+        note = f": {event.note}" if event.note else ""
+        console.print(f"event at {event.time_h:g} h: {event.kind}{where}{note}", highlight=False)
     active = store.active
     console.print(
         "results: " + (", ".join(f"{step} {key}" for step, key in active.items()) or "none yet: `marrow run`")

@@ -163,7 +163,7 @@ def import_files(
     study = None if created else Study.open(path, mode="a")
     planned, t0 = plan_sessions([Path(s) for s in sources], given, study)
     require_all(planned)
-    known = [p.position for p in planned] + (study.positions if study is not None else [])
+    known = [p.position for p in planned] + ([p for p, _ in study.stored_sessions()] if study is not None else [])
     table = None if layout is None else read_layout(Path(layout), known)
     if study is None:
         study = Study.create(path, name=given.name, t0=t0)

@@ -54,7 +54,7 @@ def place(drafts: list[Draft], study: Study | None) -> list[tuple[PlannedSession
         if spot in taken and taken[spot] != planned.digest:
             raise PathExistsError(
                 f"{planned.position} has session {number} already, from another file than '{planned.source.name}': "
-                "give another --session or --position."
+                "give another --session or --position, or take the old one out with `marrow sessions remove`."
             )
         present = study is not None and study.has_session(*spot)
         placed.append((replace(planned, session=number, present=present), draft.date))
@@ -67,8 +67,7 @@ def _sources_in(study: Study | None) -> dict[tuple[str, int], str]:
         return {}
     return {
         (position, session): str(study.image(position, session).metadata.get("source_digest", ""))
-        for position in study.positions
-        for session in study.sessions(position)
+        for position, session in study.stored_sessions()
     }
 
 
@@ -80,7 +79,7 @@ def in_time(
     Time zero is the study's; in a study without sessions it is the earliest date of the files, or else the first
     frame of the only session there is.
     """
-    empty = study is None or not study.positions
+    empty = study is None or not study.stored_sessions()
     t0 = None if study is None else study.t0
     new_t0 = None
     if isinstance(given.start_h, (int, float)):
@@ -116,11 +115,10 @@ def in_time(
 
 def _known_starts(study: Study | None) -> dict[int, float]:
     starts: dict[int, float] = {}
-    for position in study.positions if study is not None else []:
+    for position, session in study.stored_sessions() if study is not None else []:
         assert study is not None
-        for session in study.sessions(position):
-            start = study.image(position, session).start_h
-            starts[session] = min(start, starts.get(session, math.inf))
+        start = study.image(position, session).start_h
+        starts[session] = min(start, starts.get(session, math.inf))
     return starts
 
 

@@ -74,7 +74,7 @@ def edit_study(study_path: Path | str, edits: Sequence[Mapping[str, Any]], *, au
             except EditError as error:
                 raise EditError(f"Edit {number} ({action.kind}) of {position} is refused: {error}") from error
             made.append((*place, action.as_dict()))
-        return journal.append(made, author or _user())
+        return journal.append(made, author or user_name())
 
 
 def read_edits(path: Path | str) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def turn_back(study_path: Path | str, *, redo: bool = False, author: str | None 
     study = Study.open(study_path, mode="a")
     with study.write_lock():
         journal = study.edits()
-        return journal.redo(author or _user()) if redo else journal.undo(author or _user())
+        return journal.redo(author or user_name()) if redo else journal.undo(author or user_name())
 
 
 def standing_graph(study: Study, position: str, target: str) -> TrackGraph:
@@ -138,7 +138,8 @@ def _of(table: pd.DataFrame, position: str) -> pd.DataFrame:
     return table[table["position"] == position]
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user on this machine, "unknown" where there is none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

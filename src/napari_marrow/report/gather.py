@@ -12,6 +12,7 @@ from napari_marrow.report.figures.vessels import last_frames
 from napari_marrow.report.outlines import Outline, colony_outlines
 from napari_marrow.schemas import ALL
 from napari_marrow.study.audit import audit_of
+from napari_marrow.study.culture_log import Event, Exclusion
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -54,6 +55,10 @@ class StudyTables:
         Key of the active result of each step.
     outlines : dict
         The lines around colonies where their masks are there, by position and session; of those that are mapped.
+    left_out : list of Exclusion
+        Sessions that are left out.
+    events : list of Event
+        What was done to the culture.
     audits : DataFrame
         Links that a person judged: position, session, drawn, judged, wrong, rate, low, high; without rows where none
         was.
@@ -68,6 +73,8 @@ class StudyTables:
     recipe: dict[str, Any] = field(default_factory=dict)
     active: dict[str, str] = field(default_factory=dict)
     outlines: dict[tuple[str, int], list[Outline]] = field(default_factory=dict)
+    left_out: list[Exclusion] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     audits: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(_AUDIT)))
 
     def __getitem__(self, table: str) -> pd.DataFrame:
@@ -124,7 +131,7 @@ def gather(study: Study, recipe: dict[str, Any] | None) -> StudyTables:
     places = [(str(p), int(s)) for p, s in mapped.itertuples(index=False, name=None)]
     return StudyTables(
         study.name, study.path.name, layout, tables, frozenset(present), runs, dict(recipe), dict(study.active),
-        colony_outlines(study, tables["colonies"], places), _audits(study),
+        colony_outlines(study, tables["colonies"], places), study.exclusions, study.events, _audits(study),
     )  # fmt: skip
 
 

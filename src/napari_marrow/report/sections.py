@@ -66,6 +66,9 @@ def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
     words = "; ".join(f"{o}: {reason}" for o, reason in excluded.itertuples(index=False))
     left_out = f"Left out of lineages and comparisons: {words}."
     paragraphs = [left_out if words else "No organoid was left out."]
+    if data.left_out:
+        words = "; ".join(f"{e.session}{f' of {e.position}' if e.position else ''}: {e.reason}" for e in data.left_out)
+        paragraphs.append(f"Sessions left out of everything: {words}.")
     figures = []
     if tiles:
         figures = [
@@ -89,8 +92,19 @@ def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
         "Design and overview",
         paragraphs,
         figures,
-        [TablePart("design", "Organoids of the study. The organoid is the unit of replication.", table, headings)],
+        [
+            TablePart("design", "Organoids of the study. The organoid is the unit of replication.", table, headings),
+            *_events(data),
+        ],
     )
+
+
+def _events(data: StudyTables) -> list[TablePart]:
+    if not data.events:
+        return []
+    rows = [(e.time_h / 24.0, e.kind, e.position or "all", e.note, e.author) for e in data.events]
+    table = pd.DataFrame(rows, columns=["day", "event", "field", "note", "noted_by"])
+    return [TablePart("events", "What was done to the culture.", table, {"noted_by": "noted by"})]
 
 
 def quality_section(data: StudyTables, study: Study) -> Section:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_marrow.errors import SettingsError, StudyError
-from napari_marrow.study import journal, migration
+from napari_marrow.study import culture_log, journal, migration
 from napari_marrow.study.durable import read_document, sweep_partials, write_document
 from napari_marrow.study.edits import EditJournal
 from napari_marrow.study.lock import WriteLock
@@ -167,6 +167,74 @@ class StudyRecord:
     def edits(self) -> EditJournal:
         """Return the journal of edits as it stands on disk; whoever appends holds `write_lock`."""
         return EditJournal(self.path)
+
+    # --- what people note
+
+    @property
+    def exclusions(self) -> list[culture_log.Exclusion]:
+        """Sessions that are left out, with the reason."""
+        return culture_log.exclusions(self._document())
+
+    @property
+    def events(self) -> list[culture_log.Event]:
+        """Events of the culture in order of time."""
+        return culture_log.events(self._document())
+
+    def is_excluded(self, position: str, session: int) -> bool:
+        """Whether a session of a position is left out."""
+        out = culture_log.excluded(self._document())
+        return bool(out) and ((position, session) in out or (culture_log.ALL, session) in out)
+
+    def exclude(self, session: int, *, position: str = "", reason: str, author: str) -> None:
+        """Leave a session out, of one position or of every one; images and results stay on disk.
+
+        Whoever runs the recipe uses `pipeline.session_changes`, which also lets later sessions be registered anew.
+
+        Raises
+        ------
+        SettingsError
+            If it is left out already, or no reason is given.
+        """
+        with self.write_lock():
+            self._update(
+                excluded_sessions=culture_log.with_exclusion(self._document(), session, position, reason, author)
+            )
+
+    def include(self, session: int, *, position: str = "") -> None:
+        """Take a session in again.
+
+        Raises
+        ------
+        SettingsError
+            If it is not left out.
+        """
+        with self.write_lock():
+            self._update(excluded_sessions=culture_log.without_exclusion(self._document(), session, position))
+
+    def add_event(self, time_h: float, kind: str, *, position: str = "", note: str = "", author: str) -> int:
+        """Write an event down and return its number.
+
+        Raises
+        ------
+        SettingsError
+            If the time is no number, or the kind is empty.
+        """
+        with self.write_lock():
+            records = culture_log.with_event(self._document(), time_h, kind, position, note, author)
+            number = max(int(record["number"]) for record in records)
+            self._update(events=records, last_event=number)
+        return number
+
+    def remove_event(self, number: int) -> None:
+        """Take an event out.
+
+        Raises
+        ------
+        SettingsError
+            If there is no such event.
+        """
+        with self.write_lock():
+            self._update(events=culture_log.without_event(self._document(), number))
 
     @contextmanager
     def write_lock(self) -> Iterator[None]:

@@ -167,7 +167,7 @@ class Study(StudyRecord):
             If there are sessions: their times count from the old one.
         """
         self._check_writable()
-        if self.positions:
+        if self.stored_sessions():
             raise StudyError(f"The study '{self.path}' has sessions whose times count from its t0: it cannot change.")
         self._update(t0=None if t0 is None else as_utc(t0))
 
@@ -193,18 +193,36 @@ class Study(StudyRecord):
 
     @property
     def positions(self) -> list[str]:
-        """Positions that have a session, sorted."""
-        return sorted({position for position, _ in sessions.listed(self.path)})
+        """Positions that have a session that is not left out, sorted."""
+        return sorted({position for position, _ in self._taken_in()})
 
     def sessions(self, position: str | None = None) -> list[int]:
-        """Return the session numbers of a position, or of all."""
+        """Return the session numbers of a position, or of all; those that are left out are not among them."""
         if position is not None:
-            return sessions.of_position(self.path, position)
-        return sorted({s for _, s in sessions.listed(self.path)})
+            return [s for s in sessions.of_position(self.path, position) if not self.is_excluded(position, s)]
+        return sorted({s for _, s in self._taken_in()})
+
+    def _taken_in(self) -> list[tuple[str, int]]:
+        return [place for place in sessions.listed(self.path) if not self.is_excluded(*place)]
+
+    def stored_sessions(self) -> list[tuple[str, int]]:
+        """Return (position, session) of every session on disk, with those that are left out."""
+        return sessions.listed(self.path)
 
     def frames(self, unit: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return every frame of every position, or of one ``position`` and ``session``, with its true time: FRAMES."""
-        return sessions.frames(self.path, unit)
+        return self._without_excluded(sessions.frames(self.path, unit))
+
+    def _without_excluded(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that speak of no session that is left out."""
+        if not self.exclusions or "position" not in table.columns:
+            return table
+        for column in ("session", "session_parent", "session_child"):
+            if column in table.columns:
+                places = zip(table["position"].astype(str), table[column].astype(int), strict=True)
+                kept = [not self.is_excluded(*place) for place in places]
+                table = table if all(kept) else table[kept].reset_index(drop=True)
+        return table
 
     def add_session(
         self,
@@ -325,6 +343,12 @@ class Study(StudyRecord):
             tables.drop_session(self.path, position, check_session(session))
             sessions.remove(self.path, self.path / IMAGES, self.name, position, check_session(session))
 
+    def discard_results(self, position: str, session: int, names: Sequence[str]) -> None:
+        """Delete a session's own rows of some tables, of whatever key: the next run computes them again."""
+        self._check_writable()
+        with self.write_lock():
+            tables.drop_session(self.path, position, check_session(session), names)
+
     def set_flags(self, position: str, session: int, flags: Sequence[str]) -> None:
         """Replace the quality flags of a session's frames, one string per frame."""
         self._check_writable()
@@ -432,7 +456,7 @@ class Study(StudyRecord):
             key = self.active_tables.get(table)
         if key is None:
             raise StudyError(f"The study '{self.path}' holds no table '{table}' yet: run `marrow run` on it.")
-        return tables.read(self.path, table, key, unit)
+        return self._without_excluded(tables.read(self.path, table, key, unit))
 
     def has_table(self, table: str, key: str | None = None) -> bool:
         """Whether a table has any rows' file under the key (by default its active key)."""

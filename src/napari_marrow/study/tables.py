@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,9 +247,9 @@ def write_manifest(root: Path, table: str, key: str) -> None:
     write_document(folder / MANIFEST, {"table": table, "key": key, "parts": names})
 
 
-def drop_session(root: Path, position: str, session: int) -> None:
-    """Remove the parts of a session's own units from every table and manifest, of whatever key."""
-    names = [table for table in table_names(root) if table != "frames"]
+def drop_session(root: Path, position: str, session: int, of_tables: Sequence[str] | None = None) -> None:
+    """Remove the parts of a session's own units from every table and manifest, or from some, of whatever key."""
+    names = [table for table in table_names(root) if table != "frames" and table in (of_tables or [table])]
     for folder in (table_folder(root, table, key) for table in names for key in keys(root, table)):
         gone = [p for p in (folder / f"position={position}").glob("part-s*.parquet") if _session_of(p) == session]
         with storing(folder):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.recipe import Recipe, digest
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.pipeline.steps.design import layout_state
 from napari_marrow.progress import CancelToken
@@ -41,8 +42,11 @@ class ReportStep(Step):
         return recipe.report.model_dump(mode="json")
 
     def state(self, study: Study) -> dict[str, Any]:
-        """Return the fingerprints of the layout and of what a person said in an audit."""
-        return {**layout_state(study), "reviews": study.edits().digest("reviews")}
+        """Return the fingerprints of the layout, of what a person said in an audit, and of what was noted."""
+        noted: dict[str, Any] = {"reviews": study.edits().digest("reviews")}
+        if study.events or study.exclusions:
+            noted["log"] = digest([[asdict(e) for e in study.events], [asdict(e) for e in study.exclusions]])
+        return {**layout_state(study), **noted}
 
     def plan(self, study: Study, context: Context) -> list[Unit]:
         """Return one unit."""
