@@ -229,12 +229,15 @@ def main() -> None:
     print("|---" * 10 + "|")
     shown: dict[str, tuple[Judged, Judged]] = {}
     both = ["area", "intensity"]
+    simulated: list[tuple[Judged, Judged]] = []
     kinds = [("tiny", both, 16), ("sparse", both, 4), ("slow", both, 1), ("crowded", both, 1)]
     for name, features, seeds in [*kinds, ("sparse", [], 1), ("slow", [], 1)]:
         said = f"simulated, {name}" + ("" if features else ", positions")
         parts = [judge(simulate(SETS[name], _FIRST_SEED + k), features) for k in range(seeds * options.seeds)]
         shown[said] = _pooled(parts)
         print(line(said, *shown[said]), flush=True)
+        simulated += parts if features else []
+    print(line("simulated with measurements, pooled", *_pooled(simulated)), flush=True)
     pooled: list[tuple[Judged, Judged]] = []
     for name, (table, features) in real_sets(options.data).items():
         pooled.append(judge(table, features))

@@ -72,16 +72,7 @@ def group_odds(packing: Packing, free: Floats) -> tuple[Floats, Floats, Floats]:
     flat = p.target.ravel()
     by_target, from_target = _listed(np.where(flat < 0, p.n_targets, flat), p.n_targets)
     by_target //= 2
-    value = np.full(len(p.gain), -np.inf)
-    out, into = np.full(p.n_sources, -1, np.int64), np.full(p.n_targets, -1, np.int64)
-    out[p.source[p.chosen]] = p.chosen
-    for side in (0, 1):
-        there = p.target[p.chosen, side] >= 0
-        into[p.target[p.chosen[there], side]] = p.chosen[there]
-    _exchange_values(p.source, p.target, p.gain, by_source, from_source, out, into, value)
-    worth = np.flatnonzero(np.isfinite(value))
-    order = worth[np.argsort(-value[worth], kind="stable")]
-    del value, worth
+    order = _exchanges(p, by_source, from_source)
     root = _groups(p.source, p.target, p.chosen, order, p.n_sources, p.n_targets)
     members, bounds = _listed(root, len(root))
     bounds = np.append(bounds[:-1][np.diff(bounds) > 0], bounds[-1])
@@ -98,6 +89,26 @@ def group_odds(packing: Packing, free: Floats) -> tuple[Floats, Floats, Floats]:
         len(bounds) - 1,
     )  # fmt: skip
     return pairs, sources, targets
+
+
+def _exchanges(p: Packing, by_source: Ints, from_source: Ints) -> Ints:
+    """Hypotheses that do not stand and could be exchanged for what does, the best first."""
+    value = np.full(len(p.gain), -np.inf)
+    out, into = np.full(p.n_sources, -1, np.int64), np.full(p.n_targets, -1, np.int64)
+    out[p.source[p.chosen]] = p.chosen
+    for side in (0, 1):
+        there = p.target[p.chosen, side] >= 0
+        into[p.target[p.chosen[there], side]] = p.chosen[there]
+    best_from, best_open = np.zeros(p.n_sources), np.zeros(p.n_targets)  # links that do not stand; from open ends
+    _best_links(p.source, p.target, p.gain, out, best_from, best_open)
+    in_slices(
+        lambda low, high: _exchange_values(
+            p.source, p.target, p.gain, by_source, from_source, out, into, best_from, best_open, value, low, high
+        ),
+        len(p.gain),
+    )
+    worth = np.flatnonzero(np.isfinite(value))
+    return worth[np.argsort(-value[worth], kind="stable")]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -129,19 +140,23 @@ def _link_gain(source: int, to: int, by_source: Ints, from_source: Ints, target:
 
 
 @numba.njit(cache=True, nogil=True)
-def _exchange_values(
-    source: Ints, target: Ints, gain: Floats, by_source: Ints, from_source: Ints, out: Ints, into: Ints, value: Floats,
-) -> None:  # fmt: skip
-    """Gain of putting each hypothesis in: what conflicts goes, ends set free link at best by a cycle of three links."""
-    conflicts = np.zeros(3, np.int64)
-    freed = np.zeros(6, np.int64)
-    best_from, best_open = np.zeros(len(out)), np.zeros(len(into))  # links that do not stand; those from open ends
+def _best_links(source: Ints, target: Ints, gain: Floats, out: Ints, best_from: Floats, best_open: Floats) -> None:
     for e in range(len(gain)):
         if target[e, 1] < 0 and out[source[e]] != e:
             best_from[source[e]] = max(best_from[source[e]], gain[e])
             if out[source[e]] < 0:
                 best_open[target[e, 0]] = max(best_open[target[e, 0]], gain[e])
-    for e in range(len(gain)):
+
+
+@numba.njit(cache=True, nogil=True)
+def _exchange_values(
+    source: Ints, target: Ints, gain: Floats, by_source: Ints, from_source: Ints, out: Ints, into: Ints,
+    best_from: Floats, best_open: Floats, value: Floats, low: int, high: int,
+) -> None:  # fmt: skip
+    """Gain of putting each hypothesis in: what conflicts goes, ends set free link at best by a cycle of three links."""
+    conflicts = np.zeros(3, np.int64)
+    freed = np.zeros(6, np.int64)
+    for e in range(low, high):
         if out[source[e]] == e:
             continue
         k = 0

@@ -17,6 +17,7 @@ from napari_marrow.tracking.reliability import (
     usual_division,
     usual_link,
 )
+from napari_marrow.tracking.threads import in_slices
 
 _LEAST_GAIN = -5.0  # a rival below this takes less than 1 % from any other
 _MOST_GAIN = 60.0
@@ -162,42 +163,50 @@ def _kept(gain: Floats, chosen: Ints, inside: npt.NDArray[np.bool_]) -> tuple[In
     return np.flatnonzero(keep), there
 
 
-@numba.njit(cache=True, nogil=True)
 def _propagate(ends: Ints, weight: Floats, chosen: Ints, nowhere: int, iterations: int) -> Floats:
     """Messages from ends to hypotheses, (h, 3): the weight that no other hypothesis takes the end.
 
     `ends` (h, 3) are the resources that a hypothesis takes, `nowhere` for none. The messages begin with what is
     `chosen`: of several states that confirm themselves they find the one beside it.
     """
-    h = len(weight)
-    free = np.ones((h, 3))
     total = np.zeros(nowhere + 1)
-    for a in chosen:
-        for e in range(3):
-            total[ends[a, e]] = weight[a]
+    total[ends[chosen]] = weight[chosen, None]
     total[nowhere] = 0.0
-    for a in range(h):
-        for e in range(3):
-            free[a, e] = 1 / (1 + total[ends[a, e]])
-    for a in chosen:
-        free[a] = 1.0
+    free = 1 / (1 + total[ends])
+    free[chosen] = 1.0
+    moved = np.zeros(len(weight), np.bool_)
     for _ in range(iterations):
-        total[:] = 0.0
-        for a in range(h):
-            product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
-            for e in range(3):
-                total[ends[a, e]] += product / free[a, e]
-        moved = 0.0
-        for a in range(h):
-            product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
-            f0, f1, f2 = free[a, 0], free[a, 1], free[a, 2]
-            for e in range(3):
-                if ends[a, e] == nowhere:
-                    continue
-                own = product / (f0 if e == 0 else f1 if e == 1 else f2)
-                new = max(1 / (1 + max(total[ends[a, e]] - own, 0.0)), 1e-60)
-                moved = max(moved, abs(new - free[a, e]))
-                free[a, e] = new
-        if moved < _SETTLED:
+        _add_up(ends, weight, free, total)
+        in_slices(lambda low, high: _send(ends, weight, nowhere, total, free, moved, low, high), len(weight))
+        if not moved.any():
             break
     return free
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(ends: Ints, weight: Floats, free: Floats, total: Floats) -> None:
+    """Sum up, for every end, what the hypotheses that take it weigh."""
+    total[:] = 0.0
+    for a in range(len(weight)):
+        product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
+        for e in range(3):
+            total[ends[a, e]] += product / free[a, e]
+
+
+@numba.njit(cache=True, nogil=True)
+def _send(
+    ends: Ints, weight: Floats, nowhere: int, total: Floats, free: Floats, moved: npt.NDArray[np.bool_], low: int,
+    high: int,
+) -> None:  # fmt: skip
+    """Replace the messages to the hypotheses low..high."""
+    for a in range(low, high):
+        f0, f1, f2 = free[a, 0], free[a, 1], free[a, 2]
+        product = weight[a] * f0 * f1 * f2
+        moved[a] = False
+        for e in range(3):
+            if ends[a, e] == nowhere:
+                continue
+            own = product / (f0 if e == 0 else f1 if e == 1 else f2)
+            new = max(1 / (1 + max(total[ends[a, e]] - own, 0.0)), 1e-60)
+            moved[a] = moved[a] or abs(new - free[a, e]) >= _SETTLED
+            free[a, e] = new
