@@ -11,8 +11,16 @@ import pytest
 from napari_marrow.__main__ import main
 from napari_marrow.errors import SettingsError, StudyError
 from napari_marrow.pipeline import run
-from napari_marrow.pipeline.session_changes import exclude_session, include_session, remove_session
-from napari_marrow.study import Study
+from napari_marrow.pipeline.session_changes import (
+    exclude_session,
+    include_session,
+    order_sessions,
+    remove_session,
+    start_session,
+)
+from napari_marrow.pipeline.step import step_keys
+from napari_marrow.pipeline.steps import STEPS
+from napari_marrow.study import Study, renumbering
 
 KEPT = ("cells", "tracks", "colonies", "onsets", "emergence", "transforms")
 
@@ -83,6 +91,79 @@ def test_a_session_is_imported_anew_and_nothing_else_is_computed_again(
     assert done["quality"] == 1
     assert done["register"] == 2  # the session, and the one after it, which is placed on it
     assert_same(before, tables_of(study_path))
+
+
+def times_and_pixels(path):
+    study = Study.open(path)
+    return {
+        study.image(p, s).start_h: (p, study.image(p, s).read(0).sum(), tuple(study.image(p, s).times_h))
+        for p, s in study.stored_sessions()
+        if p == study.positions[0]
+    }
+
+
+def test_sessions_are_numbered_by_time(study_path, quick_recipe):
+    before, pixels = tables_of(study_path), times_and_pixels(study_path)
+    numbers = Study.open(study_path).sessions()
+    assert order_sessions(study_path) == {}
+    turned = order_sessions(study_path, numbers[::-1])
+    assert set(turned) == set(Study.open(study_path).positions)
+    assert times_and_pixels(study_path) == pixels
+    study = Study.open(study_path)
+    starts = [study.image(study.positions[0], s).start_h for s in study.sessions()]
+    assert starts == sorted(starts, reverse=True)
+    assert [p for p in study.verify() if p.kind != "orphan"] == []
+    order_sessions(study_path)
+    run(study_path, quick_recipe)
+    assert_same(before, tables_of(study_path))
+
+
+def test_results_of_the_whole_study_know_which_images_a_number_has(study_path, quick_recipe):
+    """Sessions of as many frames may change places, or others may take their number."""
+    before = step_keys(STEPS, quick_recipe, Study.open(study_path))
+    session = max(Study.open(study_path).sessions())
+    start_session(study_path, session, 500.0)
+    after = step_keys(STEPS, quick_recipe, Study.open(study_path))
+    assert {name for name in before if before[name] != after[name]} == {s.name for s in STEPS if s.whole_study} | {
+        s.name for s in STEPS if {"classify", "colonies"} & set(s.reads)
+    }
+
+
+@pytest.mark.parametrize("cut", [1, 3])
+def test_a_move_that_was_cut_short_is_finished(study_path, monkeypatch, cut):
+    pixels = times_and_pixels(study_path)
+    numbers = Study.open(study_path).sessions()
+    left = [cut]
+
+    def failing(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    plain = renumbering._restate_image
+    with monkeypatch.context() as patch:
+        patch.setattr(renumbering, "_restate_image", failing)
+        with pytest.raises(KeyboardInterrupt):
+            order_sessions(study_path, numbers[::-1])
+    with Study.open(study_path, mode="a").write_lock():
+        pass
+    assert Study.open(study_path).sessions() == numbers
+    assert times_and_pixels(study_path) == pixels
+
+
+def test_a_corrected_start_moves_every_time(study_path, quick_recipe):
+    study = Study.open(study_path)
+    session = max(study.sessions())
+    before = study.image(study.positions[0], session).start_h
+    start_session(study_path, session, before + 24)
+    run(study_path, quick_recipe, until="measure")
+    cells = Study.open(study_path).table("cells")
+    assert cells.loc[cells["session"] == session, "time_h"].min() == pytest.approx(before + 24)
+    with pytest.raises(SettingsError, match="is no start"):
+        start_session(study_path, session, float("nan"))
+    with pytest.raises(StudyError, match="name each of them once"):
+        order_sessions(study_path, [session])
 
 
 def test_what_cannot_be_left_out(study_path):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 sessions = typer.Typer(
-    help="Sessions of a study: list, leave out, take in again, remove to import anew.", no_args_is_help=True
+    help="Sessions of a study: list, leave out, take in again, order, remove to import anew.", no_args_is_help=True
 )
 events = typer.Typer(
     help="Events of the culture (media change, drug, irradiation, ...): list, add, remove.", no_args_is_help=True
@@ -78,6 +78,38 @@ def remove(
         typer.confirm(f"Delete images and results of session {session}{where} from {study}?", abort=True)
     gone = remove_session(study, session, position=position)
     typer.echo(f"Deleted {', '.join(f'{p} session {s}' for p, s in gone)}: import what takes its place.")
+
+
+@sessions.command()
+def order(
+    study: StudyPath,
+    numbers: Annotated[
+        list[int] | None, typer.Argument(help="All sessions in their new order; by default that of their starts.")
+    ] = None,
+    position: Position = "",
+) -> None:
+    """Give sessions new numbers, by time or as given: one that was imported late may belong between others."""
+    from napari_marrow.pipeline.session_changes import order_sessions
+
+    changes = order_sessions(study, numbers or None, position=position)
+    for place, changed in changes.items():
+        words = ", ".join(f"{old} is now {new}" for old, new in sorted(changed.items()))
+        typer.echo(f"{place}: session {words}.")
+    typer.echo(f"`marrow run {study}` brings the results up to date." if changes else "The order is this one already.")
+
+
+@sessions.command()
+def start(
+    study: StudyPath,
+    session: Session,
+    start_h: Annotated[float, typer.Option("--start", help="Hours since time zero.", show_default=False)],
+    position: Position = "",
+) -> None:
+    """Correct when a session began."""
+    from napari_marrow.pipeline.session_changes import start_session
+
+    start_session(study, session, start_h, position=position)
+    typer.echo(f"Session {session} begins at {start_h:g} h: `marrow run {study}` brings the results up to date.")
 
 
 @events.command("list")

@@ -1,11 +1,12 @@
-"""Leaving a session out, taking it in again, and removing it, with what other sessions' results owe to it."""
+"""Leaving sessions out, removing and ordering them, with what other sessions' results owe to them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_marrow.errors import StudyError
+from napari_marrow.errors import SettingsError, StudyError
 from napari_marrow.pipeline.edits import user_name
 
 if TYPE_CHECKING:
@@ -79,6 +80,98 @@ def remove_session(study_path: Path | str, session: int, *, position: str = "") 
             study.remove_session(*place)
         _forget_places(study, places)
     return places
+
+
+def order_sessions(
+    study_path: Path | str, order: Sequence[int] | None = None, *, position: str = ""
+) -> dict[str, dict[int, int]]:
+    """Give sessions new numbers that follow time, or an order that is given.
+
+    The numbers in use stay in use. A session that gets another number loses its own results, and later ones of its
+    position are placed anew; everything else stays.
+
+    Parameters
+    ----------
+    study_path : path-like
+    order : sequence of int, optional
+        All session numbers of the positions, in the order that they should have. By default that of their starts.
+    position : str
+        Empty for every position.
+
+    Returns
+    -------
+    dict of dict of int to int
+        Per position, the new number of each session whose number changed.
+
+    Raises
+    ------
+    StudyError
+        If the order does not name every session, or sessions that would move have edits or are left out.
+    """
+    from napari_marrow.study import Study
+
+    study = Study.open(study_path, mode="a")
+    stored = [place for place in study.stored_sessions() if position in ("", place[0])]
+    changes = {}
+    for place in sorted({p for p, _ in stored}):
+        numbers = [s for p, s in stored if p == place]
+        wanted = _wanted(study, place, numbers, order)
+        changed = {old: new for old, new in zip(wanted, numbers, strict=True) if old != new}
+        if changed:
+            _refuse_noted(study, place, changed)
+            changes[place] = changed
+    with study.write_lock():
+        for place, changed in changes.items():
+            free = max(s for p, s in study.stored_sessions() if p == place) + 1
+            away = [(old, free + k, None) for k, old in enumerate(changed)]
+            back = [(free + k, new, None) for k, new in enumerate(changed.values())]
+            study.move_sessions(place, [*away, *back])
+            _forget_places(study, [(place, min(changed.values()))])
+    return changes
+
+
+def start_session(study_path: Path | str, session: int, start_h: float, *, position: str = "") -> None:
+    """Correct when a session began; its own results are computed anew, as they hold times.
+
+    Raises
+    ------
+    StudyError
+        If there is no such session, or its tracks or colonies were edited.
+    SettingsError
+        If the start is no number of hours.
+    """
+    if not 0 <= start_h < 1e6:
+        raise SettingsError(f"{start_h} is no start: give hours since the study's time zero, 0 or more.")
+    study, places = _opened(study_path, session, position)
+    with study.write_lock():
+        for place, number in places:
+            study.move_sessions(place, [(number, number, float(start_h))])
+        _forget_places(study, places)
+
+
+def _wanted(study: Study, position: str, numbers: list[int], order: Sequence[int] | None) -> list[int]:
+    if order is None:
+        return sorted(numbers, key=lambda s: (study.image(position, s).start_h, s))
+    wanted = [s for s in order if s in numbers]
+    if sorted(wanted) != numbers:
+        raise StudyError(
+            f"{position} has the sessions {', '.join(map(str, numbers))}: name each of them once, in their new order."
+        )
+    return wanted
+
+
+def _refuse_noted(study: Study, position: str, changed: dict[int, int]) -> None:
+    """Edits and exclusions name sessions by their number: they would speak of others."""
+    named = sorted(s for s in changed if study.is_excluded(position, s))
+    if named:
+        raise StudyError(
+            f"Session {named[0]} of {position} is left out: take it in again, and leave it out afterwards."
+        )
+    if study.edits().standing(position):
+        raise StudyError(
+            f"Tracks or colonies of {position} were edited, and the edits name its sessions: undo them first "
+            f"(`marrow edits undo`)."
+        )
 
 
 def _opened(study_path: Path | str, session: int, position: str) -> tuple[Study, list[tuple[str, int]]]:

@@ -147,6 +147,12 @@ def _n_frames(study: Study, unit: Unit) -> int:
     return int(study.image(unit.position, unit.session).shape[0])
 
 
+def _identity(study: Study, position: str, session: int) -> list[Any]:
+    """Return what tells a session's images from others under the same number."""
+    image = study.image(position, session)
+    return [session, int(image.shape[0]), image.start_h, image.metadata.get("source_digest", "")]
+
+
 def step_keys(steps: Iterable[Step], recipe: Recipe, study: Study) -> dict[str, str]:
     """Return the key of each step: the hash of its version, its configuration and the keys of the steps it reads.
 
@@ -155,7 +161,7 @@ def step_keys(steps: Iterable[Step], recipe: Recipe, study: Study) -> dict[str, 
     StudyError
         If the study holds no images.
     """
-    inventory = {p: [[s, _n_frames(study, Unit(p, s))] for s in study.sessions(p)] for p in study.positions}
+    inventory = {p: [_identity(study, p, s) for s in study.sessions(p)] for p in study.positions}
     if not inventory:
         raise StudyError(f"The study '{study.path}' holds no images yet: add some with `marrow import`.")
     keys: dict[str, str] = {}

@@ -89,6 +89,9 @@ class StudyRecord:
             write_document(self.path / DOCUMENT, migration.upgraded(self.path, self._document()))
             self._cached = None
 
+    def _finish_moves(self) -> None:
+        """Do what is left of moves of sessions that were cut short; `Study` knows how."""
+
     def _check_writable(self) -> None:
         if self.mode != "a":
             raise StudyError(f"The study '{self.path}' was opened for reading: open it with mode='a' to write.")
@@ -251,6 +254,7 @@ class StudyRecord:
             if first:
                 sweep_partials(self.path, alone=True)
                 self._migrate()
+                self._finish_moves()
             yield
         finally:
             self._lock.release()

@@ -21,6 +21,7 @@ from napari_marrow.study.labels import SessionLabels
 from napari_marrow.study.lock import ShareLock
 from napari_marrow.study.naming import check_session, image_path, part_path, printable
 from napari_marrow.study.record import DOCUMENT, SCHEMA_VERSION, StudyRecord, as_utc
+from napari_marrow.study.renumbering import move_session
 from napari_marrow.study.session_image import SessionImage
 from napari_marrow.study.session_writer import SessionWriter
 from napari_marrow.study.shard_names import known_shard_file
@@ -342,6 +343,33 @@ class Study(StudyRecord):
             # First, so that results of these images never count as those of other images under the same number.
             tables.drop_session(self.path, position, check_session(session))
             sessions.remove(self.path, self.path / IMAGES, self.name, position, check_session(session))
+
+    def move_sessions(self, position: str, moves: Sequence[tuple[int, int, float | None]]) -> None:
+        """Give sessions of a position other numbers, or other starts, one after the other.
+
+        The moves are written down first: what a kill leaves undone is done when the study is next written to. A moved
+        session loses its own results, as they speak of its old number and times.
+
+        Parameters
+        ----------
+        position : str
+        moves : sequence of (old number, new number, start in hours or None to leave it)
+            A new number must be free when its turn comes.
+        """
+        self._check_writable()
+        with self.write_lock():
+            self._update(
+                moves=[
+                    {"position": position, "old": check_session(old), "new": check_session(new), "start_h": start_h}
+                    for old, new, start_h in moves
+                ]
+            )
+            self._finish_moves()
+
+    def _finish_moves(self) -> None:
+        while moves := self._document().get("moves"):
+            move_session(self.path, self.path / IMAGES, self.name, moves[0])
+            self._update(moves=moves[1:])
 
     def discard_results(self, position: str, session: int, names: Sequence[str]) -> None:
         """Delete a session's own rows of some tables, of whatever key: the next run computes them again."""
