@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import re
 import shutil
 import subprocess
@@ -71,6 +72,21 @@ def test_wheel_metadata_names_entry_points_and_extras(built: Path) -> None:
     assert "Classifier: Framework :: napari" in metadata
     base = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
     assert not [line for line in base if re.search(r"(?i)qt|napari|torch|cellpose", line)]
+
+
+def test_description_on_an_index_links_to_nothing_that_is_not_there(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        info = next(name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name)
+        metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
+    description = str(metadata.get_payload())
+    assert metadata["Description-Content-Type"].startswith("text/markdown")
+    assert [t for t in re.findall(r"\]\(([^)]+)\)", description) if not t.startswith("https://")] == []
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = [t for t in re.findall(r"(?<!!)\]\(([^)]+)\)", readme) if not t.startswith(("https://", "docs/images/"))]
+    assert linked
+    assert [t for t in linked if f"`{t}`" not in description] == []
+    assert description.count("```") == readme.count("```")
 
 
 def test_every_dependency_states_its_lowest_version() -> None:
