@@ -43,7 +43,7 @@ class Outline(HTMLParser):
             self.ids.append(values["id"])
         if tag == "a" and values.get("href"):
             self.links.append(values["href"])
-        if tag in ("img", "script", "link", "iframe", "image"):
+        if tag in ("img", "link", "iframe", "image") or (tag == "script" and "src" in values):
             self.loads.append(values.get("src") or values.get("href") or values.get("xlink:href") or tag)
         if re.fullmatch(r"h[1-6]", tag):
             self.headings.append(int(tag[1]))

@@ -74,12 +74,31 @@ def render(page: Page, sections: Sequence[Section], methods: Methods) -> str:
     environment.filters["glued"] = glued
     environment.globals["cells_of"] = cells_of
     environment.globals["most_rows"] = MOST_ROWS
+    script = own_script()
+    environment.globals["script"], environment.globals["script_hash"] = script, content_hash(script)
     return environment.get_template("report.html.j2").render(
         page=page,
         sections=sections,
         methods=methods,
         works=[WORKS[k] for k in methods.cited],
     )
+
+
+def own_script() -> Markup:
+    """Return the page's own script."""
+    from importlib.resources import files
+
+    from markupsafe import Markup
+
+    return Markup(files("napari_marrow.report").joinpath("templates/report.js").read_text(encoding="utf-8"))
+
+
+def content_hash(script: str) -> str:
+    """Return a script's source expression for a content security policy (W3C CSP level 2): no other script may run."""
+    import base64
+    import hashlib
+
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def figure_svg(figure: FigurePart) -> Markup:

@@ -86,7 +86,9 @@ def _print(page: Path, out: Path, profile: str) -> None:
         "--disable-background-networking", f"--user-data-dir={profile}", f"--print-to-pdf={out}", page.as_uri(),
     ]  # fmt: skip
     if sys.platform.startswith("linux") and os.geteuid() == 0:
-        command.insert(1, "--no-sandbox")  # as root Chromium's sandbox refuses to start; the page holds no script
+        command.insert(
+            1, "--no-sandbox"
+        )  # as root Chromium's sandbox refuses to start; the page's policy lets no script run but its own
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

@@ -26,7 +26,7 @@ from napari_marrow.report.figures import comparisons as comparison_figures
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
 from napari_marrow.report.outlines import Outline
 from napari_marrow.report.parts import FigurePart, Section, TablePart
-from napari_marrow.report.style import drawing, to_pdf, to_svg
+from napari_marrow.report.style import drawing, settle, to_pdf, to_svg
 from napari_marrow.report.thumbnails import collect_tiles
 from napari_marrow.report.wording import plural
 
@@ -41,6 +41,7 @@ def _drawn(
 ) -> FigurePart:
     with drawing():
         figure = draw()
+        settle(figure)
         return FigurePart(name, title, caption, description, to_svg(figure), data, to_pdf(figure))
 
 

@@ -122,11 +122,22 @@ def nice_length(extent: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= target * 1.0001))
 
 
+def settle(figure: Figure) -> None:
+    """Lay the figure out once and for all: otherwise each format that it is written in solves the layout anew."""
+    from napari_marrow.report.hints import place_scales
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    place_scales(figure)
+
+
 def to_svg(figure: Figure) -> str:
     """Return the figure as an SVG document with text as text; the same figure gives the same bytes."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return _numbered_ids(stream.getvalue())
+    from napari_marrow.report.hints import with_hints
+
+    return with_hints(_numbered_ids(stream.getvalue()))
 
 
 def to_pdf(figure: Figure) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_marrow.report.hints import hint
 from napari_marrow.report.style import FAINT, INK, condition_colors, condition_order, new_figure
 
 if TYPE_CHECKING:
@@ -90,10 +91,14 @@ def _label(row: pd.Series) -> str:
 def _points(axis: Axes, row: pd.Series, values: pd.DataFrame, colors: dict[str, str]) -> None:
     for i, side in enumerate("ab"):
         condition = str(row[f"condition_{side}"])
-        y = np.sort(values.loc[values["condition"].astype(str) == condition, "value"].to_numpy(float))
-        y = y[np.isfinite(y)]
-        x = i + spread(y)
-        axis.scatter(x, y, s=26, color=colors[condition], alpha=0.85, edgecolors="white", linewidths=0.7, zorder=3)
+        shown = values[(values["condition"].astype(str) == condition) & np.isfinite(values["value"].to_numpy(float))]
+        shown = shown.sort_values("value", kind="stable")
+        y = shown["value"].to_numpy(float)
+        for x, value, organoid in zip(i + spread(y), y, shown["organoid"], strict=True):
+            point = axis.scatter(
+                x, value, s=26, color=colors[condition], alpha=0.85, edgecolors="white", linewidths=0.7, zorder=3
+            )
+            hint(point, f"{organoid}, {condition}: {value:.3g} {row['unit']}".rstrip(), series=condition)
         axis.plot([i - 0.28, i + 0.28], [row[f"mean_{side}"]] * 2, color=INK, lw=1.6, zorder=4)
     names = [f"{row[f'condition_{side}']}\nn = {row[f'n_{side}']}" for side in "ab"]
     axis.set_xticks([0, 1], names, fontsize=7.5)

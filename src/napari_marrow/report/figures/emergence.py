@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from napari_marrow.report.hints import hint
 from napari_marrow.report.style import condition_colors, condition_order, lineage_colors, new_figure
 
 if TYPE_CHECKING:
@@ -94,17 +95,24 @@ def _ticks(end: float) -> list[float]:
 def _condition(axis: Axes, part: pd.DataFrame, condition: str, color: str) -> None:
     for organoid, curve in part[part["organoid"] != "all"].groupby("organoid"):
         curve = curve.sort_values("time_h")
-        axis.step(curve["time_h"], curve["cumulative_incidence"], where="post", color=color, lw=0.6, alpha=0.55)
-        del organoid
+        (line,) = axis.step(
+            curve["time_h"], curve["cumulative_incidence"], where="post", color=color, lw=0.6, alpha=0.55
+        )
+        hint(line, f"{organoid}, {condition}", series=condition, curve=True)
     pooled = part[part["organoid"] == "all"].sort_values("time_h")
     if pooled.empty:
         return
-    axis.fill_between(pooled["time_h"], pooled["low"], pooled["high"], step="post", color=color, alpha=0.2, lw=0)
+    band = axis.fill_between(pooled["time_h"], pooled["low"], pooled["high"], step="post", color=color, alpha=0.2, lw=0)
+    hint(band, "", series=condition)
     if "low_total" in pooled.columns:
         # Drawn from the link probabilities: where the dotted lines leave the band, tracking matters.
         for side in ("low_total", "high_total"):
-            axis.step(pooled["time_h"], pooled[side], where="post", color=color, lw=0.8, ls=(0, (1, 1.5)))
-    axis.step(pooled["time_h"], pooled["cumulative_incidence"], where="post", color=color, lw=2.0, label=condition)
+            (line,) = axis.step(pooled["time_h"], pooled[side], where="post", color=color, lw=0.8, ls=(0, (1, 1.5)))
+            hint(line, "", series=condition)
+    (line,) = axis.step(
+        pooled["time_h"], pooled["cumulative_incidence"], where="post", color=color, lw=2.0, label=condition
+    )
+    hint(line, f"{condition}, all organoids", series=condition, curve=True)
 
 
 def _numbers_at_risk(
