@@ -9,11 +9,12 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_marrow.errors import SettingsError, TableError
-from napari_marrow.tracking.identity import fit_distances, identity_ceiling
+from napari_marrow.tracking.identity import fit_distances, identity_ceiling, pattern_ceiling
 from napari_marrow.tracking.packing import pack
 from napari_marrow.tracking.points import Floats, Ints
 
 _REACH = 4.0
+_PATTERN = 8  # cells of which the pattern is taken as it is
 _EVIDENCE = 12.0  # nats by which the distances must beat those of cells at random
 
 
@@ -59,8 +60,9 @@ def carry_over(
     """Link the cells of a session's last frame with those of the next session's first, if they can be told apart.
 
     Over the gap a cell is displaced by ``step_um * (gap_h / step_h) ** (exponent / 2)`` per coordinate, to which the
-    residual of the registration adds in square. With that and the density, `identity_ceiling` says how often the
-    nearest cell is the right one; below `min_ceiling` none is linked. Where it is allowed, links are weighed
+    residual of the registration adds in square. With that and the places after the gap, `pattern_ceiling` says how
+    often the nearest cell is the right one (`identity_ceiling` and the density for few cells and in space); below
+    `min_ceiling` none is linked. Where it is allowed, links are weighed
     together, exactly.
 
     Parameters
@@ -103,7 +105,8 @@ def carry_over(
         )
     sigma = float(np.hypot(step_um * (gap_h / step_h) ** (exponent / 2), residual_um))
     crowd = _density(b)
-    ceiling = identity_ceiling(crowd, sigma, ndim)
+    # few cells show no pattern
+    ceiling = pattern_ceiling(b, sigma) if ndim == 2 and len(b) >= _PATTERN else identity_ceiling(crowd, sigma, ndim)
     unit = "µm²" if ndim == 2 else "µm³"
     state = f"{len(b)} cells ({crowd:.2g} per {unit}) moved by {sigma:.1f} µm in {gap_h:.3g} h"
     if min(len(a), len(b)) == 0:
