@@ -5,7 +5,8 @@
 
 prints, per lineage, cumulative incidence at the end of the dense session (estimated, true, error by organoid, and
 whether the interval with tracking error holds the truth), deaths told from losses, and the coupling of onset to the
-distance from the nearest vessel: log hazard ratio per unit of log(1 + distance / 10 µm). OUT is kept and used again.
+distance from the nearest vessel: log hazard ratio per unit of log(1 + distance / 10 µm), the rows of the test that was
+settled beforehand (`lineage.coupling_test`) first. OUT is kept and used again.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def main() -> None:
             f"lost cells {len(losses)}, expected deaths among them {died:.1f}; true deaths {deaths} (whole simulation)"
         )
         columns = [
+            "primary",
             "question",
             "exposure",
             "lineage",
@@ -90,7 +92,10 @@ def main() -> None:
             "n_organoids",
             "method",
         ]
-        print(study.table("niche_coupling")[columns].round(3).to_string(index=False))
+        coupling = study.table("niche_coupling")
+        print(coupling[columns].round(4).to_string(index=False))
+        p = float(coupling.loc[coupling["primary"].astype(bool), "p_adjusted"].min())
+        print(f"the test settled beforehand (hazard, line of descent, all lineages): p = {p:.4f}")
 
 
 if __name__ == "__main__":

@@ -108,3 +108,16 @@ def test_bad_input_is_named(family):
         PedigreeDraws(family, pd.concat([nodes, nodes.iloc[:1]]), edges)
     with pytest.raises(SettingsError, match="n_draws is 1"):
         drawn_results(PedigreeDraws(family, nodes, edges), lambda d: d.tracks, n_draws=1)
+
+
+def test_losses_that_nobody_could_judge_die_as_often_as_the_others(make_tracks):
+    tracks = make_tracks([(i, 0, 0, 5, "start", "loss") for i in range(1, 41)])
+    nodes, edges = tracked(tracks)
+    losses = tracks[["position", "session", "track_id", "end_h"]].assign(
+        area_change=0.0, light_change=0.0, eccentricity_change=0.0, death_probability=0.5, evidence="x", note=""
+    )  # fmt: skip
+    losses.loc[20:, "death_probability"] = np.nan
+    draws = PedigreeDraws(tracks, nodes, edges, losses=LOSSES.conform(losses))
+    dead = [(draws.draw(np.random.default_rng(i)).tracks["fate"] == "death").to_numpy() for i in range(50)]
+    by_cell = np.mean(dead, axis=0)
+    assert by_cell[20:].mean() == pytest.approx(0.5, abs=3 * np.sqrt(0.25 / 1000))

@@ -345,19 +345,27 @@ def _fit_t(x: Floats, weight: Floats | None = None) -> tuple[Floats, Floats]:
     spread = np.atleast_2d(spread) + floor
     for _ in range(40):
         away = x - centre
-        distance = np.einsum("ij,jk,ik->i", away, np.linalg.inv(spread), away)
-        u = w * (_FREEDOM + k) / (_FREEDOM + distance)
-        centre = (u[:, None] * x).sum(axis=0) / u.sum()
+        u = w * (_FREEDOM + k) / (_FREEDOM + _squared_distance(away, spread))
+        before = centre
+        centre = u @ x / u.sum()
         away = x - centre
         # The floor keeps a handful of losses from collapsing onto a line.
-        spread = (u[:, None] * away).T @ away / max(w.sum(), 1.0) + floor
+        new = (u[:, None] * away).T @ away / max(w.sum(), 1.0) + floor
+        change = max(float(np.abs(new - spread).max()), float(np.abs(centre - before).max()))
+        spread = new
+        if change < 1e-9:
+            break
     return centre, spread
+
+
+def _squared_distance(away: Floats, spread: Floats) -> Floats:
+    return np.asarray(((away @ np.linalg.inv(spread)) * away).sum(axis=1), dtype=np.float64)
 
 
 def _log_t(x: Floats, centre: Floats, spread: Floats) -> Floats:
     k = x.shape[1]
     away = x - centre
-    distance = np.einsum("ij,jk,ik->i", away, np.linalg.inv(spread), away)
+    distance = _squared_distance(away, spread)
     constant = gammaln((_FREEDOM + k) / 2) - gammaln(_FREEDOM / 2) - 0.5 * k * np.log(_FREEDOM * np.pi)
     log_det = np.linalg.slogdet(spread)[1]
     return np.asarray(constant - 0.5 * log_det - 0.5 * (_FREEDOM + k) * np.log1p(distance / _FREEDOM), dtype=np.float64)

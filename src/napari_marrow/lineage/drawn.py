@@ -43,7 +43,8 @@ class PedigreeDraws:
     edges : pandas.DataFrame
         TRACK_EDGES with the probability of each; NaN counts as certain (links confirmed by a person).
     losses : pandas.DataFrame, optional
-        LOSSES table: lost cells die with their probability instead of by the most probable call.
+        LOSSES table: lost cells die with their probability instead of by the most probable call; those that could not
+        be judged die with the mean probability of the others.
     reach : float, optional
         Furthest neighbour that a cell is exchanged with [µm]; by default twice the 99th percentile of the steps.
 
@@ -149,7 +150,11 @@ class PedigreeDraws:
         fate[at] = mine["fate"].to_numpy()
         if losses is not None and len(losses):
             known = losses[losses["track_id"].isin(last.index)]
-            death[last.loc[known["track_id"]].to_numpy()] = known["death_probability"].to_numpy(dtype=np.float64)
+            probability = known["death_probability"].to_numpy(dtype=np.float64)
+            # Losses that nobody could judge die as often as those that could be: left out, they would all have lived.
+            judged = np.isfinite(probability)
+            share = float(probability[judged].mean()) if judged.any() else np.nan
+            death[last.loc[known["track_id"]].to_numpy()] = np.where(judged, probability, share)
         return fate, death
 
     def _rebuild(self, parent: Ints, child: Ints, rng: np.random.Generator) -> DrawnPedigree:
