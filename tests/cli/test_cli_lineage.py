@@ -61,3 +61,28 @@ def test_bad_input_gets_a_sentence(tmp_path, capsys):
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     assert "holds no lineage tables" in refused(["lineage", str(source), "--out", str(tmp_path / "mine")], capsys)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_window_and_donors_are_answered_and_half_questions_refused(tmp_path, capsys):
+    cells = trees(96)
+    # Two donors, both with all doses; the drug comes with the dose.
+    number = cells["position"].str[1:].astype(int)
+    cells["donor"] = np.where(cells["track_id"] % 2 == 0, "d1", "d2")
+    cells["donor"] = np.where(number < 4, "d1", "d2")
+    cells["dose"] = np.array([0.0, 1.0, 3.0, 10.0])[number % 4]
+    cells["condition"] = np.where(cells["dose"] > 0, "drug", "control")
+    cells["position"] = cells["position"] + "x" + (cells.groupby("position").cumcount() // 12).astype(str)
+    cells["parent_track_id"] = 0
+    cells["organoid"] = cells["position"]
+    source, out = tmp_path / "trees.csv", tmp_path / "out"
+    cells.to_csv(source, index=False)
+    first = ["lineage", str(source), "--out", str(out), "--bootstrap", "20"]
+    window = ["--benefit", "cumulative incidence erythroid", "--harm", "death rate"]
+    result = CliRunner().invoke(app, [*first, *window])
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(out / "therapeutic_window.csv")["ratio"].iloc[0] > 0
+    donors = pd.read_csv(out / "donor_responses.csv").query("endpoint == 'cumulative incidence erythroid'")
+    assert donors["donor"].tolist() == ["d1", "d2", "all"]
+    assert "both benefit and harm" in refused([*first, "--benefit", "death rate"], capsys)
+    assert "no endpoint 'health'" in refused([*first, "--benefit", "health", "--harm", "death rate"], capsys)
+    assert "counts of cells" in refused([*first, "--insult-h", "24"], capsys)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from napari_marrow.errors import StudyError, TableError
+from napari_marrow.pipeline.lineage_experiments import Experiment
 from napari_marrow.pipeline.lineage_files import STUDY_TABLES, lineage_of_study
 from napari_marrow.schemas import LOSSES
 from napari_marrow.study import Study
@@ -30,11 +31,18 @@ def test_the_command_writes_tables_and_figures_of_a_study(whole_run, tmp_path):
     released = tmp_path / "released.csv"
     pd.DataFrame({"organoid": organoid, "time_h": [24.0, 48.0, 96.0, 120.0], "lineage": "erythroid",
                   "n_cells": [0, 100, 200, 100]}).to_csv(released, index=False)  # fmt: skip
-    notes = lineage_of_study(path, tmp_path / "out", released=released)
+    notes = lineage_of_study(path, tmp_path / "out", released=released, asked=Experiment(insult_h=60.0))
     assert notes[0].startswith("Onsets:")
     trend = pd.read_csv(tmp_path / "out" / "production.csv").query("source == 'released' and lineage == 'all'")
     assert trend["mean"].iloc[0] == pytest.approx(np.mean([100 / 24, 200 / 48, 100 / 24]))
     assert (tmp_path / "out" / "figures" / "clone_sizes.png").is_file()
+    back = pd.read_csv(tmp_path / "out" / "recovery.csv").query(f"lineage == 'all' and organoid == '{organoid}'")
+    held = pd.read_csv(tmp_path / "out" / "blood_output.csv").query(
+        f"lineage == 'all' and source == 'held' and organoid == '{organoid}' and time_h <= 60"
+    )
+    assert back["baseline"].iloc[0] == pytest.approx(held["n_cells"].mean(), nan_ok=True)
+    by_colony = pd.read_csv(tmp_path / "out" / "colony_emergence.csv")
+    assert by_colony["cumulative_incidence"].dropna().between(0, 1).all()
     pd.read_csv(released).assign(organoid="nobody").to_csv(released, index=False)
     with pytest.raises(TableError, match="nobody"):
         lineage_of_study(path, tmp_path / "out2", released=released)

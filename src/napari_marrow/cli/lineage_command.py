@@ -27,6 +27,13 @@ def lineage(
         Path | None,
         typer.Option(help="For a study: CSV of cells counted in the medium (organoid, time_h, lineage, n_cells)."),
     ] = None,
+    insult_h: Annotated[
+        float | None, typer.Option(help="For a study: time of an insult (h); says how the counts fall and come back.")
+    ] = None,
+    benefit: Annotated[
+        str | None, typer.Option(help="Endpoint that the drug is meant to change; with --harm, a therapeutic window.")
+    ] = None,
+    harm: Annotated[str | None, typer.Option(help="Endpoint of toxicity.")] = None,
     sort: Annotated[str, typer.Option(help="Order of the pedigrees drawn: size, generation, start or onset.")] = "size",
     bootstrap: Annotated[int, typer.Option(help="For a CSV: bootstrap samples of the intervals.", min=0)] = 500,
     seed: Annotated[int, typer.Option(help="For a CSV: seed of bootstrap and permutations.", min=0)] = 0,
@@ -37,16 +44,18 @@ def lineage(
     onset_left_h and onset_right_h), position, organoid, condition, donor, batch, dose.
     """
     from napari_marrow.errors import SettingsError
+    from napari_marrow.pipeline.lineage_experiments import Experiment
     from napari_marrow.pipeline.lineage_files import lineage_of_study, lineage_of_table
 
     with working() as (_, cancel):
+        asked = Experiment(reference, insult_h, benefit, harm)
         if source.is_dir():
-            notes = lineage_of_study(source, out, reference=reference, released=released, sort_by=sort, cancel=cancel)
+            notes = lineage_of_study(source, out, asked=asked, released=released, sort_by=sort, cancel=cancel)
         elif released is not None:
             raise SettingsError("--released goes with a study: a CSV of trees has no organoids that were imaged.")
         else:
             notes = lineage_of_table(
-                source, out, reference=reference, bootstrap=bootstrap, seed=seed, sort_by=sort, cancel=cancel
+                source, out, asked=asked, bootstrap=bootstrap, seed=seed, sort_by=sort, cancel=cancel
             )
     for note in notes:
         typer.echo(note)

@@ -25,6 +25,7 @@ from napari_marrow.lineage.colonies import (
     rules_from_table,
     rules_table,
 )
+from napari_marrow.lineage.colony_emergence import colony_emergence
 from napari_marrow.lineage.competing import IncidenceCurves, aalen_johansen
 from napari_marrow.lineage.coupling import COUPLING, coupling_test, niche_coupling
 from napari_marrow.lineage.cox import CoxFit, cox_regression, cox_scores
@@ -75,6 +76,7 @@ __all__ = [
     "classify_cells",
     "clone_table",
     "clustered_proportion_limits",
+    "colony_emergence",
     "colony_fates",
     "colony_growth",
     "colony_growth_models",

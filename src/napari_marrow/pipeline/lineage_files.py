@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from napari_marrow import lineage, statistics
-from napari_marrow.errors import (
-    DesignError,
-    InputFileError,
-    PathMissingError,
-    StudyError,
-)
+from napari_marrow import lineage
+from napari_marrow.errors import InputFileError, PathMissingError, StudyError
+from napari_marrow.pipeline.lineage_experiments import Experiment, add_experiment
+from napari_marrow.pipeline.lineage_figures import figures_of_cells, figures_of_tables
 from napari_marrow.pipeline.result_folder import ResultFolder
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import LAYOUT
@@ -24,11 +20,10 @@ from napari_marrow.schemas import LAYOUT
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from napari_marrow.study import Study
 
 STUDY_TABLES = (
-    "onsets", "losses", "emergence", "organoid_summary", "comparisons", "colony_growth", "blood_output", "production",
-    "niche_coupling", *lineage.TREE_TABLES,
+    "onsets", "losses", "emergence", "organoid_summary", "comparisons", "colony_growth", "colony_emergence",
+    "colony_types", "blood_output", "production", "niche_coupling", *lineage.TREE_TABLES,
 )  # fmt: skip
 
 
@@ -36,7 +31,7 @@ def lineage_of_study(
     path: Path,
     out: Path,
     *,
-    reference: str | None = None,
+    asked: Experiment | None = None,
     released: Path | None = None,
     sort_by: str = "size",
     cancel: CancelToken | None = None,
@@ -49,8 +44,8 @@ def lineage_of_study(
         Study whose step *lineage* has run.
     out : Path
         New folder, or one that this function wrote.
-    reference : str, optional
-        Condition that effects are relative to; the one called control by default, else the first.
+    asked : Experiment, optional
+        Reference condition, insult and endpoints of a therapeutic window.
     released : Path, optional
         CSV of cells counted in the medium: organoid, time_h, lineage, n_cells.
     sort_by : str
@@ -83,12 +78,12 @@ def lineage_of_study(
             [lineage.production_trend(output, source=s) for s in ("held", "released")], ignore_index=True
         )
     tracks = study.table("tracks") if study.has_table("tracks") else None
-    more = _figures_of_cells(study, tracks, tables) if tracks is not None and len(tracks) else {}
-    return _write(tables, tracks, study.layout, out, reference, sort_by, cancel or CancelToken(), more)
+    more = figures_of_cells(study, tracks, tables) if tracks is not None and len(tracks) else {}
+    return _write(tables, tracks, study.layout, out, asked or Experiment(), sort_by, cancel or CancelToken(), more)
 
 
 def lineage_of_table(
-    path: Path, out: Path, *, reference: str | None = None, bootstrap: int = 500, seed: int = 0,
+    path: Path, out: Path, *, asked: Experiment | None = None, bootstrap: int = 500, seed: int = 0,
     sort_by: str = "size", cancel: CancelToken | None = None,
 ) -> list[str]:  # fmt: skip
     """Analyse a CSV with one row per cell (see `lineage.annotated_trees`) and write tables and figures.
@@ -113,35 +108,7 @@ def lineage_of_table(
     tables["organoid_summary"] = lineage.organoid_endpoints(
         onsets, tables["emergence"], None, None, pedigree.tracks, layout
     )
-    return _write(tables, pedigree.tracks, layout, out, reference, sort_by, cancel)
-
-
-def _figures_of_cells(
-    study: Study, tracks: pd.DataFrame, tables: dict[str, pd.DataFrame]
-) -> dict[str, Callable[[], Figure]]:
-    """Figures that need single cells: the tree with the most onsets, and division times of cells by organoid."""
-    from napari_marrow.report.figures.experiments import super_plot
-    from napari_marrow.report.figures.single_tree import single_tree
-
-    figures: dict[str, Callable[[], Figure]] = {}
-    came = tables["onsets"][tables["onsets"]["event"] == "onset"] if "onsets" in tables else pd.DataFrame()
-    if len(came) and study.has_table("marker_thresholds"):
-        founder = int(came["founder_track_id"].value_counts().idxmax())
-        thresholds = study.table("marker_thresholds")
-        columns = [f"intensity_{c}" for c in thresholds["channel"]]
-        place = ["position", "session", "t", "label"]
-        nodes = study.table("track_nodes").merge(study.table("cells")[[*place, *columns]], on=place, how="left")
-        markers = dict(zip(thresholds["lineage"], thresholds["channel"], strict=True))
-        levels = dict(zip(thresholds["channel"], thresholds["threshold"].astype(float), strict=True))
-        levels = {c: v for c, v in levels.items() if np.isfinite(v)}
-        figures["single_tree"] = lambda: single_tree(tracks, nodes, founder, markers=markers, thresholds=levels)
-    life = lineage.Pedigree.from_tracks(tracks).lifetimes().merge(study.layout, on="position", how="left")
-    divided = life[(life["event"] == "division") & life["birth_seen"]].rename(columns={"age_h": "value"})
-    if len(divided):
-        means = divided.groupby(["organoid", "condition"], as_index=False).agg({"value": "mean"})
-        label = "Completed division time (h)"
-        figures["division_times"] = lambda: super_plot(divided, means, label=label)
-    return figures
+    return _write(tables, pedigree.tracks, layout, out, asked or Experiment(), sort_by, cancel)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -170,86 +137,17 @@ def _layout(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write(
-    tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, out: Path,
-    reference: str | None, sort_by: str, cancel: CancelToken, more: dict[str, Callable[[], Figure]] | None = None,
+    tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, out: Path, asked: Experiment,
+    sort_by: str, cancel: CancelToken, more: dict[str, Callable[[], Figure]] | None = None,
 ) -> list[str]:  # fmt: skip
-    """Add comparisons and dose-response, and write everything."""
+    """Add what the experiment was made for, and write everything."""
     folder = ResultFolder(out, "lineage")
     folder.check()
-    conditions = list(dict.fromkeys(layout["condition"].astype(str)))
-    chosen = reference or next((c for c in conditions if c.lower() in ("control", "vehicle", "dmso")), conditions[0])
-    if chosen not in conditions:
-        raise DesignError(f"The reference condition '{chosen}' is not in the layout, which has {conditions}.")
-    summary = tables["organoid_summary"]
-    notes: list[str] = []
-    if "comparisons" not in tables and len(conditions) > 1:
-        try:
-            tables["comparisons"] = statistics.compare(summary, layout, reference=chosen)
-        except DesignError as error:
-            notes.append(str(error))
-    tables["next_experiment"] = statistics.next_experiment(summary, reference=chosen)
-    curves = _dose_responses(summary, layout, tables)
-    figures = {**_figures(tables, tracks, layout, sort_by), **curves, **(more or {})}
+    curves, notes = add_experiment(tables, layout, asked)
+    figures = {**figures_of_tables(tables, tracks, layout, sort_by), **curves, **(more or {})}
     notes = [*_sentences(tables), *notes]
     folder.write(tables, figures, notes, cancel)
     return notes
-
-
-def _figures(
-    tables: dict[str, pd.DataFrame], tracks: pd.DataFrame | None, layout: pd.DataFrame, sort_by: str
-) -> dict[str, Callable[[], Figure]]:
-    from napari_marrow.report.figures import clones, comparisons, emergence, pedigrees
-
-    none = pd.DataFrame()
-    onsets = tables.get("onsets", none)
-    figures: dict[str, Callable[[], Figure]] = {}
-    if len(tables.get("emergence", none)):
-        figures["emergence"] = lambda: emergence.emergence_curves(tables["emergence"])
-    if len(onsets) and (onsets["event"] != "prevalent").any():
-        figures["generations"] = lambda: clones.generation_time_map(onsets)
-    if len(tables.get("clones", none)):
-        figures["clone_sizes"] = lambda: clones.clone_sizes(tables["clones"], layout)
-    if tracks is not None and (tracks["generation"] > 0).any():
-        figures["pedigrees"] = lambda: pedigrees.pedigree_forest(tracks, onsets, layout, leaves=600, sort_by=sort_by)
-    if len(tables.get("blood_output", none)):
-        figures["blood_output"] = lambda: clones.blood_output_curves(tables["blood_output"])
-    compared = tables.get("comparisons", none)
-    if len(compared):
-        usable = compared[np.isfinite(compared[["difference", "p_value"]].to_numpy(dtype=float)).all(axis=1)]
-        if len(usable):
-            ordered = usable.sort_values(["p_adjusted", "p_value"], kind="stable")
-            figures["comparisons"] = lambda: comparisons.estimation_plots(ordered, tables["organoid_summary"])
-    return figures
-
-
-def _dose_responses(
-    summary: pd.DataFrame, layout: pd.DataFrame, tables: dict[str, pd.DataFrame]
-) -> dict[str, Callable[[], Figure]]:
-    """Fit every endpoint that has four doses; add the table and return the figures of those with an effect."""
-    from napari_marrow.report.figures.experiments import dose_response_curve
-
-    figures: dict[str, Callable[[], Figure]] = {}
-    if layout["dose"].fillna(0.0).nunique() < 4:
-        return figures
-    rows = []
-    for endpoint in sorted(set(summary["endpoint"])):
-        try:
-            fit = statistics.dose_response(summary, layout, endpoint)
-        except DesignError as error:
-            rows.append({"endpoint": endpoint, "note": str(error)})
-            continue
-        names = ("ec50", "ec50_low", "ec50_high", "hill", "bottom", "top", "p_value", "n_organoids", "n_doses", "note")
-        rows.append({"endpoint": endpoint, **{name: getattr(fit, name) for name in names}})
-        if fit.p_value < 0.05:
-            points = summary[summary["endpoint"] == endpoint].merge(
-                layout[["organoid", "donor", "dose"]].drop_duplicates("organoid"), on="organoid"
-            )
-            name = f"dose_response_{endpoint.replace(' ', '_')}"
-            figures[name] = partial(
-                dose_response_curve, points, fit, endpoint=endpoint, unit=str(points["unit"].iloc[0])
-            )
-    tables["dose_response"] = pd.DataFrame(rows)
-    return figures
 
 
 def _sentences(tables: dict[str, pd.DataFrame]) -> list[str]:

@@ -308,6 +308,20 @@ def lineage(data: StudyTables) -> Section:
             "There is no emergence curve: it needs a session with frames close enough to follow cells, and a lineage "
             "marker."
         )
+    by_colony = data["colony_emergence"]
+    if len(by_colony) and len(set(by_colony["time_h"])) > 1 and by_colony["cumulative_incidence"].notna().any():
+        figures.append(
+            _drawn(
+                "colony_emergence",
+                "Emergence of lineages in colonies",
+                "Share of colonies in which a lineage has arisen by each session, over the weeks in which colonies are "
+                "followed and single cells are not. Colonies count until they merge. Thick lines with 95 % bands: "
+                "conditions; thin lines: organoids.",
+                "",
+                by_colony,
+                lambda: emergence.emergence_curves(by_colony, subject="colonies"),
+            )
+        )
     tracks = data["tracks"]
     if len(tracks) and (tracks["generation"] > 0).any():
         figures.append(

@@ -13,7 +13,7 @@ from napari_marrow.pipeline.steps.classify import classified_cells
 from napari_marrow.pipeline.steps.design import included, layout_state, of_positions
 from napari_marrow.pipeline.steps.followed_cells import COUPLING_COLUMNS, FollowedCells
 from napari_marrow.progress import CancelToken
-from napari_marrow.schemas import COLONY_GROWTH, COMPARISONS, EMERGENCE, LOSSES, ONSETS, ORGANOID_SUMMARY
+from napari_marrow.schemas import COLONIES, COLONY_GROWTH, COMPARISONS, EMERGENCE, LOSSES, ONSETS, ORGANOID_SUMMARY
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -27,9 +27,10 @@ class LineageStep(Step):
     version = 6
     reads = ("classify", "curate", "colonies", "niche")
     tables = (
-        "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "comparisons", "blood_output",
-        "production", "niche_coupling", "division_times", "division_types", "onset_rates", "generation_hazards",
-        "hidden_rates", "kin_correlations", "onset_synchrony", "pure_clades", "clones",
+        "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "colony_emergence", "colony_types",
+        "comparisons", "blood_output", "production", "niche_coupling", "division_times", "division_types",
+        "onset_rates", "generation_hazards", "hidden_rates", "kin_correlations", "onset_synchrony", "pure_clades",
+        "clones",
     )  # fmt: skip
     whole_study = True
 
@@ -88,6 +89,9 @@ class LineageStep(Step):
         study.commit("onsets", key, {}, ONSETS.conform(onsets))
         study.commit("emergence", key, {}, EMERGENCE.conform(emergence))
         study.commit("colony_growth", key, {}, COLONY_GROWTH.conform(growth))
+        known = COLONIES.empty() if colonies is None else colonies
+        study.commit("colony_emergence", key, {}, lineage.colony_emergence(known, layout))
+        study.commit("colony_types", key, {}, lineage.colony_types(known))
         study.commit("losses", key, {}, LOSSES.conform(losses))
         study.commit("blood_output", key, {}, output)
         study.commit("production", key, {}, production)

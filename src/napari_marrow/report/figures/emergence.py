@@ -24,7 +24,7 @@ def lineage_order(names: pd.Series) -> list[str]:
     return usual + [n for n in present if n not in _ORDER and n != "death"] + ["death"] * ("death" in present)
 
 
-def emergence_curves(emergence: pd.DataFrame) -> Figure:
+def emergence_curves(emergence: pd.DataFrame, *, subject: str = "cells") -> Figure:
     """Draw the cumulative incidence of each lineage by condition, with 95 % bands and the numbers at risk.
 
     Parameters
@@ -32,6 +32,8 @@ def emergence_curves(emergence: pd.DataFrame) -> Figure:
     emergence : DataFrame
         Table ``emergence``, at least one row. Rows of organoid "all" are drawn as lines with bands, single organoids as
         thin lines.
+    subject : str
+        What is at risk: cells, or colonies.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def emergence_curves(emergence: pd.DataFrame) -> Figure:
         axis.tick_params(labelbottom=True)
         if column == 0:
             axis.set_ylabel("Cumulative incidence")
-        _numbers_at_risk(risk, part, conditions, colors, ticks, first=column == 0)
+        _numbers_at_risk(risk, part, conditions, colors, ticks, subject, first=column == 0)
     for k in range(len(lineages), rows * columns):
         row, column = divmod(k, columns)
         grid[2 * row, column].remove()
@@ -116,15 +118,16 @@ def _condition(axis: Axes, part: pd.DataFrame, condition: str, color: str) -> No
 
 
 def _numbers_at_risk(
-    axis: Axes, part: pd.DataFrame, conditions: list[str], colors: dict[str, str], ticks: list[float], *, first: bool
-) -> None:
+    axis: Axes, part: pd.DataFrame, conditions: list[str], colors: dict[str, str], ticks: list[float], subject: str, *,
+    first: bool,
+) -> None:  # fmt: skip
     axis.set_ylim(len(conditions) - 0.4, -1.2)
     for side in ("left", "bottom"):
         axis.spines[side].set_visible(False)
     axis.tick_params(left=False, bottom=False, labelleft=first, labelbottom=False)
     axis.set_yticks(range(len(conditions)), conditions if first else [])
     axis.tick_params(axis="y", pad=14)
-    axis.set_title("Time (h)   ·   cells at risk:", fontsize=8, fontweight="normal", loc="center", pad=1)
+    axis.set_title(f"Time (h)   ·   {subject} at risk:", fontsize=8, fontweight="normal", loc="center", pad=1)
     for i, condition in enumerate(conditions):
         curve = part[(part["condition"].astype(str) == condition) & (part["organoid"] == "all")].sort_values("time_h")
         if curve.empty:
