@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_marrow.gui.palette import GREEN, GREY, ORANGE, VERMILLION
+from napari_marrow.palette import GREEN, GREY, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
     from napari_marrow.gui.study_reader import Contents

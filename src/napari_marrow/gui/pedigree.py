@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_marrow.gui.palette import GREY, lineage_colours
+from napari_marrow.palette import GREY, lineage_colours
 
 if TYPE_CHECKING:
     import pandas as pd

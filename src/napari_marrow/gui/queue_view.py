@@ -11,7 +11,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
-from napari_marrow.gui.palette import GREEN, GREY, ORANGE
+from napari_marrow.palette import GREEN, GREY, ORANGE
 
 _HEADERS = ("Chance", "What", "Frame", "Why", "")
 _WIDTHS = (52, 64, 46, 120, 24)

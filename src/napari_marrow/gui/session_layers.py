@@ -16,8 +16,9 @@ import pandas as pd
 from napari_marrow.gui.currency import current_steps
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.lazy_labels import TrackLookup, lazy_labels
-from napari_marrow.gui.palette import CHANNEL_COLOURS, ORANGE, channel_colour
+from napari_marrow.gui.palette import CHANNEL_COLOURS, channel_colour
 from napari_marrow.gui.track_window import windowed
+from napari_marrow.palette import ORANGE
 
 if TYPE_CHECKING:
     from napari_marrow.study import SessionImage, Study
@@ -322,7 +323,7 @@ class _MaskStyle:
 _MASKS: dict[str, _MaskStyle] = {
     "organoid": _MaskStyle("Organoid", "structures", (0.34, 0.71, 0.91), 2, 0.8),
     "scaffold": _MaskStyle("Scaffold", "structures", (0.75, 0.75, 0.75), 0, 0.4),
-    "vessels": _MaskStyle("Vessels", "structures", (0.8, 0.475, 0.655), 0, 0.5),
+    "vessels": _MaskStyle("Vessels", "structures", (0.941, 0.894, 0.259), 0, 0.4),
     "colonies": _MaskStyle("Colony masks", "colonies", (0.9, 0.62, 0.0), 2, 0.8),
 }
 """Structures from bottom to top; a contour of 0 is a filled mask."""

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_marrow.palette import BLACK, GREY, LINEAGE_COLOURS, condition_order
+from napari_marrow.palette import condition_colours as condition_colors
+from napari_marrow.palette import lineage_colours as lineage_colors
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette (2008), told apart under every common colour vision. Lineages and conditions share no colour,
-# so that a colour means one thing in the whole report.
-LINEAGE_COLORS = {"erythroid": "#D55E00", "megakaryocytic": "#CC79A7", "granulo-monocytic": "#009E73"}
-NEGATIVE = "#8C8C8C"
-DEATH = "#000000"
-_MORE_LINEAGES = ("#F0E442", "#56B4E9", "#7A5195")
-_CONDITIONS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#7A5195", "#9C8A00")
+LINEAGE_COLORS = LINEAGE_COLOURS
+NEGATIVE = GREY
+DEATH = BLACK
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 INK = "#1A1A1A"
 FAINT = "#6B6B6B"
@@ -72,23 +72,6 @@ def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def lineage_colors(names: Sequence[str]) -> dict[str, str]:
-    """Return a colour for every lineage, the usual ones always the same."""
-    spare = iter(_MORE_LINEAGES * (1 + len(names)))
-    return {n: LINEAGE_COLORS.get(n) or (DEATH if n == "death" else next(spare)) for n in names}
-
-
-def condition_order(names: Iterable[object]) -> list[str]:
-    """Return the conditions without repeats, controls first, then as they come."""
-    seen = list(dict.fromkeys(str(n) for n in names))
-    return sorted(seen, key=lambda n: not re.search(r"control|untreated|vehicle|dmso|wild.?type|\bwt\b", n.lower()))
-
-
-def condition_colors(names: Iterable[object]) -> dict[str, str]:
-    """Return a colour for every condition, in the order of `condition_order`."""
-    return {n: _CONDITIONS[i % len(_CONDITIONS)] for i, n in enumerate(condition_order(names))}
 
 
 def grid_shape(count: int, most: int) -> tuple[int, int]:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_marrow.palette import CHANNEL_COLOURS
 from napari_marrow.progress import CancelToken
 from napari_marrow.report.figures.overview import Tile
-from napari_marrow.report.style import LINEAGE_COLORS, condition_order
+from napari_marrow.report.style import condition_order
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -22,13 +23,8 @@ MOST_ROWS = 24
 
 # Markers in the colours of their lineages; vessels yellow, nuclei blue: told apart under every common colour vision.
 CHANNEL_COLORS = {
+    **CHANNEL_COLOURS,
     "nuclei": "#4C8BD9",
-    "CD31": "#F0E442",
-    "CD235a": LINEAGE_COLORS["erythroid"],
-    "CD41": LINEAGE_COLORS["megakaryocytic"],
-    "CD11b": LINEAGE_COLORS["granulo-monocytic"],
-    "CD45": "#56B4E9",
-    "CD34": "#E69F00",
     "scaffold": "#7F7F7F",
     "brightfield": "#FFFFFF",
 }

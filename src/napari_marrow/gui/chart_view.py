@@ -1,0 +1,168 @@
+"""Draws a chart in the window."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_marrow.gui.charts import INK, Chart, Pick, Series, as_steps, risk_counts, tick_times
+from napari_marrow.gui.plot_style import empty_note, styled_plot, theme_colours
+
+_PENS = {
+    "solid": Qt.PenStyle.SolidLine,
+    "dash": Qt.PenStyle.DashLine,
+    "dot": Qt.PenStyle.DotLine,
+    "dashdot": Qt.PenStyle.DashDotLine,
+}
+_MARKS = {"solid": "━━", "dash": "╍╍", "dot": "┈┈", "dashdot": "━┈"}
+_NEAR_PX = 12.0
+
+
+class ChartView(QWidget):
+    """A plot with its legend, numbers at risk and note; an empty chart shows its note only.
+
+    Signals
+    -------
+    picked : Pick
+        A line that stands for something in the image was clicked.
+    """
+
+    picked = Signal(object)
+
+    def __init__(self, empty: str) -> None:
+        super().__init__()
+        self.chart = Chart("", "", "", note=empty)
+        self._plot: Any = None
+        self._empty = empty_note(empty)
+        self.legend, self.note = QLabel(""), QLabel("")
+        for label in (self.legend, self.note):
+            label.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(self._empty, 1)
+        self._place = QVBoxLayout()
+        layout.addLayout(self._place, 1)
+        layout.addWidget(self.legend)
+        layout.addWidget(self.note)
+        self.draw(self.chart)
+
+    def draw(self, chart: Chart) -> None:
+        """Show a chart."""
+        self.chart = chart
+        self._empty.setText(chart.note)
+        self._empty.setVisible(chart.empty)
+        for label, text in ((self.legend, legend(chart)), (self.note, "" if chart.empty else escape(chart.note))):
+            label.setText(text)
+            label.setVisible(bool(text))
+        if self._plot is not None:
+            self._place.removeWidget(self._plot)
+            self._plot.deleteLater()
+            self._plot = None
+        if not chart.empty:
+            self._make_plot(chart)
+
+    def _make_plot(self, chart: Chart) -> None:
+        """Make the plot when there is something to draw: pyqtgraph takes most of a second to import."""
+        self._plot = styled_plot(chart.x_label, chart.y_label)
+        self._place.addWidget(self._plot)
+        self._plot.setLogMode(y=chart.log_y)
+        for series in chart.series:
+            self._add(series)
+        if chart.y_range is not None:
+            self._plot.setYRange(*chart.y_range, padding=0)
+        if chart.x_ticks:
+            self._plot.getAxis("bottom").setTicks([list(chart.x_ticks)])
+            self._plot.getAxis("bottom").setHeight(44 if any("\n" in name for _, name in chart.x_ticks) else None)
+        if chart.same_scale:
+            self._plot.setAspectLocked(True)
+            self._plot.invertY(True)
+        self._plot.scene().sigMouseClicked.connect(self._on_click)
+
+    def _add(self, s: Series) -> None:
+        import pyqtgraph as pg
+
+        colour = pg.mkColor(theme_colours()[1] if s.colour == INK else s.colour)
+        if s.kind == "bars":
+            faint = pg.mkColor(colour)
+            faint.setAlpha(170)
+            self._plot.addItem(pg.BarGraphItem(x=s.x, height=np.nan_to_num(s.y), width=s.width, brush=faint, pen=None))
+            if s.has_band:
+                ends = np.column_stack([s.low, s.high]).ravel()
+                self._plot.plot(np.repeat(s.x, 2), ends, connect="pairs", pen=pg.mkPen(theme_colours()[1], width=1.5))
+            return
+        if s.kind == "points":
+            self._plot.plot(s.x, s.y, pen=None, symbol="o", symbolSize=s.width, symbolBrush=colour, symbolPen=None)
+            return
+        if s.kind == "pieces":
+            self._plot.plot(s.x, s.y, connect="pairs", pen=pg.mkPen(colour, width=s.width))
+            return
+        low, high = (s.y if end is None else end for end in (s.low, s.high))
+        x, y, low, high = as_steps(s.x, s.y, low, high) if s.kind == "steps" else (s.x, s.y, low, high)
+        if s.has_band:
+            band = pg.mkColor(colour)
+            band.setAlpha(45)
+            edges = [pg.PlotCurveItem(x, np.nan_to_num(edge), pen=None) for edge in (low, high)]
+            for edge in edges:
+                self._plot.addItem(edge)
+            self._plot.addItem(pg.FillBetweenItem(*edges, brush=band))
+        if s.faint:
+            colour.setAlpha(130)
+        pen = pg.mkPen(colour, width=s.width, style=_PENS[s.dash])
+        dots = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
+        self._plot.plot(x, y, pen=pen, **(dots if s.kind == "line" and len(s.x) < 12 else {}))
+
+    def _on_click(self, event: Any) -> None:
+        box = self._plot.getPlotItem().vb
+        place = box.mapSceneToView(event.scenePos())
+        found = nearest_pick(self.chart, (place.x(), place.y()), box.viewPixelSize())
+        if found is not None:
+            self.picked.emit(found)
+
+
+def nearest_pick(chart: Chart, place: tuple[float, float], pixel: tuple[float, float]) -> Pick | None:
+    """Return what the line nearest to a place stands for, None where none passes within 12 px.
+
+    Parameters
+    ----------
+    chart : Chart
+    place : (float, float)
+        x and y in the plot; y is its decadic logarithm where the scale is logarithmic.
+    pixel : (float, float)
+        How large a pixel is, in the same units.
+    """
+    best: tuple[float, Pick | None] = (_NEAR_PX, None)
+    for s in chart.series:
+        if s.pick is None or not len(s.x):
+            continue
+        y = np.log10(np.maximum(s.y, 1e-12)) if chart.log_y else s.y
+        x = float(np.clip(place[0], s.x.min(), s.x.max()))
+        away = float(np.hypot((x - place[0]) / pixel[0], (np.interp(x, s.x, y) - place[1]) / pixel[1]))
+        if away < best[0]:
+            best = away, s.pick
+    return best[1]
+
+
+def legend(chart: Chart) -> str:
+    """Return what colours and dashes mean, and the numbers at risk, as rich text."""
+    ink = theme_colours()[1] if any(s.colour == INK for s in chart.series) else INK
+    text = " &nbsp;".join(
+        f'<span style="color:{ink if s.colour == INK else s.colour}">'
+        f"{'●' if s.kind == 'points' else '▬' if s.kind == 'bars' else _MARKS[s.dash]}</span>&nbsp;{escape(s.name)}"
+        for s in chart.series
+        if s.name
+    )
+    if chart.at_risk:
+        ticks = tick_times(max(float(time.max()) for time, _ in chart.at_risk.values()))
+        rows = [("at risk at (h)", [f"{t:g}" for t in ticks])]
+        rows += [(name, [str(n) for n in found]) for name, found in risk_counts(chart, ticks).items()]
+        cells = "".join(
+            f"<tr><td>{escape(name)}&nbsp;</td>{''.join(f'<td align=right>&nbsp;{n}&nbsp;</td>' for n in found)}</tr>"
+            for name, found in rows
+        )
+        text += f"<table>{cells}</table>"
+    return text

@@ -1,0 +1,53 @@
+"""Where a colony is in the layers of the session on display, and which tracks lie in it. Knows no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_marrow.gui.track_window import every_vertex
+
+
+@dataclass(frozen=True)
+class ColonyPlace:
+    """A colony in a session.
+
+    Attributes
+    ----------
+    point : tuple of float
+        Frame and µm, in the coordinates of its layer.
+    tracks : frozenset of int
+        Tracks with a cell inside of its radius in that frame.
+    """
+
+    point: tuple[float, ...]
+    tracks: frozenset[int]
+
+
+def find_colony(colonies: Any, tracks: Any | None, colony: int, t: int) -> ColonyPlace | None:
+    """Return where a colony is, in the frame nearest to `t`; None where the session does not have it.
+
+    Parameters
+    ----------
+    colonies : napari.layers.Points
+        With the feature ``colony_id``; a point's size is the diameter, µm.
+    tracks : napari.layers.Tracks or None
+    colony : int
+        Identity across sessions.
+    t : int
+        Frame.
+    """
+    rows = np.flatnonzero(colonies.features["colony_id"].to_numpy() == colony)
+    if not len(rows):
+        return None
+    row = int(rows[np.argmin(np.abs(colonies.data[rows, 0] - t))])
+    point = colonies.data[row]
+    found: frozenset[int] = frozenset()
+    if tracks is not None:
+        vertices = every_vertex(tracks)
+        here = vertices[vertices[:, 1] == point[0]]
+        inside = ((here[:, -2:] - point[-2:]) ** 2).sum(1) <= (float(colonies.size[row]) / 2) ** 2
+        found = frozenset(int(k) for k in here[inside, 0])
+    return ColonyPlace(tuple(float(v) for v in point), found)
