@@ -1,4 +1,4 @@
-"""Colours of lineages, channels and conditions, for report and window alike: one home, so that a colour means one thing.
+"""Colours of lineages, channels and conditions, the same in report and window, so that a colour means one thing.
 
 Okabe and Ito's palette is told apart by people with any colour vision. Lineages and conditions share no colour.
 
@@ -18,6 +18,8 @@ GREY, BLACK = "#8C8C8C", "#000000"
 LINEAGE_COLOURS: dict[str, str] = {"erythroid": VERMILLION, "megakaryocytic": PURPLE, "granulo-monocytic": GREEN}
 """The usual lineages."""
 
+_USUAL = ("erythroid", "megakaryocytic", "granulo-monocytic")
+
 _MORE_LINEAGES = (YELLOW, SKY, "#7A5195")
 _CONDITIONS = (BLUE, ORANGE, BLACK, SKY, "#7A5195", "#9C8A00")
 
@@ -36,6 +38,13 @@ def lineage_colours(names: Sequence[str]) -> dict[str, str]:
     """Return a colour for every lineage, the usual ones always the same; death is black."""
     spare = iter(_MORE_LINEAGES * (1 + len(names)))
     return {n: LINEAGE_COLOURS.get(n) or (BLACK if n == "death" else next(spare)) for n in names}
+
+
+def lineage_order(names: Iterable[object]) -> list[str]:
+    """Return lineages in their usual order, others by name, death last."""
+    present = sorted({str(n) for n in names})
+    usual = [n for n in _USUAL if n in present]
+    return usual + [n for n in present if n not in _USUAL and n != "death"] + ["death"] * ("death" in present)
 
 
 def condition_order(names: Iterable[object]) -> list[str]:

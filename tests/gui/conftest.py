@@ -237,7 +237,7 @@ def window_run(raw_study_template: Path, tmp_path_factory: pytest.TempPathFactor
         [layer.name for layer in viewer.layers],
         dict(viewer.layers["Tracks"].graph) if "Tracks" in viewer.layers else {},
         tuple(viewer.layers["CD31"].contrast_limits),
-        len(dock.emergence.curves),
+        len(dock.lineage.chart.series),
         len(dock.pedigree.branches),
         dock.runner.status.text(),
         dock.contents.report,

@@ -159,7 +159,8 @@ def test_blinded_hides_what_tells_the_condition(viewer: Any, curated: Any, qtbot
     told = curated.picker.title.text() + text_overlay(viewer).text
     assert POSITION not in told
     assert "tiny" not in told
-    assert not curated.tabs.isTabVisible(curated.tabs.indexOf(curated.emergence))
+    for panel in (curated.lineage, curated.niche):
+        assert not curated.tabs.isTabVisible(curated.tabs.indexOf(panel))
     assert curated.report_button.isHidden()
     with qtbot.waitSignal(curated.loaded, timeout=20_000):
         curated.show_place("C02_f00", DENSE)

@@ -7,15 +7,17 @@ import pandas as pd
 import pytest
 
 from napari_marrow.errors import RecipeError
-from napari_marrow.gui.emergence import as_steps, conditions, emergence_curves, of_session
+from napari_marrow.gui.charts import Chart, Subset, View, as_steps, make_chart
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.lazy_labels import TrackLookup
+from napari_marrow.gui.lineage_charts import LINEAGE_CHARTS, of_one_session
 from napari_marrow.gui.pace import Pace
-from napari_marrow.gui.palette import GREY, LINEAGE_COLOURS, channel_colour, lineage_colours
+from napari_marrow.gui.palette import channel_colour
 from napari_marrow.gui.pedigree import clones, lay_out
 from napari_marrow.gui.recipe_fields import form_sections
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.track_window import TrackWindow
+from napari_marrow.palette import GREY, LINEAGE_COLOURS, lineage_colours
 from napari_marrow.pipeline.recipe import Recipe
 
 
@@ -96,29 +98,37 @@ def emergence() -> pd.DataFrame:
     )
 
 
+def emergence_chart(table: pd.DataFrame, subset: Subset) -> Chart:
+    return make_chart(LINEAGE_CHARTS[0], {"emergence": table}, View(subset))
+
+
 def test_emergence_has_a_curve_per_condition_and_lineage_and_none_of_single_organoids(emergence: pd.DataFrame) -> None:
-    assert conditions(emergence) == ["TPO", "control", "all"]
-    curves = emergence_curves(emergence)
-    assert [(c.condition, c.lineage) for c in curves] == [
-        ("TPO", "erythroid"), ("TPO", "mast"), ("control", "erythroid"), ("control", "mast"),
-    ]  # fmt: skip
-    assert all(list(c.value) == [0.0, 0.2] and c.has_band for c in curves)
+    chart = emergence_chart(emergence, Subset())
+    curves = chart.series
+    assert [c.name for c in curves] == ["erythroid, control", "mast, control", "erythroid, TPO", "mast, TPO"]
+    assert all(list(c.y) == [0.0, 0.2] and c.has_band for c in curves)
     assert curves[0].colour == LINEAGE_COLOURS["erythroid"] != curves[1].colour
     assert curves[0].dash != curves[2].dash
-    assert {c.condition for c in emergence_curves(emergence, "all")} == {"all"}
+    assert set(chart.numbers["organoid"]) == {"all"}
+    one = emergence_chart(emergence, Subset("TPO", "o1"))
+    assert [c.name for c in one.series] == ["erythroid, TPO", "mast, TPO"]
+    assert one.series[0].dash == curves[2].dash
+    assert set(one.numbers["organoid"]) == {"o1"}
 
 
 def test_a_condition_without_an_estimate_has_no_curve(emergence: pd.DataFrame) -> None:
     emergence.loc[emergence["condition"] == "TPO", ["cumulative_incidence", "low", "high"]] = np.nan
-    assert {c.condition for c in emergence_curves(emergence)} == {"control"}
-    assert emergence_curves(emergence.iloc[:0]) == []
+    assert set(emergence_chart(emergence, Subset()).numbers["condition"]) == {"control"}
+    assert emergence_chart(emergence.iloc[:0], Subset()).empty
 
 
 def test_emergence_is_that_of_the_session_on_display(emergence: pd.DataFrame) -> None:
-    assert of_session(emergence, 4) is emergence
+    assert of_one_session(emergence, View(Subset(), session=4)) is emergence
     both = pd.concat([emergence.assign(session=2), emergence.assign(session=5)])
-    assert set(of_session(both, 5)["session"]) == {5}
-    assert set(of_session(both, 1)["session"]) == {2}
+    assert set(of_one_session(both, View(Subset(), session=5))["session"]) == {5}
+    assert set(of_one_session(both, View(Subset(), session=1))["session"]) == {2}
+    assert set(of_one_session(both, View(Subset(session=5), session=2))["session"]) == {5}
+    assert emergence_chart(both, Subset(session=3)).empty
 
 
 def test_steps_hold_their_value_until_the_next_time() -> None:

@@ -152,10 +152,11 @@ def test_the_dock_fits_on_a_small_screen(hand: Hand) -> None:
 
 def test_the_figure_is_exported_with_its_numbers_and_the_recipes_digest(hand: Hand, tmp_path: Path) -> None:
     dock = hand.dock
-    hand.tab(dock.emergence)
+    hand.tab(dock.lineage)
     digest = dock.contents.recipe.digest
     for name in ("figure.svg", "figure.pdf"):
-        dock.emergence.export(tmp_path / name)
+        dock.lineage.export(tmp_path / name)
+        hand.qtbot.waitUntil(lambda: dock.idle, timeout=60_000)
         assert dock.runner.status.text() == f"Written: {name} and figure.csv."
     assert digest in (tmp_path / "figure.svg").read_text()
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
@@ -168,7 +169,8 @@ def test_the_figure_is_exported_with_its_numbers_and_the_recipes_digest(hand: Ha
     means = means.dropna(subset="cumulative_incidence")
     assert len(numbers) == len(means)
     assert numbers["cumulative_incidence"].sum() == pytest.approx(means["cumulative_incidence"].sum())
-    dock.emergence.export(tmp_path / "figure.docx")
+    dock.lineage.export(tmp_path / "figure.docx")
+    hand.qtbot.waitUntil(lambda: dock.idle, timeout=60_000)
     assert "figure.docx" in dock.runner.status.text()
     assert not (tmp_path / "figure.docx").exists()
 

@@ -8,8 +8,8 @@ from weakref import ref
 
 import numpy as np
 
-from napari_marrow.palette import SKY, VERMILLION
 from napari_marrow.gui.selection import Selection
+from napari_marrow.palette import SKY, VERMILLION
 from napari_marrow.tracking.edit_graph import Node
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def export_chart(chart: Chart, path: Path | str, *, study: str, recipe: str) -> 
     if path.suffix.lower() not in FORMATS:
         raise SettingsError(f"'{path.name}' is no figure's name: let it end in {', '.join(FORMATS)}.")
     if chart.empty:
-        raise SettingsError("There is nothing to export yet: run the recipe first, or choose another part of the study.")
+        raise SettingsError("There is nothing to export: run the recipe, or choose another part of the study.")
     figure = draw_figure(chart)
     key = {".pdf": "Subject", ".svg": "Description", ".png": "Description"}[path.suffix.lower()]
     figure.savefig(path, dpi=300, metadata={key: f"Study {study}, recipe {recipe}"})
@@ -102,7 +102,7 @@ def _draw(axes: Axes, s: Series) -> None:
         x, y, low, high = as_steps(s.x, s.y, low, high) if s.kind == "steps" else (s.x, s.y, low, high)
         if s.has_band:
             axes.fill_between(x, low, high, color=s.colour, alpha=0.18, linewidth=0)
-        marker = "." if s.kind == "line" and len(s.x) < 12 else None
+        marker = "." if s.dotted else None
         axes.plot(
             x, y, color=s.colour, linestyle=_STYLES[s.dash], linewidth=0.75 * s.width, alpha=alpha, label=label,
             marker=marker,

@@ -15,6 +15,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QVB
 from napari_marrow.gui.chart_view import ChartView
 from napari_marrow.gui.charts import Chart, ChartKind, View, make_chart
 from napari_marrow.gui.job import Job
+from napari_marrow.gui.lineage_charts import LINEAGE_CHARTS, LINEAGE_TABLES
+from napari_marrow.gui.niche_charts import NICHE_CHARTS, NICHE_TABLES
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.subset_bar import SharedSubset, SubsetBar
 from napari_marrow.palette import condition_order
@@ -226,6 +228,18 @@ class ChartPanel(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Export the figure", f"{name}.pdf", "Figures (*.pdf *.svg *.png)")
         if path:
             self.export(path)
+
+
+def lineage_panel(shared: SharedSubset) -> ChartPanel:
+    """Return the *Lineage* panel."""
+    note = "Run the recipe: emergence, growth, blood output and clones are drawn here."
+    return ChartPanel(LINEAGE_CHARTS, LINEAGE_TABLES, shared, note)
+
+
+def niche_panel(shared: SharedSubset) -> ChartPanel:
+    """Return the *Niche* panel."""
+    note = "Run the recipe: distances, pair correlations, compartments, trends and vessels are drawn here."
+    return ChartPanel(NICHE_CHARTS, NICHE_TABLES, shared, note)
 
 
 def _cancel(state: dict[str, Any], *_: Any) -> None:

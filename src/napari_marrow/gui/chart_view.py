@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_marrow.gui.charts import INK, Chart, Pick, Series, as_steps, risk_counts, tick_times
+from napari_marrow.gui.charts import INK, Chart, Key, Pick, Series, as_steps, risk_counts, tick_times
 from napari_marrow.gui.plot_style import empty_note, styled_plot, theme_colours
 
 _PENS = {
@@ -91,7 +91,7 @@ class ChartView(QWidget):
             faint = pg.mkColor(colour)
             faint.setAlpha(170)
             self._plot.addItem(pg.BarGraphItem(x=s.x, height=np.nan_to_num(s.y), width=s.width, brush=faint, pen=None))
-            if s.has_band:
+            if s.low is not None and s.high is not None and s.has_band:
                 ends = np.column_stack([s.low, s.high]).ravel()
                 self._plot.plot(np.repeat(s.x, 2), ends, connect="pairs", pen=pg.mkPen(theme_colours()[1], width=1.5))
             return
@@ -114,7 +114,7 @@ class ChartView(QWidget):
             colour.setAlpha(130)
         pen = pg.mkPen(colour, width=s.width, style=_PENS[s.dash])
         dots = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
-        self._plot.plot(x, y, pen=pen, **(dots if s.kind == "line" and len(s.x) < 12 else {}))
+        self._plot.plot(x, y, pen=pen, **(dots if s.dotted else {}))
 
     def _on_click(self, event: Any) -> None:
         box = self._plot.getPlotItem().vb
@@ -147,14 +147,18 @@ def nearest_pick(chart: Chart, place: tuple[float, float], pixel: tuple[float, f
     return best[1]
 
 
+def _mark(series: Series) -> str:
+    return {"points": "●", "bars": "▬"}.get(series.kind, series.dash)
+
+
 def legend(chart: Chart) -> str:
     """Return what colours and dashes mean, and the numbers at risk, as rich text."""
-    ink = theme_colours()[1] if any(s.colour == INK for s in chart.series) else INK
+    ink = theme_colours()[1] if not chart.empty else INK
+    keys = chart.keys or tuple(Key(s.name, s.colour, _mark(s)) for s in chart.series if s.name)
     text = " &nbsp;".join(
-        f'<span style="color:{ink if s.colour == INK else s.colour}">'
-        f"{'●' if s.kind == 'points' else '▬' if s.kind == 'bars' else _MARKS[s.dash]}</span>&nbsp;{escape(s.name)}"
-        for s in chart.series
-        if s.name
+        f'<span style="color:{ink if key.colour == INK else key.colour}">{_MARKS.get(key.dash, key.dash or "▬")}</span>'
+        f"&nbsp;{escape(key.name)}"
+        for key in keys
     )
     if chart.at_risk:
         ticks = tick_times(max(float(time.max()) for time, _ in chart.at_risk.values()))

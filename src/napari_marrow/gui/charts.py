@@ -108,10 +108,24 @@ class Series:
     pick: Pick | None = None
 
     @property
+    def dotted(self) -> bool:
+        """Whether a line shows its few points."""
+        return self.kind == "line" and len(self.x) < 12 and self.width > 1
+
+    @property
     def has_band(self) -> bool:
         """Whether there is an interval to draw."""
         ends = (self.low, self.high)
         return all(end is not None and bool(np.isfinite(end).any()) for end in ends)
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a short legend: a name with a colour, or with a dash (solid, dash, dot, dashdot)."""
+
+    name: str
+    colour: str
+    dash: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +149,8 @@ class Chart:
         A map: x and y have one scale, and y points down as in the image.
     at_risk : dict of str to ((n,) float64, (n,) int64)
         Times and numbers at risk by condition.
+    keys : tuple of Key
+        A shorter legend than the names of all series, for the window.
     """
 
     title: str
@@ -148,6 +164,7 @@ class Chart:
     log_y: bool = False
     same_scale: bool = False
     at_risk: Mapping[str, tuple[Floats, npt.NDArray[np.int64]]] = field(default_factory=dict)
+    keys: tuple[Key, ...] = ()
 
     @property
     def empty(self) -> bool:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from napari_marrow.gui.charts import DASHES, Chart, ChartKind, Pick, Series, Tables, View, floats
-from napari_marrow.palette import condition_colours, condition_order, lineage_colours
-from napari_marrow.report.figures.emergence import lineage_order
-from napari_marrow.statistics import unit_mean
-
+from napari_marrow.gui.charts import DASHES, Chart, ChartKind, Key, Pick, Series, Tables, View, floats
+from napari_marrow.palette import BLACK, condition_colours, condition_order, lineage_colours, lineage_order
 
 
 def emergence(tables: Tables, view: View) -> Chart:
@@ -27,7 +24,7 @@ def emergence(tables: Tables, view: View) -> Chart:
     whose = view.subset.organoid or "all"
     rows = chosen[(chosen["organoid"] == whose) & np.isfinite(chosen["cumulative_incidence"])]
     shown = condition_order(c for c in rows["condition"].astype(str) if c != "all") or ["all"]
-    everyone = condition_order(c for c in table["condition"].astype(str) if c != "all") or ["all"]
+    everyone = [c for c in conditions_of(tables, table) if c != "all"] or ["all"]
     dashes = {name: DASHES[i % len(DASHES)] for i, name in enumerate(everyone)}
     lineages = [name for name in lineage_order(rows["lineage"]) if name not in ("", "death")]
     colours = lineage_colours(lineages)
@@ -45,13 +42,13 @@ def emergence(tables: Tables, view: View) -> Chart:
                     f"{lineage}, {condition}", "steps", floats(part, "low"), floats(part, "high"), dashes[condition],
                 )
             )  # fmt: skip
-    top = max((float(np.nanmax([*s.y, *(s.high if s.has_band and s.high is not None else s.y)])) for s in series), default=1)
+    top = max((float(np.nanmax([s.y, s.y if s.high is None else s.high])) for s in series), default=1.0)
     return Chart(
         "Emergence", "time since the start of observation (h)", "cumulative incidence", tuple(series),
         _columns(drawn, ["condition", "organoid", "session", "lineage", "time_h", "cumulative_incidence", "low", "high",
                          "at_risk"]),
         _note(drawn, "This part of the study has no cell whose lineage could be followed."),
-        y_range=(0.0, min(1.0, max(top * 1.05, 0.05))), at_risk=at_risk,
+        y_range=(0.0, min(1.0, max(top * 1.05, 0.05))), at_risk=at_risk, keys=_keys(colours, dashes, shown),
     )  # fmt: skip
 
 
@@ -78,15 +75,16 @@ def growth(tables: Tables, view: View) -> Chart:
     placed = _placed(tables["colonies"], tables)
     last = placed[placed["t"] == placed.groupby(["position", "session"])["t"].transform("max")]
     rows = view.subset.of(last).sort_values("time_h")
-    colours = condition_colours(placed["condition"])
+    colours = condition_colours(conditions_of(tables, placed))
     series = []
     named: set[str] = set()
-    for (position, colony), part in rows.groupby(["position", "colony_id"], sort=True):
+    for _, part in rows.groupby(["position", "colony_id"], sort=True):
         condition = str(part["condition"].iloc[0])
+        pick = Pick(str(part["position"].iloc[0]), int(part["colony_id"].iloc[0]))
         series.append(
             Series(
                 floats(part, "time_h") / 24.0, floats(part, "n_cells"), colours[condition],
-                "" if condition in named else condition, width=1.5, pick=Pick(str(position), int(colony)),
+                "" if condition in named else condition, width=1.5, pick=pick,
             )
         )  # fmt: skip
         named.add(condition)
@@ -118,7 +116,7 @@ def output_options(tables: Tables) -> list[str]:
 
 
 def blood_output(tables: Tables, view: View) -> Chart:
-    """Cells that an organoid holds (or has released) of each lineage over the days; means over organoids with intervals.
+    """Cells that an organoid holds (or has released) of each lineage over the days, with means over organoids.
 
     Parameters
     ----------
@@ -128,14 +126,16 @@ def blood_output(tables: Tables, view: View) -> Chart:
         `option`: one lineage, told by condition; or all lineages, coloured by lineage.
     """
     table = tables["blood_output"]
-    wanted = [name for name in output_options(tables)[1:]] if view.option == "all lineages" else [view.option]
+    wanted = output_options(tables)[1:] if view.option == "all lineages" else [view.option]
     rows = view.subset.of(table)
     rows = rows[rows["lineage"].isin(wanted)]
-    conditions = condition_order(table["condition"])
+    conditions = conditions_of(tables, table)
     by_lineage = view.option == "all lineages"
+    shown = condition_order(rows["condition"])
     tints = lineage_colours(wanted) if by_lineage else condition_colours(conditions)
     series: list[Series] = []
-    for (source, condition, lineage), part in rows.groupby(["source", "condition", "lineage"], sort=False):
+    for _, part in rows.groupby(["source", "condition", "lineage"], sort=False):
+        source, condition, lineage = (str(part[name].iloc[0]) for name in ("source", "condition", "lineage"))
         colour = tints[lineage if by_lineage else condition]
         dash = DASHES[conditions.index(str(condition)) % len(DASHES)] if by_lineage else "solid"
         name = f"{lineage}, {condition}" if by_lineage else str(condition)
@@ -146,6 +146,7 @@ def blood_output(tables: Tables, view: View) -> Chart:
         _columns([rows], ["condition", "organoid", "session", "time_h", "lineage", "source", "n_cells", "fraction",
                           "rate_per_h"]),
         "" if series else "No cells of this kind were counted in this part of the study.",
+        keys=_keys(tints, dict(zip(conditions, DASHES * len(conditions), strict=False)), shown) if by_lineage else (),
     )  # fmt: skip
 
 
@@ -161,11 +162,15 @@ def over_organoids(part: pd.DataFrame, value: str, colour: str, name: str, dash:
     colour, name, dash : str
         Of the mean.
     """
+    from napari_marrow.statistics import unit_mean
+
     lines = [rows.sort_values("time_h") for _, rows in part.groupby("organoid", sort=True)]
     if len(lines) == 1:
         days, found = floats(lines[0], "time_h") / 24.0, floats(lines[0], value)
         return [Series(days, found, colour, name, dash=dash)]
-    series = [Series(floats(rows, "time_h") / 24.0, floats(rows, value), colour, width=1.0, faint=True) for rows in lines]
+    series = [
+        Series(floats(rows, "time_h") / 24.0, floats(rows, value), colour, width=1.0, faint=True) for rows in lines
+    ]
     means = [
         (float(rows["time_h"].mean()) / 24.0, unit_mean(rows[value].to_numpy(np.float64)))
         for _, rows in part.groupby("session", sort=True)
@@ -187,7 +192,7 @@ def clone_sizes(tables: Tables, view: View) -> Chart:
     """
     placed = _placed(tables["clones"], tables)
     rows = view.subset.of(of_one_session(placed, view))
-    colours = condition_colours(placed["condition"])
+    colours = condition_colours(conditions_of(tables, placed))
     n = np.arange(0.0, float(rows["n_end"].max() if len(rows) else 0) + 2.0)
     series: list[Series] = []
     numbers = []
@@ -213,6 +218,14 @@ def clone_sizes(tables: Tables, view: View) -> Chart:
     )  # fmt: skip
 
 
+def _keys(colours: dict[str, str], dashes: dict[str, str], conditions: list[str]) -> tuple[Key, ...]:
+    """Say lineages by their colour and conditions by their dash, each once."""
+    return (
+        *(Key(name, colour, "") for name, colour in colours.items()),
+        *(Key(name, BLACK, dashes[name]) for name in conditions if name in dashes),
+    )
+
+
 def _placed(table: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Give rows of positions their organoid and condition."""
     return with_organoid(table, tables["layout"])
@@ -229,8 +242,16 @@ def with_organoid(table: pd.DataFrame, layout: pd.DataFrame) -> pd.DataFrame:
     organoid = position.map(known["organoid"]) if "organoid" in known.columns else pd.Series(np.nan, index=table.index)
     condition = position.map(known["condition"]) if "condition" in known.columns else pd.Series("", index=table.index)
     return table.assign(
-        organoid=organoid.where(organoid.notna(), position).astype(str), condition=condition.fillna("").astype(str)
+        organoid=organoid.where(organoid.fillna("") != "", position.to_numpy()).astype(str),
+        condition=condition.fillna("").astype(str),
     )
+
+
+def conditions_of(tables: Tables, table: pd.DataFrame) -> list[str]:
+    """Return every condition of the study, so that one has the same colour and dash in every chart and every subset."""
+    layout = tables.get("layout")
+    known = [] if layout is None or "condition" not in layout.columns else layout["condition"].dropna().astype(str)
+    return condition_order([*(name for name in known if name), *table["condition"].astype(str)])
 
 
 def _columns(parts: list[pd.DataFrame], names: list[str]) -> pd.DataFrame:

@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 
 from napari_marrow.gui.charts import INK, Chart, ChartKind, Series, Tables, View, floats
-from napari_marrow.gui.lineage_charts import over_organoids, with_organoid
+from napari_marrow.gui.lineage_charts import conditions_of, over_organoids, with_organoid
 from napari_marrow.palette import GREY, SKY, condition_colours, condition_order
-from napari_marrow.report.style import evenly
-from napari_marrow.statistics import unit_mean
 
 MOST_FIELDS = 6
 _USE, _SHARE = "compartment_use_", "compartment_fraction_"
-_NEAR = ((20.0, "#440154"), (50.0, "#31688E"), (100.0, "#35B779"), (np.inf, "#B8DE29"))
-"""Upper ends of classes of distance, µm, and their colours from viridis: dark is near."""
+_NEAR = ((20.0, "#D45087"), (50.0, "#FFA600"), (100.0, "#58A55C"), (np.inf, GREY))
+"""Upper ends of classes of distance, µm, and their colours, seen on a dark and on a white ground."""
 
 
 def _curve_names(tables: Tables, start: str) -> list[str]:
@@ -71,8 +69,10 @@ def pair_correlation(tables: Tables, view: View) -> Chart:
 
 
 def _over_null(tables: Tables, view: View, start: str, title: str, x_label: str, y_label: str) -> Chart:
+    from napari_marrow.report.style import evenly
+
     table = with_organoid(tables["niche_curves"], tables["layout"])
-    colours = condition_colours(table["condition"])
+    colours = condition_colours(conditions_of(tables, table))
     rows = view.subset.of(table[table["curve"].str.startswith(start)])
     rows = rows[[_said(c, s) == view.option for c, s in zip(rows["curve"], rows["subject"], strict=True)]]
     rows = rows[rows["time_h"] == rows.groupby("position")["time_h"].transform("max")]
@@ -85,14 +85,18 @@ def _over_null(tables: Tables, view: View, start: str, title: str, x_label: str,
         organoid, condition = str(part["organoid"].iloc[0]), str(part["condition"].iloc[0])
         r, null = floats(part, "r"), floats(part, "null_mean")
         name = "" if bands else "null model: mean, 95 % envelope"
-        bands.append(Series(r, null, GREY, name, low=floats(part, "low"), high=floats(part, "high"), dash="dash", width=1.0))
+        bands.append(
+            Series(r, null, GREY, name, low=floats(part, "low"), high=floats(part, "high"), dash="dash", width=1.0)
+        )
         said = f"{organoid}, {condition}, day {float(part['time_h'].iloc[0]) / 24:.1f}"
         lines.append(Series(r, floats(part, "observed"), colours[condition], said))
-    note = f"{len(kept)} of {len(fields)} fields are drawn: choose an organoid for another." if len(kept) < len(fields) else ""
+    note = "" if kept == fields else f"{len(kept)} of {len(fields)} fields are drawn: choose an organoid for another."
     columns = ["condition", "organoid", "position", "session", "t", "time_h", "curve", "subject", "r", "observed",
                "null_mean", "low", "high"]  # fmt: skip
     empty = "Too few cells of this kind in this part of the study."
-    return Chart(title, x_label, y_label, (*bands, *lines), rows[columns].reset_index(drop=True), note if lines else empty)
+    return Chart(
+        title, x_label, y_label, (*bands, *lines), rows[columns].reset_index(drop=True), note if lines else empty
+    )
 
 
 def compartments(tables: Tables, view: View) -> Chart:
@@ -105,8 +109,10 @@ def compartments(tables: Tables, view: View) -> Chart:
     view : View
         Of the chosen session, else of each organoid's last. `option`: the compartment.
     """
+    from napari_marrow.statistics import unit_mean
+
     table = tables["niche_by_organoid"]
-    colours = condition_colours(table["condition"])
+    colours = condition_colours(conditions_of(tables, table))
     rows = view.subset.of(table)
     rows = rows[rows["metric"].isin([_USE + view.option, _SHARE + view.option])]
     rows = rows[rows["session"] == rows.groupby("organoid")["session"].transform("max")]
@@ -117,13 +123,14 @@ def compartments(tables: Tables, view: View) -> Chart:
     for k, condition in enumerate(shown):
         parts = [floats(rows[(rows["condition"] == condition) & (rows["subject"] == s)], "value") for s in subjects]
         means = [unit_mean(part) for part in parts]
-        x = np.arange(len(subjects)) + (k + 0.5) * width - 0.4
+        mean, low, high = np.array([(m.mean, m.low, m.high) for m in means], np.float64).T
+        x = np.arange(len(subjects), dtype=np.float64) + (k + 0.5) * width - 0.4
         count = rows.loc[rows["condition"] == condition, "organoid"].nunique()
         series.append(
             Series(
-                x, np.array([m.mean for m in means]), colours[condition],
+                x, mean, colours[condition],
                 f"{condition} ({count} organoid{'s' if count > 1 else ''})", "bars",
-                np.clip([m.low for m in means], 0, 1), np.clip([m.high for m in means], 0, 1), width=0.9 * width,
+                np.clip(low, 0, 1), np.clip(high, 0, 1), width=0.9 * width,
             )
         )  # fmt: skip
         spots = [(at, v) for at, part in zip(x, parts, strict=True) for v in part[np.isfinite(part)]]
@@ -131,8 +138,9 @@ def compartments(tables: Tables, view: View) -> Chart:
             at, values = np.array(spots, np.float64).T
             series.append(Series(at, values, INK, kind="points", width=5.0))
     columns = ["condition", "organoid", "session", "time_h", "metric", "subject", "value"]
+    title = "Cells elsewhere" if view.option == "elsewhere" else f"Cells near {view.option}"
     return Chart(
-        f"Cells {'elsewhere' if view.option == 'elsewhere' else 'near ' + view.option}", "", "share of tissue, share of cells",
+        title, "", "share of tissue, share of cells",
         tuple(series), rows[columns].reset_index(drop=True),
         "" if series else "No compartments in this part of the study.",
         x_ticks=tuple((float(i), _short(s)) for i, s in enumerate(subjects)), y_range=(0.0, 1.0),
@@ -140,7 +148,9 @@ def compartments(tables: Tables, view: View) -> Chart:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 10 else name.replace("-", "-\n", 1)
+    if len(name) <= 10:
+        return name
+    return name.replace("-", "-\n", 1) if "-" in name else f"{name[:8]}-\n{name[8:]}"
 
 
 def compartment_options(tables: Tables) -> list[str]:
@@ -174,7 +184,7 @@ def _measure(metric: str, subject: str) -> str:
 
 
 def trends(tables: Tables, view: View) -> Chart:
-    """A measure of the niche over the weeks: organoids faint, means of conditions with 95 % intervals.
+    """Follow a measure of the niche over the weeks: organoids faint, means of conditions with 95 % intervals.
 
     Parameters
     ----------
@@ -184,7 +194,7 @@ def trends(tables: Tables, view: View) -> Chart:
         `option`: the measure.
     """
     table = tables["niche_by_organoid"]
-    colours = condition_colours(table["condition"])
+    colours = condition_colours(conditions_of(tables, table))
     rows = _of_measure(view.subset.of(table), view.option).dropna(subset="value")
     series: list[Series] = []
     for condition in condition_order(rows["condition"]):
@@ -251,7 +261,7 @@ def _centrelines(rows: pd.DataFrame) -> list[Series]:
     lines, width = np.concatenate(pieces), np.concatenate(radius)
     edges = np.nanquantile(width, (0.25, 0.5, 0.75)) if len(width) else np.zeros(3)
     which = np.searchsorted(edges, width)
-    series = []
+    series: list[Series] = []
     for k in range(4):
         chosen = lines[which == k].reshape(-1, 2)
         if len(chosen):
@@ -271,7 +281,8 @@ def _cells_by_distance(tables: Tables, vessels: pd.DataFrame) -> list[Series]:
     if "distance_vessel" not in here[0].columns:
         return []
     cells = here[1][["label", "y", "x"]].merge(here[0][["label", "distance_vessel"]], on="label")
-    distance, series, start = floats(cells, "distance_vessel"), [], 0.0
+    series: list[Series] = []
+    distance, start = floats(cells, "distance_vessel"), 0.0
     for end, colour in _NEAR:
         part = cells[(distance >= start) & (distance < end)] if start else cells[distance < end]
         if len(part):

@@ -8,9 +8,9 @@ import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_marrow.palette import GREY, LINEAGE_COLOURS
 from napari_marrow.gui.pedigree import Branch, clones, lay_out
 from napari_marrow.gui.plot_style import empty_note, styled_plot
+from napari_marrow.palette import GREY, LINEAGE_COLOURS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ from qtpy.QtCore import QObject, Signal
 from napari_marrow.errors import MarrowError
 from napari_marrow.gui.job import Job, Work
 from napari_marrow.gui.napari_names import camera
-from napari_marrow.palette import ORANGE, SKY
 from napari_marrow.gui.preview_tab import NAMES, PreviewTab
 from napari_marrow.gui.sentences import sentence
+from napari_marrow.palette import ORANGE, SKY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -87,7 +87,7 @@ def _arrange(viewer: Any, dock: Any) -> None:
         cells.contour = 1
         viewer.layers.selection.active = cells
     viewer.dims.set_current_step(0, max(0, int(viewer.dims.nsteps[0]) - 1))
-    dock.tabs.setCurrentWidget(dock.emergence)
+    dock.tabs.setCurrentWidget(dock.lineage)
 
 
 def _curate(viewer: Any, dock: Any) -> None:

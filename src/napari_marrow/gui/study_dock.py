@@ -16,10 +16,10 @@ from qtpy.QtWidgets import QFileDialog, QPushButton, QSplitter, QTabWidget, QVBo
 from napari_marrow.errors import MarrowError
 from napari_marrow.gui.board_tab import BoardTab
 from napari_marrow.gui.canvas_picks import CanvasPicks
+from napari_marrow.gui.chart_panel import lineage_panel, niche_panel
+from napari_marrow.gui.colony_place import find_colony
 from napari_marrow.gui.curate_keys import bind_keys, free_keys
 from napari_marrow.gui.curate_tab import CurateTab
-from napari_marrow.gui.emergence import of_session
-from napari_marrow.gui.emergence_plot import EmergencePlot
 from napari_marrow.gui.job import Job, Work
 from napari_marrow.gui.napari_names import camera
 from napari_marrow.gui.outlook import Outlook
@@ -33,6 +33,7 @@ from napari_marrow.gui.selection import Selection
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.session_view import SessionView, study_of
 from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
+from napari_marrow.gui.subset_bar import SharedSubset
 from napari_marrow.gui.track_table import TrackTable
 from napari_marrow.gui.track_window import every_vertex
 from napari_marrow.gui.turns import Turns
@@ -41,6 +42,7 @@ from napari_marrow.gui.warm_up import warm_up_labels, warm_up_plots
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_marrow.gui.charts import Pick
     from napari_marrow.gui.curated_layers import CuratedSession
     from napari_marrow.gui.estimate import Estimate
     from napari_marrow.pipeline.engine import RunSummary
@@ -72,6 +74,7 @@ class StudyDock(QWidget):
         self.contents: Contents | None = None
         self.results = Results()
         self._loading: Job | None = None
+        self._wanted_colony: Pick | None = None
         self._wanted: tuple[Path, tuple[str, int] | None] | None = None
         self._turns = Turns(self)
         self._served: tuple[Path, tuple[str, int] | None] | None = None
@@ -82,7 +85,8 @@ class StudyDock(QWidget):
         self.outlook = Outlook(self.form)
         self.preview = PreviewTab()
         self.previewing = Previewing(napari_viewer, self.view, self.form, self.preview)
-        self.emergence = EmergencePlot()
+        self.subset = SharedSubset()
+        self.lineage, self.niche = lineage_panel(self.subset), niche_panel(self.subset)
         self.pedigree = PedigreePlot()
         self.track_table = TrackTable()
         self.selection = Selection()
@@ -98,12 +102,13 @@ class StudyDock(QWidget):
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
-        self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 5px; }")  # six fit beside an image on a small screen
+        self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 4px; }")  # seven fit beside an image on a small screen
         self.tabs.addTab(self.form, "Recipe")
         self.tabs.addTab(self.preview, "Preview")
         self.tabs.addTab(self.board, "Board")
         self.tabs.addTab(self.curate, "Curate")
-        self.tabs.addTab(self.emergence, "Emergence")
+        self.tabs.addTab(self.lineage, "Lineage")
+        self.tabs.addTab(self.niche, "Niche")
         trees = QSplitter(Qt.Orientation.Vertical)
         trees.addWidget(self.pedigree)
         trees.addWidget(self.track_table)
@@ -142,8 +147,10 @@ class StudyDock(QWidget):
         self.curate.read.connect(self._on_curation)
         self.curate.edited.connect(self._on_edited)
         self.curate.refused.connect(self._complain)
-        self.emergence.refused.connect(self._complain)
-        self.emergence.exported.connect(self.runner.say)
+        for panel in (self.lineage, self.niche):
+            panel.refused.connect(self._complain)
+            panel.exported.connect(self.runner.say)
+            panel.picked.connect(self.go_to_colony)
         self.curate.update_asked.connect(lambda: self.run_recipe())
         self.curate.blinded_changed.connect(self._on_blinded)
         self.runner.busy_changed.connect(self.curate.set_locked)
@@ -157,7 +164,9 @@ class StudyDock(QWidget):
     @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
-        parts = (self.runner, self._turns, self.curate, self.previewing, self.outlook)
+        parts = (
+            self.runner, self._turns, self.curate, self.previewing, self.outlook, self.lineage, self.niche,
+        )  # fmt: skip
         return self._loading is None and not any(part.busy for part in parts)
 
     # --- opening
@@ -225,10 +234,9 @@ class StudyDock(QWidget):
         if self.view.layer("tracks") is not None:
             self.picks.prepare()
             yield
-        emergence = loaded.results.emergence
-        recipe = loaded.contents.recipe
-        self.emergence.study, self.emergence.recipe = loaded.contents.name, "" if recipe is None else recipe.digest
-        self.emergence.set_table(None if emergence is None else of_session(emergence, shown.session))
+        recipe = "" if loaded.contents.recipe is None else loaded.contents.recipe.digest
+        for panel in (self.lineage, self.niche):
+            panel.set_study(loaded.contents.path, loaded.contents.name, recipe, shown.position, shown.session)
         yield
         place = (shown.position, shown.session)
         tracks = _of_session(loaded.results.tracks, *place)
@@ -242,6 +250,8 @@ class StudyDock(QWidget):
         self.previewing.follow()
         self.outlook.watch(loaded.contents.path)
         self.form.study = loaded.contents.path
+        if self._wanted_colony is not None:
+            self.go_to_colony(self._wanted_colony)
         self.loaded.emit()
 
     def _on_load_failed(self, error: BaseException) -> None:
@@ -308,7 +318,7 @@ class StudyDock(QWidget):
         self.runner.say(f"Finished in {summary.seconds:.0f} s{': ' + told if told else ''}.")
         self.runner.status.setToolTip("\n".join(summary.notes))
         if summary.steps and summary.steps[-1].name == "report":
-            self.tabs.setCurrentWidget(self.emergence)
+            self.tabs.setCurrentWidget(self.lineage)
         self._refresh()
 
     def _refresh(self, *_: Any) -> None:
@@ -362,6 +372,32 @@ class StudyDock(QWidget):
             self._viewer.dims.set_current_step(0, cell.t)
             self._centre(layer, [float(cell.t), *(float(row[name]) for name in ("z", "y", "x"))][-layer.ndim :])
 
+    def go_to_colony(self, pick: Pick) -> None:
+        """Go to a colony of a plot: its place in the middle, its tracks selected; another position is opened first.
+
+        Parameters
+        ----------
+        pick : Pick
+        """
+        place = self.picker.place()
+        if place is None or not pick.colony:
+            return
+        if place[0] != pick.position:
+            self._wanted_colony = pick
+            self.show_place(pick.position, place[1])
+            return
+        self._wanted_colony = None
+        layer = self.view.layer("colonies")
+        t = int(self._viewer.dims.current_step[0])
+        found = None if layer is None else find_colony(layer, self.view.layer("tracks"), pick.colony, t)
+        if found is None:
+            self.runner.say(f"Colony {pick.colony} was not seen in session {place[1]}.")
+            return
+        self._viewer.dims.set_current_step(0, int(found.point[0]))
+        self._centre(layer, list(found.point))
+        self.selection.select(tracks=found.tracks)
+        self.runner.say(f"Colony {pick.colony}: {len(found.tracks)} tracks.")
+
     def _centre(self, layer: Any, place: list[float]) -> None:
         """Bring a place of a layer in µm into the middle of the image."""
         camera(self._viewer).center = (0.0, *(float(v) for v in layer.data_to_world(place)[-2:]))
@@ -394,7 +430,8 @@ class StudyDock(QWidget):
     def _on_blinded(self, blinded: bool) -> None:
         """Hide what tells conditions and positions, or show it again."""
         self.picker.set_blinded(blinded)
-        self.tabs.setTabVisible(self.tabs.indexOf(self.emergence), not blinded)
+        for panel in (self.lineage, self.niche):
+            self.tabs.setTabVisible(self.tabs.indexOf(panel), not blinded)
         self.report_button.setVisible(not blinded)
         place = self.picker.place()
         if place is not None:

@@ -81,14 +81,14 @@ class SubsetBar(QWidget):
         self._offer()
 
     def _offer(self) -> None:
-        names = ("every condition", "every organoid", "every session")
+        names = ("Condition", "Organoid", "Session")
         for box, name, values in zip(
             (self.condition, self.organoid, self.session), names, self._shared.choices, strict=True
         ):
             box.clear()
             box.addItem(name, None)
             for value in values:
-                box.addItem(f"session {value}" if isinstance(value, int) else value, value)
+                box.addItem(str(value), value)
         self._follow()
 
     def _follow(self) -> None:
@@ -102,7 +102,5 @@ class SubsetBar(QWidget):
 
     def _on_chosen(self) -> None:
         self._shared.choose(
-            Subset(
-                self.condition.currentData() or "", self.organoid.currentData() or "", self.session.currentData()
-            )
+            Subset(self.condition.currentData() or "", self.organoid.currentData() or "", self.session.currentData())
         )

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_marrow.palette import BLACK, GREY, LINEAGE_COLOURS, condition_order
-from napari_marrow.palette import condition_colours as condition_colors
-from napari_marrow.palette import lineage_colours as lineage_colors
+from napari_marrow import palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINEAGE_COLORS = LINEAGE_COLOURS
-NEGATIVE = GREY
-DEATH = BLACK
+LINEAGE_COLORS = palette.LINEAGE_COLOURS
+NEGATIVE = palette.GREY
+DEATH = palette.BLACK
+lineage_colors = palette.lineage_colours
+condition_colors = palette.condition_colours
+condition_order = palette.condition_order
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 INK = "#1A1A1A"
 FAINT = "#6B6B6B"

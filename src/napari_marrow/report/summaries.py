@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from napari_marrow.report.figures.emergence import lineage_order
+from napari_marrow.palette import lineage_order
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
 from napari_marrow.report.style import condition_order
 from napari_marrow.report.wording import count, endpoint_words, joined, number, p_digits, p_words, percent, plural

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_marrow.report.figures.emergence import lineage_order
+from napari_marrow.palette import lineage_order
 from napari_marrow.report.style import condition_colors, condition_order, lineage_colors, new_figure, panels
 
 if TYPE_CHECKING:

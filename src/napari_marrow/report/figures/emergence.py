@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from napari_marrow.palette import lineage_order
 from napari_marrow.report.hints import hint
 from napari_marrow.report.style import condition_colors, condition_order, lineage_colors, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_ORDER = ("erythroid", "megakaryocytic", "granulo-monocytic")
-
-
-def lineage_order(names: pd.Series) -> list[str]:
-    """Return lineages in their usual order, others by name, death last."""
-    present = sorted(set(names.astype(str)))
-    usual = [n for n in _ORDER if n in present]
-    return usual + [n for n in present if n not in _ORDER and n != "death"] + ["death"] * ("death" in present)
 
 
 def emergence_curves(emergence: pd.DataFrame, *, subject: str = "cells") -> Figure:

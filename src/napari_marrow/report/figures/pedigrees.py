@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_marrow.errors import SettingsError
-from napari_marrow.report.figures.emergence import lineage_order
+from napari_marrow.palette import lineage_order
 from napari_marrow.report.style import DEATH, INK, NEGATIVE, condition_order, lineage_colors, new_figure
 
 if TYPE_CHECKING:
