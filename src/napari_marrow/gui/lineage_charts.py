@@ -242,7 +242,7 @@ def with_organoid(table: pd.DataFrame, layout: pd.DataFrame) -> pd.DataFrame:
     organoid = position.map(known["organoid"]) if "organoid" in known.columns else pd.Series(np.nan, index=table.index)
     condition = position.map(known["condition"]) if "condition" in known.columns else pd.Series("", index=table.index)
     return table.assign(
-        organoid=organoid.where(organoid.fillna("") != "", position.to_numpy()).astype(str),
+        organoid=[str(o) if o and o == o else p for o, p in zip(organoid, position, strict=True)],
         condition=condition.fillna("").astype(str),
     )
 
@@ -250,7 +250,9 @@ def with_organoid(table: pd.DataFrame, layout: pd.DataFrame) -> pd.DataFrame:
 def conditions_of(tables: Tables, table: pd.DataFrame) -> list[str]:
     """Return every condition of the study, so that one has the same colour and dash in every chart and every subset."""
     layout = tables.get("layout")
-    known = [] if layout is None or "condition" not in layout.columns else layout["condition"].dropna().astype(str)
+    known: list[str] = []
+    if layout is not None and "condition" in layout.columns:
+        known = [str(name) for name in layout["condition"].dropna()]
     return condition_order([*(name for name in known if name), *table["condition"].astype(str)])
 
 
