@@ -40,7 +40,7 @@ def test_fields_carry_bounds_and_units_of_the_recipe() -> None:
         "µm", True, 0, True, 500,
     )  # fmt: skip
     assert "> 0 and ≤ 500 µm" in diameter.tooltip
-    assert fields["registration", "between_sessions"].choices == ("none", "translation", "rigid")
+    assert fields["registration", "between_sessions"].choices == ("none", "translation", "rigid", "affine")
 
 
 def test_pace_tells_rate_and_time_left_and_starts_again_with_each_step() -> None:
