@@ -12,6 +12,7 @@ from napari_marrow.cli.console import working
 
 if TYPE_CHECKING:
     from napari_marrow.ingest import PlannedSession
+    from napari_marrow.pipeline.judging import SessionFlags
 
 
 def register(app: typer.Typer) -> None:
@@ -65,10 +66,14 @@ def import_images(
     workers: Annotated[
         int | None, typer.Option(help="Threads that compress and write; all usable cores by default, at most 8.", min=1)
     ] = None,
+    quality: Annotated[
+        bool, typer.Option("--quality/--no-quality", help="Judge the frames (blank, out of focus, ...) right away.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become what, and write nothing.")] = False,
 ) -> None:
     """Bring microscope images into a study; what the files do not say is asked for, never guessed."""
     from napari_marrow import ingest
+    from napari_marrow.pipeline.judging import judge_frames
 
     study = study or Path(f"{sources[0].name.split('.')[0]}.marrow")
     options: dict[str, Any] = {
@@ -89,7 +94,9 @@ def import_images(
         return
     with working() as (progress, cancel):
         summary = ingest.import_files(study, sources, **options, workers=workers, progress=progress, cancel=cancel)
+        judged = judge_frames(study, progress=progress, cancel=cancel) if quality else []
     typer.echo(str(summary))
+    show_flags(judged, {(s.position, s.session) for s in summary.sessions})
 
 
 def _pixel_size(text: str | None) -> tuple[float, ...] | None:
@@ -104,6 +111,16 @@ def _pixel_size(text: str | None) -> tuple[float, ...] | None:
     if not 1 <= len(values) <= 3 or any(not 0 < value < 1e6 for value in values):
         raise SettingsError(f"--pixel-size is '{text}': give one, two (y,x) or three (z,y,x) positive numbers in µm.")
     return values * 2 if len(values) == 1 else values
+
+
+def show_flags(judged: Sequence[SessionFlags], sessions: set[tuple[str, int]]) -> None:
+    """Print the quality flags of the sessions that were asked for."""
+    of_these = [found for found in judged if (found.position, found.session) in sessions]
+    flagged = [found for found in of_these if found.flags]
+    for found in flagged:
+        typer.echo(f"Flags of {found}")
+    if of_these and not flagged:
+        typer.echo(f"No frame of {len(of_these)} session(s) is flagged.")
 
 
 def show_plan(planned: Sequence[PlannedSession]) -> None:

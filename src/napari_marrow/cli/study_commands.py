@@ -202,6 +202,7 @@ def info(
     from rich.console import Console
     from rich.table import Table
 
+    from napari_marrow.pipeline.judging import flags_of
     from napari_marrow.study import Study as StudyStore
 
     store = StudyStore.open(study)
@@ -241,6 +242,9 @@ def info(
         where = f", {event.position}" if event.position else ""
         note = f": {event.note}" if event.note else ""
         console.print(f"event at {event.time_h:g} h: {event.kind}{where}{note}", highlight=False)
+    for found in flags_of(store):
+        if found.flags:
+            console.print(f"flags: {found}", highlight=False)
     active = store.active
     console.print(
         "results: " + (", ".join(f"{step} {key}" for step, key in active.items()) or "none yet: `marrow run`")

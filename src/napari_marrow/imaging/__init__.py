@@ -7,6 +7,7 @@ from napari_marrow.imaging.bleaching import Bleaching, estimate_bleaching, signa
 from napari_marrow.imaging.channel_correction import ChannelCorrection, correction_from_row
 from napari_marrow.imaging.drift import DriftTracker, register_drift, register_translation
 from napari_marrow.imaging.gain import GainJumps, estimate_gain_jumps, gain_levels
+from napari_marrow.imaging.overview import overview
 from napari_marrow.imaging.quality import (
     FLAGS,
     FrameStatistics,
@@ -44,6 +45,7 @@ __all__ = [
     "estimate_shading",
     "frame_statistics",
     "gain_levels",
+    "overview",
     "quality_flags",
     "register_drift",
     "register_sessions",

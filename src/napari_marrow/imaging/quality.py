@@ -287,15 +287,16 @@ def quality_flags(
         raise SettingsError(f"There are {len(frames)} frames and {len(path)} shifts: give one shift per frame.")
 
     blank = _blank(wide)
+    blurred = _defocus(wide["sharpness"].to_numpy(dtype=np.float64), blank, limits)
     keys = wide["digest"].agg("|".join, axis=1)
     flags = {
         "blank": blank,
         "duplicate": keys.duplicated().to_numpy() & ~blank,
         "saturation": (wide["saturation"] > limits.saturation).any(axis=1).to_numpy() & ~blank,
-        "defocus": _defocus(wide["sharpness"].to_numpy(dtype=np.float64), blank, limits),
+        "defocus": blurred,
         "gap": _gaps(time, limits),
         "drift": _drifted(path, blank, limits),
-        "media_change": _jumps(wide["level"].to_numpy(dtype=np.float64), path, blank, limits),
+        "media_change": _jumps(wide["level"].to_numpy(dtype=np.float64), path, blank | blurred, limits),
     }
     table = pd.DataFrame({"t": np.asarray(frames, dtype=np.int32), **{name: flags[name] for name in FLAGS}})
     table.insert(1, "flags", [",".join(n for n in FLAGS if row[n]) for row in table.to_dict("records")])
@@ -359,12 +360,15 @@ def _drifted(
 def _jumps(
     level: npt.NDArray[np.float64],
     path: npt.NDArray[np.float64] | None,
-    blank: npt.NDArray[np.bool_],
+    unfit: npt.NDArray[np.bool_],
     limits: QualitySettings,
 ) -> npt.NDArray[np.bool_]:
-    """Flag the first frame after a step that lasts: medians of three frames before and after differ by as much."""
-    flagged = np.zeros(len(blank), dtype=bool)
-    good = np.flatnonzero(~blank)
+    """Flag the first frame after a step that lasts: medians of three frames before and after differ by as much.
+
+    A frame that is blank or out of focus has no level or place to be compared.
+    """
+    flagged = np.zeros(len(unfit), dtype=bool)
+    good = np.flatnonzero(~unfit)
     if good.size < 4:
         return flagged
     logs = np.log(np.maximum(level[good], 1e-6))

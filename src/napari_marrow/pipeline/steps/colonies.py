@@ -29,7 +29,7 @@ class ColoniesStep(Step):
     name = "colonies"
     title = "Following colonies"
     version = 3
-    reads = ("correct", "register", "segment", "measure", "classify", "structures")
+    reads = ("quality", "correct", "register", "segment", "measure", "classify", "structures")
     tables = ("colonies", "colony_edges", "found_colony_edges", "colony_members", "session_links")
     unit_tables = tables
     labels = ("colonies",)
@@ -84,7 +84,7 @@ def _frames_of(
             "transforms", context.keys["register"], unit={"position": unit.position, "session": number}
         ).set_index("t")
         numbered = 0
-        for t in key_frames(study, unit.position, number):
+        for t in key_frames(study, unit.position, number, context):
             cancel.raise_if_cancelled()
             here = cells[(cells["session"] == number) & (cells["t"] == t)]
             frame = Unit(unit.position, number, t)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from napari_marrow.pipeline.recipe import CorrectSection, Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
+from napari_marrow.pipeline.steps.frames import fit_frames, unfit_note
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class CorrectStep(Step):
 
     name = "correct"
     title = "Estimating illumination"
-    version = 2
+    version = 3
+    reads = ("quality",)
     tables = ("corrections",)
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -51,21 +53,23 @@ class CorrectStep(Step):
         section = context.recipe.correct
         positions = [p for p in study.positions if unit.session in study.sessions(p)]
         images = {p: study.image(p, unit.session) for p in positions}
+        fit = {p: fit_frames(study, p, unit.session, context) for p in positions}
         rows = []
         for shape in sorted({image.shape[3:] for image in images.values()}):
             group = {p: image for p, image in images.items() if image.shape[3:] == shape}
             for channel in dict.fromkeys(c.name for image in group.values() for c in image.channels):
                 holders = {p: i for p, i in group.items() if channel in [c.name for c in i.channels]}
-                rows += _channel_rows(holders, channel, unit.session, section, cancel)
+                rows += _channel_rows(holders, channel, unit.session, section, fit, cancel)
         table = pd.DataFrame(rows, columns=list(COLUMNS))
         study.commit(self.tables[0], context.keys[self.name], unit.as_dict(), table)
         return {"fields": int(table["accepted"].sum()), "jumps": sum(map(len, table["jump_frames"]))}
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
-        """Name the gain jumps that were undone."""
+        """Name the frames that nothing was estimated from, and the gain jumps that were undone."""
         table = study.table(self.tables[0], context.keys[self.name])
         jumped = table[table["jump_frames"].map(len) > 0]
-        return [
+        notes = unfit_note(study, context, "illumination, jumps and bleaching are not estimated from them")
+        return notes + [
             f"{row['position']}, session {row['session']}, {row['channel']}: brightness "
             + ", ".join(
                 f"x {ratio:.2f} from frame {frame} on"
@@ -77,14 +81,19 @@ class CorrectStep(Step):
 
 
 def _channel_rows(
-    images: dict[str, SessionImage], channel: str, session: int, section: CorrectSection, cancel: CancelToken
+    images: dict[str, SessionImage],
+    channel: str,
+    session: int,
+    section: CorrectSection,
+    fit: dict[str, list[int]],
+    cancel: CancelToken,
 ) -> list[dict[str, Any]]:
     from napari_marrow import imaging
 
     shading = None
     reason = "not asked for"
     if section.shading:
-        frames = [image.read(t, channel).max(axis=0) for image, t in _sample(list(images.values()))]
+        frames = [image.read(t, channel).max(axis=0) for image, t in _sample(images, fit)]
         cancel.raise_if_cancelled()
         estimate = imaging.estimate_shading(np.stack(frames), dark=section.camera_offset, min_frames=section.min_frames)
         shading, reason = (estimate if estimate.accepted else None), estimate.reason
@@ -101,7 +110,7 @@ def _channel_rows(
             "field": imaging.shading_nodes(shading.field).ravel().tolist() if shading else [],
             "background": taken_off,
             "background_um": section.background_um,
-            **_over_time(image, channel, section, cancel),
+            **_over_time(image, channel, section, fit[position], cancel),
         }
         for position, image in images.items()
     ]
@@ -112,7 +121,7 @@ def _asked(channel: str, named: Sequence[str]) -> bool:
 
 
 def _over_time(
-    image: SessionImage, channel: str, section: CorrectSection, cancel: CancelToken
+    image: SessionImage, channel: str, section: CorrectSection, fit: Sequence[int], cancel: CancelToken
 ) -> dict[str, list[float] | list[int] | float]:
     """Return the factors of the frames, and the bleaching and jumps that they undo."""
     from napari_marrow import imaging
@@ -124,7 +133,7 @@ def _over_time(
     if frames < 3 or not (bleaching or jumping):
         return _row_over_time(np.empty(0), none, 0.0, none.factors)
     levels = np.full((frames, 2), np.nan)
-    for t in range(frames):
+    for t in fit:
         cancel.raise_if_cancelled()
         levels[t] = imaging.gain_levels(image.read(t, channel))
     jumps = imaging.estimate_gain_jumps(levels) if jumping else none
@@ -148,13 +157,13 @@ def _row_over_time(
     }
 
 
-def _sample(images: Sequence[SessionImage]) -> list[tuple[SessionImage, int]]:
-    """Choose frames evenly over positions and times."""
+def _sample(images: dict[str, SessionImage], fit: dict[str, list[int]]) -> list[tuple[SessionImage, int]]:
+    """Choose fit frames evenly over positions and times."""
     each = max(1, MAX_FRAMES // len(images))
     return [
-        (image, int(t))
-        for image in images[:MAX_FRAMES]
-        for t in np.unique(np.linspace(0, image.shape[0] - 1, min(each, image.shape[0])).round().astype(int))
+        (image, fit[position][i])
+        for position, image in list(images.items())[:MAX_FRAMES]
+        for i in np.unique(np.linspace(0, len(fit[position]) - 1, min(each, len(fit[position]))).round().astype(int))
     ]
 
 

@@ -12,23 +12,74 @@ if TYPE_CHECKING:
     from napari_marrow.study import Study
 
 
-def key_frames(study: Study, position: str, session: int, *, every_h: float | None = None) -> list[int]:
-    """Return the session's first and last frame, and frames about `every_h` apart between them.
+UNFIT = ("blank", "duplicate", "defocus")
+"""Flags of frames that shall not stand for a session, and that nothing is estimated from."""
+
+
+def key_frames(
+    study: Study, position: str, session: int, context: Context, *, every_h: float | None = None
+) -> list[int]:
+    """Return the session's first and last fit frame, and fit frames about `every_h` apart between them.
+
+    A frame that the step *quality* calls blank, a duplicate or out of focus is not fit, unless all are.
 
     Parameters
     ----------
     study : Study
     position : str
     session : int
+    context : Context
     every_h : float, h, optional
         Spacing in time; only the first and last frame when left out.
     """
-    times = study.image(position, session).times_h
-    last = len(times) - 1
-    if every_h is None or last == 0:
-        return sorted({0, last})
+    fit = np.array(fit_frames(study, position, session, context))
+    ends = {int(fit[0]), int(fit[-1])}
+    if every_h is None or len(fit) == 1:
+        return sorted(ends)
+    times = study.image(position, session).times_h[fit]
     wanted = np.arange(times[0], times[-1], every_h)
-    return sorted({int(np.abs(times - time).argmin()) for time in wanted} | {0, last})
+    return sorted({int(fit[np.abs(times - time).argmin()]) for time in wanted} | ends)
+
+
+def fit_frames(study: Study, position: str, session: int, context: Context) -> list[int]:
+    """Return the frames of a session that are none of `UNFIT`; all frames where every one is."""
+    unfit = unfit_frames(study, position, session, context)
+    frames = range(study.image(position, session).shape[0])
+    return [t for t in frames if t not in unfit] or list(frames)
+
+
+def unfit_frames(study: Study, position: str, session: int, context: Context) -> dict[int, str]:
+    """Return the frames that the step *quality* calls one of `UNFIT`, with the flag that says so."""
+    judged = study.table("quality", context.keys["quality"], unit={"position": position, "session": session})
+    found: dict[int, str] = {}
+    for t, flags in zip(judged["t"], judged["flags"].fillna("").astype(str), strict=True):
+        hit = [flag for flag in flags.split(",") if flag in UNFIT]
+        if hit:
+            found[int(t)] = hit[0]
+    return found
+
+
+def unfit_note(study: Study, context: Context, what: str) -> list[str]:
+    """Return a note on the frames of all sessions that a step does not build on, none where there are none.
+
+    Parameters
+    ----------
+    study : Study
+    context : Context
+    what : str
+        What is not done with them, such as ``"no illumination is estimated from them"``.
+    """
+    counts = {
+        f"{position} session {session}": len(unfit_frames(study, position, session, context))
+        for position in study.positions
+        for session in study.sessions(position)
+    }
+    counts = {name: n for name, n in counts.items() if n}
+    if not counts:
+        return []
+    named = ", ".join(f"{n} in {name}" for name, n in list(counts.items())[:5])
+    more = f" and {len(counts) - 5} more sessions" if len(counts) > 5 else ""
+    return [f"{sum(counts.values())} frame(s) are blank, repeated or out of focus ({named}{more}): {what}."]
 
 
 def skipped_frames(study: Study, unit: Unit, context: Context) -> dict[int, str]:

@@ -22,7 +22,7 @@ class NicheStep(Step):
     name = "niche"
     title = "Measuring the niche"
     version = 3
-    reads = ("correct", "measure", "classify", "cell_classes", "structures")
+    reads = ("quality", "correct", "measure", "classify", "cell_classes", "structures")
     tables = ("niche_metrics", "niche_curves", "vessels", "niche_cells")
     unit_tables = tables
     by_frame = True
@@ -41,7 +41,7 @@ class NicheStep(Step):
             Unit(u.position, u.session, t)
             for u in session_units(study)
             if (u.position, u.session) in measured
-            for t in key_frames(study, u.position, u.session, every_h=every)
+            for t in key_frames(study, u.position, u.session, context, every_h=every)
         ]
 
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:

@@ -13,6 +13,7 @@ from napari_marrow.imaging import DriftTracker, Transform, register_sessions
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.pipeline.steps.correct import CorrectedSession
+from napari_marrow.pipeline.steps.frames import fit_frames, unfit_note
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import TRANSFORMS
 
@@ -25,8 +26,8 @@ class RegisterStep(Step):
 
     name = "register"
     title = "Registering"
-    version = 1
-    reads = ("correct",)
+    version = 2
+    reads = ("quality", "correct")
     tables = ("transforms",)
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -44,18 +45,26 @@ class RegisterStep(Step):
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Place the session's first frame on the session before, and its other frames on its first."""
         session = CorrectedSession(study, unit.position, unit.session, context)
-        to_reference = self._between(study, session, unit, context)
+        drifts = _drift(session, context.recipe, cancel)
+        to_reference = self._between(study, session, drifts, unit, context)
         rows = []
-        for t, drift in enumerate(_drift(session, context.recipe, cancel)):
+        for t, drift in enumerate(drifts):
             place = {"position": unit.position, "session": unit.session, "t": t, "time_h": session.image.times_h[t]}
             rows.append({**place, **to_reference.compose(drift).to_row()})
         table = TRANSFORMS.conform(pd.DataFrame(rows))
         study.commit(self.tables[0], context.keys[self.name], unit.as_dict(), table)
         return {"frames": len(table), "accepted": int(table["accepted"].sum())}
 
-    def _between(self, study: Study, session: CorrectedSession, unit: Unit, context: Context) -> Transform:
-        """Place a session's first frame on the last frame of an earlier one that is itself placed."""
+    def _between(
+        self, study: Study, session: CorrectedSession, drifts: Sequence[Transform], unit: Unit, context: Context
+    ) -> Transform:
+        """Place a session's first frame on the last fit frame of an earlier one that is itself placed.
+
+        The first fit frame is compared; its drift leads back to the first frame.
+        """
         section = context.recipe.registration
+        first = next((t for t in fit_frames(study, unit.position, unit.session, context) if drifts[t].accepted), 0)
+        back = drifts[first].inverse()
         earlier = [s for s in study.sessions(unit.position) if s < unit.session]
         if not earlier or section.between_sessions == "none":
             return Transform()
@@ -69,14 +78,14 @@ class RegisterStep(Step):
                 continue
             found = register_sessions(
                 _plane(before, int(row["t"]), channel),
-                _plane(session, 0, channel),
+                _plane(session, first, channel),
                 spacing=session.image.spacing[1:],
                 kind=section.between_sessions,
                 max_shift_um=section.max_shift_um,
                 max_angle_deg=section.max_angle_deg,
             )
             if found.accepted:
-                return onto_first.compose(found)
+                return onto_first.compose(found.compose(back))
         # nothing is known about the remounting: keep the earlier frame and refuse identity over the gap
         return Transform(last_known.matrix, last_known.shift, last_known.kind, accepted=False)
 
@@ -95,14 +104,17 @@ class RegisterStep(Step):
 
     def _last_row(self, study: Study, position: str, session: int, context: Context) -> pd.Series:
         unit = {"position": position, "session": session}
-        table = study.table(self.tables[0], context.keys[self.name], unit=unit)
-        return table.sort_values("t").iloc[-1]
+        table = study.table(self.tables[0], context.keys[self.name], unit=unit).set_index("t", drop=False)
+        fit = fit_frames(study, position, session, context)
+        placed = [t for t in fit if table.loc[t, "accepted"]]
+        return table[table["t"] == (placed or fit)[-1]].iloc[0]
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
         """Name the sessions that could not be placed."""
         table = study.table(self.tables[0], context.keys[self.name])
         refused = table[(table["t"] == 0) & ~table["accepted"] & (table["session"] > 0)]
-        return [
+        notes = unfit_note(study, context, "sessions are not placed by them")
+        return notes + [
             f"Session {session} could not be placed on an earlier one at {', '.join(group['position'])}: identity of "
             "colonies is not carried over that gap."
             for session, group in refused.groupby("session")

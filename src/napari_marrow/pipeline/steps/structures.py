@@ -31,7 +31,7 @@ class StructuresStep(Step):
     name = "structures"
     title = "Finding structures"
     version = 1
-    reads = ("correct",)
+    reads = ("quality", "correct")
     tables = ("structures", "scaffold_thresholds")
     labels = ("organoid", "scaffold", "vessels")
     by_frame = True
@@ -56,7 +56,7 @@ class StructuresStep(Step):
         return [
             Unit(u.position, u.session, t)
             for u in session_units(study)
-            for t in key_frames(study, u.position, u.session, every_h=every)
+            for t in key_frames(study, u.position, u.session, context, every_h=every)
         ]
 
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
