@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.niche.geometry import FloatArray
-from napari_marrow.niche.null_models import permutations
+from napari_marrow.niche.null_models import _groups, permutations
 
 _CHUNK = 8_000_000
+_MOST_CLASSES_AS_BITS = 30
+"""The work with bits grows with the square of the number of classes; beyond this, labels are shuffled one by one."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,7 @@ def neighbourhood_enrichment(
     k, n = len(names), len(code)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or (len(pairs) and (pairs.min() < 0 or pairs.max() >= n)):
         raise SettingsError(f"Pairs of shape {pairs.shape} do not index {n} cells.")
-    rng = np.random.default_rng(seed)
-    counts = [_count(code[None, :], pairs, k)]
-    step = max(1, _CHUNK // max(len(pairs), n, 1))
-    for start in range(0, n_simulations, step):
-        order = permutations(n, min(step, n_simulations - start), rng, strata=strata)
-        counts.append(_count(code[order], pairs, k))
+    counts = [_count(code[None, :], pairs, k), _shuffled_counts(code, pairs, k, strata, n_simulations, seed)]
     every = np.concatenate(counts).astype(np.float64)
     expected, sd = every[1:].mean(axis=0), every[1:].std(axis=0)
     middle = every.mean(axis=0)
@@ -96,6 +93,32 @@ def neighbourhood_enrichment(
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(sd > 0, (every[0] - expected) / sd, np.nan)
     return Enrichment(tuple(str(x) for x in names), counts[0][0], expected, sd, z, np.where(sd > 0, p, np.nan))
+
+
+def _shuffled_counts(
+    code: npt.NDArray[np.int64],
+    pairs: npt.NDArray[np.int64],
+    k: int,
+    strata: npt.ArrayLike | None,
+    n_simulations: int,
+    seed: int,
+) -> npt.NDArray[np.int64]:
+    """Ordered class pairs (n_simulations, k, k) of shuffled labels."""
+    from napari_marrow.niche._label_bits import SHUFFLES, class_pairs_of_bits, shuffled_labels
+
+    rng = np.random.default_rng(seed)
+    n = len(code)
+    if k > _MOST_CLASSES_AS_BITS or n == 0:
+        step = max(1, _CHUNK // max(len(pairs), n, 1))
+        sizes = [min(step, n_simulations - start) for start in range(0, n_simulations, step)]
+        return np.concatenate([_count(code[permutations(n, s, rng, strata=strata)], pairs, k) for s in sizes])
+    groups = _groups(np.zeros(n, dtype=bool), strata)
+    members, first = np.concatenate(groups), np.cumsum([0, *(len(g) for g in groups)])
+    blocks = []
+    for _ in range(0, n_simulations, SHUFFLES):
+        labels = shuffled_labels(members, first, code, k, rng.integers(1 << 64, dtype=np.uint64))
+        blocks.append(class_pairs_of_bits(labels, np.ascontiguousarray(pairs)))
+    return np.concatenate(blocks)[:n_simulations]
 
 
 def _count(code: npt.NDArray[np.int64], pairs: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:

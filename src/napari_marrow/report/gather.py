@@ -36,9 +36,19 @@ _OPTIONAL = {
         "at_risk",
     ],
     "niche_coupling": ["exposure", "lineage", "covariate", "log_hazard_ratio", "low", "high", "p_value", "n_events"],
+    "niche_by_organoid": [
+        "condition", "organoid", "session", "metric", "subject", "time_h", "value", "null_mean", "low", "high", "unit",
+    ],
+    "niche_by_condition": ["condition", "session", "metric", "subject", "n_organoids", "mean", "low", "high"],
+    "niche_trends": ["condition", "metric", "subject", "n_units", "slope", "low", "high"],
+    "vessel_changes": [
+        "position", "organoid", "condition", "session_parent", "session_child", "gap_h", "stable_um", "lost_um",
+        "gained_um", "lost_share", "gained_share", "note",
+    ],
+    "niche_dwell": ["organoid"],
     "hidden_rates": ["transition", "rate", "low", "high", "note"],
     "session_links": ["position", "session_parent", "session_child", "registration", "accepted", "reason"],
-}
+}  # fmt: skip
 _AUDIT = ("position", "session", "drawn", "judged", "wrong", "rate", "low", "high")
 
 

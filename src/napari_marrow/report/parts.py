@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
+
+from napari_marrow.report.style import drawing, settle, to_pdf, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +91,21 @@ class Section:
     figures: list[FigurePart] = field(default_factory=list)
     tables: list[TablePart] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+
+def drawn_part(
+    name: str, title: str, caption: str, description: str, data: pd.DataFrame, draw: Callable[[], Figure]
+) -> FigurePart:
+    """Draw a figure in the report's style, as SVG and PDF.
+
+    Parameters
+    ----------
+    name, title, caption, description, data :
+        As for `FigurePart`.
+    draw : callable
+        Returns the figure.
+    """
+    with drawing():
+        figure = draw()
+        settle(figure)
+        return FigurePart(name, title, caption, description, to_svg(figure), data, to_pdf(figure))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,35 +13,20 @@ from napari_marrow.report.correction_examples import correction_examples
 from napari_marrow.report.figures import (
     clones,
     corrections,
-    distances,
     emergence,
     growth,
     overview,
     pedigrees,
     quality,
-    vessels,
 )
 from napari_marrow.report.figures import comparisons as comparison_figures
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
-from napari_marrow.report.outlines import Outline
-from napari_marrow.report.parts import FigurePart, Section, TablePart
-from napari_marrow.report.style import drawing, settle, to_pdf, to_svg
+from napari_marrow.report.parts import FigurePart, Section, TablePart, drawn_part
 from napari_marrow.report.thumbnails import collect_tiles
 from napari_marrow.report.wording import plural
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from napari_marrow.study import Study
-
-
-def _drawn(
-    name: str, title: str, caption: str, description: str, data: pd.DataFrame, draw: Callable[[], Figure]
-) -> FigurePart:
-    with drawing():
-        figure = draw()
-        settle(figure)
-        return FigurePart(name, title, caption, description, to_svg(figure), data, to_pdf(figure))
 
 
 def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
@@ -73,7 +57,7 @@ def design(data: StudyTables, study: Study, cancel: CancelToken) -> Section:
     figures = []
     if tiles:
         figures = [
-            _drawn(
+            drawn_part(
                 "overview",
                 "Every organoid in every session",
                 "First frame of each session, maximum projection. A channel has the same contrast in all pictures. "
@@ -115,7 +99,7 @@ def quality_section(data: StudyTables, study: Study) -> Section:
         return Section("quality", "Quality", missing=["There are no frames to judge."])
     missing = []
     figures = [
-        _drawn(
+        drawn_part(
             "frame_flags",
             "Frames and their quality flags",
             "Each tick is a frame; symbols mark flagged frames.",
@@ -128,7 +112,7 @@ def quality_section(data: StudyTables, study: Study) -> Section:
     transforms, cells, edges = session_transforms(data), cells_per_frame(data), data["track_edges"]
     if len(transforms) or len(cells) or len(edges):
         figures.append(
-            _drawn(
+            drawn_part(
                 "confidence",
                 "Confidence of registration, segmentation and links",
                 "Left to right, as far as measured: median residual after registration per field and session; cells "
@@ -171,7 +155,7 @@ def _corrections(data: StudyTables, study: Study) -> list[FigurePart]:
         return []
     table = data["corrections"].drop(columns=["field", "levels", "factors"])
     return [
-        _drawn(
+        drawn_part(
             "corrections",
             "Correction of the pixels",
             f"A frame of each channel ({place}) as acquired and corrected, the illumination that was divided out, and "
@@ -203,7 +187,7 @@ def colonies(data: StudyTables) -> Section:
         return Section("colonies", "Colonies", missing=["Colonies were not looked for."])
     if table.empty:
         return Section("colonies", "Colonies", missing=["No colony was found: there are no groups of cells to follow."])
-    drawn = _drawn(
+    drawn = drawn_part(
         "colony_growth",
         "Growth of colonies",
         "Thin lines: colonies that were told apart over time. Thick lines with symbols: geometric mean over the "
@@ -227,71 +211,13 @@ def colonies(data: StudyTables) -> Section:
     return Section("colonies", "Colonies", [" ".join(summaries.colonies(data))], [drawn], tables, missing)
 
 
-def _shown(fields: int, most: int) -> str:
-    return f"{most} of {fields} fields are shown." if fields > most else ""
-
-
-def _drawn_colonies(outlines: dict[tuple[str, int], list[Outline]]) -> str:
-    if any(outlines.values()):
-        return "dashed lines are the outlines of colonies of that session"
-    return "dashed circles are colonies of that session, drawn with their area"
-
-
-def niche(data: StudyTables) -> Section:
-    """Return vessels and the distances of cells to them."""
-    figures, missing = [], []
-    network = data["vessels"]
-    if len(network):
-        shown = vessels.last_frames(network)
-        fields = shown["position"].nunique()
-        figures.append(
-            _drawn(
-                "vessel_map",
-                "Vessels, coloured by radius",
-                f"Centre lines at each field's last measured frame; {_drawn_colonies(data.outlines)}. "
-                f"{_shown(fields, vessels.MOST_PANELS)}",
-                f"Maps of the vessel centre lines of {plural(fields, 'field')}; median radius "
-                f"{shown['radius'].median():.1f} µm.",
-                shown,
-                lambda: vessels.vessel_map(network, data["colonies"], data.names, data.outlines),
-            )
-        )
-    else:
-        missing.append("No vessel was traced, so there is no vessel map.")
-    curves = distances.pick_curves(data["niche_curves"])
-    if len(curves):
-        figures.append(
-            _drawn(
-                "distance_to_vessel",
-                "Distance of cells to the nearest vessel, against the null model",
-                "Edge-corrected distribution at each field's last measured frame. A line that leaves the grey band "
-                "says that "
-                "these cells lie nearer to vessels (above) or further away (below) than cells placed by the null "
-                "model; p is "
-                "that of the proximity effect. "
-                + _shown(data["niche_curves"]["position"].nunique(), distances.MOST_FIELDS),
-                " ".join(summaries.niche(data)) or "Cumulative distributions of distances over null bands.",
-                curves,
-                lambda: distances.distance_distributions(curves, data["niche_metrics"], data.names),
-            )
-        )
-    else:
-        missing.append("No distance distribution was measured.")
-    table = overviews.niche_table(data)
-    headings = {"null_mean": "null mean", "low": "low (95 %)", "high": "high (95 %)"}
-    caption = "Niche measurements of each field's last measured frame."
-    tables = [TablePart("niche_metrics", caption, table, headings, folded=True)] if len(table) else []
-    paragraphs = [" ".join(summaries.niche(data))] if len(data["niche_metrics"]) else []
-    return Section("niche", "Niche", paragraphs, figures, tables, missing)
-
-
 def lineage(data: StudyTables) -> Section:
     """Return emergence curves and pedigrees."""
     figures, missing = [], []
     curves = data["emergence"]
     if len(curves):
         figures.append(
-            _drawn(
+            drawn_part(
                 "emergence",
                 "Emergence of lineages",
                 "Aalen-Johansen cumulative incidence of each competing event. Thick lines with 95 % bands: "
@@ -311,7 +237,7 @@ def lineage(data: StudyTables) -> Section:
     by_colony = data["colony_emergence"]
     if len(by_colony) and len(set(by_colony["time_h"])) > 1 and by_colony["cumulative_incidence"].notna().any():
         figures.append(
-            _drawn(
+            drawn_part(
                 "colony_emergence",
                 "Emergence of lineages in colonies",
                 "Share of colonies in which a lineage has arisen by each session, over the weeks in which colonies are "
@@ -325,7 +251,7 @@ def lineage(data: StudyTables) -> Section:
     tracks = data["tracks"]
     if len(tracks) and (tracks["generation"] > 0).any():
         figures.append(
-            _drawn(
+            drawn_part(
                 "pedigrees",
                 "Pedigrees",
                 "The largest clones with at least one division, sorted by size. A line takes the lineage's colour "
@@ -365,7 +291,7 @@ def _clone_figures(data: StudyTables) -> list[FigurePart]:
     onsets, sizes, output = data["onsets"], data["clones"], data["blood_output"]
     if (onsets["event"] == "onset").any():
         figures.append(
-            _drawn(
+            drawn_part(
                 "generations",
                 "Onsets by generation and time",
                 "Onsets per cell-hour at risk; the numbers are onsets. Grey: nobody was at risk. The generation counts "
@@ -377,7 +303,7 @@ def _clone_figures(data: StudyTables) -> list[FigurePart]:
         )
     if len(sizes):
         figures.append(
-            _drawn(
+            drawn_part(
                 "clone_sizes",
                 "Sizes of clones",
                 "Left: share of clones with at least n cells alive at the end. Right: clones that died out, clones "
@@ -389,7 +315,7 @@ def _clone_figures(data: StudyTables) -> list[FigurePart]:
         )
     if len(output) and output["session"].max() > output["session"].min():
         figures.append(
-            _drawn(
+            drawn_part(
                 "blood_output",
                 "Blood output over the sessions",
                 "Cells in the field of each organoid (thin lines) and the mean of a condition (thick), by lineage.",
@@ -414,7 +340,7 @@ def comparison(data: StudyTables) -> Section:
         return Section("comparisons", title, tables=[shown] if len(values) else [], missing=[_why_not_compared(data)])
     ordered = usable.sort_values(["p_adjusted", "p_value"], kind="stable")
     most = comparison_figures.MOST_ENDPOINTS
-    drawn = _drawn(
+    drawn = drawn_part(
         "comparisons",
         "Differences between conditions",
         "Each point is an organoid, the bar the mean of its condition; the diamond is the difference of means with its "

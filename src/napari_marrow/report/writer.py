@@ -19,6 +19,7 @@ from napari_marrow.report import summaries
 from napari_marrow.report.citations import bibtex
 from napari_marrow.report.gather import StudyTables, gather
 from napari_marrow.report.methods import Methods, methods
+from napari_marrow.report.niche_section import niche_section
 from napari_marrow.report.page import Page, render
 from napari_marrow.report.parts import Section
 from napari_marrow.report.printing import find_browser, print_pdf
@@ -113,7 +114,7 @@ def _sections(data: StudyTables, study: Study, progress: Progress, cancel: Cance
     steps: list[tuple[str, Callable[[], Section]]] = [
         ("overview", lambda: parts.design(data, study, cancel)),
         ("colonies", lambda: parts.colonies(data)),
-        ("niche", lambda: parts.niche(data)),
+        ("niche", lambda: niche_section(data, study)),
         ("lineage", lambda: parts.lineage(data)),
         ("comparisons", lambda: parts.comparison(data)),
         ("quality", lambda: parts.quality_section(data, study)),

@@ -21,7 +21,7 @@ class ReportStep(Step):
 
     name = "report"
     title = "Writing the report"
-    version = 3
+    version = 4
     reads = (
         "quality",
         "correct",
@@ -32,6 +32,7 @@ class ReportStep(Step):
         "track",
         "colonies",
         "niche",
+        "niche_over_time",
         "lineage",
     )
     tables = ("report_files",)
