@@ -78,6 +78,8 @@ def remove_session(study_path: Path | str, session: int, *, position: str = "") 
     with study.write_lock():
         for place in places:
             study.remove_session(*place)
+        # It was estimated from the removed images, too, and holds a factor for each of their frames.
+        study.discard_results("", session, ["corrections"])
         _forget_places(study, places)
     return places
 

@@ -248,10 +248,14 @@ def write_manifest(root: Path, table: str, key: str) -> None:
 
 
 def drop_session(root: Path, position: str, session: int, of_tables: Sequence[str] | None = None) -> None:
-    """Remove the parts of a session's own units from every table and manifest, or from some, of whatever key."""
+    """Remove the parts of a session's own units from every table and manifest, or from some, of whatever key.
+
+    Without a position, these are the parts that cover the session over all positions.
+    """
     names = [table for table in table_names(root) if table != "frames" and table in (of_tables or [table])]
     for folder in (table_folder(root, table, key) for table in names for key in keys(root, table)):
-        gone = [p for p in (folder / f"position={position}").glob("part-s*.parquet") if _session_of(p) == session]
+        place = folder / f"position={position}" if position else folder
+        gone = [p for p in place.glob("part-s*.parquet") if _session_of(p) == session]
         with storing(folder):
             for path in gone:
                 path.unlink(missing_ok=True)
