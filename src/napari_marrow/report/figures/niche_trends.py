@@ -57,7 +57,7 @@ def niche_trends(chosen: pd.DataFrame, trends: pd.DataFrame) -> Figure:
             _condition(axis, part[part["condition"] == condition], color, MARKERS[k % len(MARKERS)])
         if metric == _OF_CELLS:
             axis.axhline(0, color="#8C8C8C", lw=0.6, zorder=0)
-        words = "proximity to vessels" if metric == _OF_CELLS else metric.replace("_", " ")
+        words = "near vessels" if metric == _OF_CELLS else metric.replace("_", " ")
         _fit(axis, part["value"].to_numpy(dtype=float))
         axis.set_title(words if subject == "tissue" else f"{words}: {subject}", fontsize=8.5, pad=4 + 10 * len(colors))
         _slopes(axis, trends, metric, subject, colors)
