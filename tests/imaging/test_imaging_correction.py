@@ -35,7 +35,8 @@ def test_shading_is_recovered_in_spite_of_cells_and_a_fixed_structure():
 
 def test_even_light_stays_even():
     found = estimate_shading(frames_under(np.ones((192, 256))), dark=100.0)
-    assert np.abs(found.field - 1).max() < 0.02
+    assert (found.field == 1).all()
+    assert found.reason == "the light is even"
 
 
 def test_correction_makes_equal_objects_equal():
@@ -119,6 +120,27 @@ def test_the_interval_of_the_rate_covers_no_bleaching_about_as_often_as_it_says(
     rng = np.random.default_rng(3)
     wrong = sum(estimate_bleaching(100 * rng.normal(1, 0.05, 30)).significant for _ in range(200))
     assert wrong <= 12  # 2.5 % one-sided of 200, and its upper binomial limit
+
+
+def test_a_dye_that_fades_fast_and_then_slowly_needs_the_ratio():
+    rng = np.random.default_rng(6)
+    t = np.arange(60)
+    truth = 1000 * (0.4 * np.exp(-t / 4) + 0.6 * np.exp(-t / 300))
+    levels = truth * rng.normal(1, 0.01, 60)
+    levels[[7, 30]] = [2000.0, np.nan]  # a flash and a lost frame
+    found = estimate_bleaching(levels, method="ratio")
+    assert found.significant
+    assert truth * found.factors / truth[0] == pytest.approx(1.0, abs=0.05)
+    assert (np.diff(found.factors) >= 0).all()
+    exponential = truth * estimate_bleaching(levels).factors / truth[0]
+    assert np.abs(exponential - 1).max() > 0.2
+    with pytest.raises(SettingsError, match="use exponential or ratio"):
+        estimate_bleaching(levels, method="linear")
+
+
+@pytest.mark.parametrize("levels", [[5.0], [np.nan] * 9, list(100 * 1.01 ** np.arange(30)), [100.0, 101.0] * 15])
+def test_the_ratio_undoes_nothing_where_nothing_was_lost(levels):
+    assert (estimate_bleaching(levels, method="ratio").factors == 1).all()
 
 
 def test_signal_level_is_signal_above_background():

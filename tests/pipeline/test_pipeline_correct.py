@@ -83,3 +83,13 @@ def test_background_is_taken_off_the_named_channel(faulty):
     assert "session" in place
     with drawing():
         assert len(before_and_after(examples).axes) == 4
+
+
+def test_a_channel_may_follow_its_own_course(faulty):
+    options = {"shading": False, "bleaching": True, "bleaching_channels": ["nuclei"], "gain_jumps": True}
+    _, exponential, _ = corrected(faulty, **options)
+    _, ratio, _ = corrected(faulty, **options, bleaching_ratio_channels=["nuclei"])
+    nuclei = signal(ratio, "nuclei")
+    assert np.abs(nuclei / nuclei[0] - 1).max() < 0.06
+    assert not np.array_equal(nuclei, signal(exponential, "nuclei"))
+    assert np.array_equal(ratio.read(5, "CD41"), ratio.image.read(5, "CD41").astype(np.float32))

@@ -280,6 +280,51 @@ def test_the_slurm_script_runs_a_recipe_to_its_end(tiny_study, quick_recipe, who
     assert_same_results(tiny_study, whole_run[0])
 
 
+@pytest.mark.slow
+@pytest.mark.slurm
+def test_slurm_runs_the_generated_script(slurm, tiny_study, quick_recipe, whole_run, tmp_path):
+    """As a user does: the template, its last job cut short of the report, and bash."""
+    recipe, script = tmp_path / "my recipe.yaml", tmp_path / "submit.sh"
+    recipe.write_text(dump_recipe(quick_recipe), encoding="utf-8")
+    head, last = job_template("slurm", tiny_study, recipe, 2).rsplit("--executor processes", 1)
+    log = tmp_path / "job_%A_%a.log"
+    script.write_text(f"{head}--executor processes --until lineage{last}".replace("--parsable", f"--parsable -o {log}"))
+    subprocess.run(["bash", str(script)], check=True, capture_output=True)
+    deadline = time.monotonic() + 285
+    while waiting := _queue():
+        assert "DependencyNeverSatisfied" not in waiting, [p.read_text() for p in tmp_path.glob("job_*.log")]
+        assert time.monotonic() < deadline, waiting
+        time.sleep(1)
+    frames = [stage for stage in stages() if stage.by_frame]
+    assert len(list(tmp_path.glob("job_*_[12].log"))) == 2 * len(frames)  # a log for each number of an array
+    assert_same_results(tiny_study, whole_run[0])
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+def test_dask_asks_slurm_for_workers(slurm, tiny_study, quick_recipe, whole_run, tmp_path):
+    """The workers come as jobs of the queue, and go when the run is over."""
+    file = tmp_path / "slurm.yaml"
+    file.write_text(
+        f"system: slurm\nqueue: short\ncores: 2\nmemory: 4GB\nwalltime: '00:10:00'\nmaximum_jobs: 1\n"
+        f"interface: lo\nscratch: {tmp_path}\nlog_folder: {tmp_path}\n"
+    )
+    run(tiny_study, quick_recipe, executor=executor_for("dask", cluster=file), until="segment")
+    assert list(tmp_path.glob("napari-marrow-*.out"))  # the job's output
+    found, expected = shards_of(tiny_study), shards_of(whole_run[0])
+    cells = {name for name in expected if "/labels/cells_" in name}
+    assert cells
+    assert all(found[name] == expected[name] for name in cells)
+    deadline = time.monotonic() + 60
+    while _queue():
+        assert time.monotonic() < deadline, _queue()
+        time.sleep(1)
+
+
+def _queue() -> str:
+    return subprocess.run(["squeue", "-h", "-o", "%i %T %R"], check=True, capture_output=True, text=True).stdout
+
+
 def test_the_snakefile_names_every_stage_and_ends_with_the_last():
     text = job_template("snakemake", Path("/data/a study.marrow"), None, 7)
     assert [line.split()[1][:-1] for line in text.splitlines() if line.startswith("rule ")] == [

@@ -104,8 +104,9 @@ def estimate_shading(
     field = np.exp(_polynomial(*_pixel_grid(shape), degree) @ coefficients).reshape(shape)
     field /= field.mean()
     depth = float(1.0 - field.min() / field.max())
-    if explained < min_explained and depth > 0.02:
-        return Shading(even, dark, 0.0, explained, False, "the background is too irregular for a smooth field")
+    if explained < min_explained:
+        reason = "the background is too irregular for a smooth field" if depth > 0.02 else "the light is even"
+        return Shading(even, dark, 0.0, explained, False, reason)
     return Shading(field.astype(np.float32), dark, depth, explained, True)
 
 

@@ -45,6 +45,13 @@ class CorrectSection(_Section):
             "marker that comes on would be flattened."
         ),
     )
+    bleaching_ratio_channels: list[str] = Field(
+        [],
+        description=(
+            "Channels whose bleaching follows their own falling course, such as a dye that fades fast and then slowly; "
+            "that of the others is exponential."
+        ),
+    )
     gain_jumps: bool = Field(
         False, description="Undo sudden changes of brightness within a session that all bright pixels share."
     )

@@ -94,7 +94,12 @@ def _imaging(data: StudyTables, recipe: Mapping[str, Any]) -> tuple[str, str]:
     if correct.get("bleaching"):
         text += (
             f"Bleaching{_of_channels(correct, 'bleaching_channels')} was undone by an exponential fitted to the signal "
-            "of each session (Theil-Sen). "
+            "of each session (Theil-Sen)"
+            + (
+                f"; that{_of_channels(correct, 'bleaching_ratio_channels')} by its nearest falling course. "
+                if correct.get("bleaching_ratio_channels")
+                else ". "
+            )
         )
     if correct.get("gain_jumps"):
         text += (

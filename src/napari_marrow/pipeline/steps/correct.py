@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +140,10 @@ def _over_time(
     factors, rate = jumps.factors, 0.0
     if bleaching:
         # levels of the same gain: a jump is no bleaching
-        found = imaging.estimate_bleaching(levels[:, 0] * jumps.factors)
+        method: Literal["exponential", "ratio"] = (
+            "ratio" if channel in section.bleaching_ratio_channels else "exponential"
+        )
+        found = imaging.estimate_bleaching(levels[:, 0] * jumps.factors, method=method)
         factors, rate = factors * found.factors, found.rate if found.significant else 0.0
     return _row_over_time(levels[:, 0], jumps, rate, factors)
 
