@@ -1,7 +1,9 @@
-"""The code of tutorials and explanations runs, block after block, as a reader would type it.
+"""The code of the README, tutorials, how-tos and explanations runs, block after block, as a reader would type it.
 
-A shell, Python or R block runs unless a comment ``<!-- not run: reason -->`` stands before it. All pages work on one
-demonstration, which is made here with a small scenario: two organoids and eight frames.
+A shell, Python or R block runs unless a comment ``<!-- not run: reason -->`` stands before it; all such reasons are
+listed here. ``<!-- run with: arguments -->`` adds arguments that make a command shorter. All pages work on one
+demonstration: the first tutorial's own commands, with a small scenario in place of its images (two organoids, eight
+frames). What a how-to calls the reader's own files is made from it, too.
 """
 
 from __future__ import annotations
@@ -11,22 +13,45 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 
 from napari_marrow import simulation
 from napari_marrow.export.raw_set import write_raw_set
-from napari_marrow.ingest import import_files
-from napari_marrow.pipeline import Recipe, run
+from napari_marrow.study import Study
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("tutorials/own_images", "tutorials/correct_tracks", "tutorials/niche", "tutorials/lineages",
-         "tutorials/results_in_r_and_python", "explanation/identity_over_gaps")  # fmt: skip
-_BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>.+?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)\n```", re.DOTALL)
+README = "../README"
+FIRST_STUDY = "tutorials/first_study"
+RUN = ("sh", "python", "r")
+# Every block that no test runs, and why
+NOT_RUN = {
+    (README, "sets up an environment of its own"): 2,
+    (README, "opens a window"): 1,
+    ("index", "sets up an environment of its own"): 1,
+    (FIRST_STUDY, "sets up an environment of its own"): 1,
+    (FIRST_STUDY, "opens a window"): 1,
+    ("tutorials/first_study_in_napari", "opens a window"): 1,
+    ("tutorials/own_images", "the first study's test runs the same steps"): 1,
+    ("tutorials/results_in_r_and_python", "needs the R package arrow"): 1,
+    ("how-to/export", "network"): 2,
+    ("how-to/cluster", "needs a cluster"): 2,
+}
+_BLOCK = re.compile(
+    r"(?:^ *<!-- (?P<how>not run|run with): (?P<said>[^>]+?) -->\n)?"
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)\n(?P=indent)```$",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -38,14 +63,42 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    return [Block(m["language"], m["code"], m["reason"]) for m in _BLOCK.finditer(text)]
+    found = []
+    for m in _BLOCK.finditer(text):
+        code = textwrap.dedent(m["code"])
+        code = f"{code} {m['said']}" if m["how"] == "run with" else code
+        found.append(Block(m["language"], code, m["said"] if m["how"] == "not run" else None))
+    return found
+
+
+def pages() -> list[str]:
+    """Return every page of the parts whose code runs."""
+    parts = [DOCS / name for name in ("tutorials", "how-to", "explanation")]
+    found = [p.relative_to(DOCS).with_suffix("").as_posix() for part in parts for p in sorted(part.glob("*.md"))]
+    return [README, "index", *found]
+
+
+def runnable(page: str) -> list[Block]:
+    """Return the blocks of a page that run here, those that made the demonstration left out."""
+    return [b for b in blocks(page) if b.language in RUN and not b.reason and not b.code.startswith("marrow simulate")]
 
 
 @pytest.fixture(scope="module")
-def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what ``marrow demo`` leaves in it, of a small scenario."""
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Put `marrow` of this environment on the path, and return its folder."""
+    folder = tmp_path_factory.mktemp("bin")
+    command = folder / "marrow"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m napari_marrow "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Path:
+    """Return a folder with what the commands of the first tutorial leave in it, of a small scenario."""
     folder = tmp_path_factory.mktemp("reader")
-    raw, study = folder / "demo" / "raw", folder / "demo" / "tutorial.marrow"
     sample = simulation.preset("sample", seed=3)
     early, dense, late = sample.sessions[:3]
     small = replace(
@@ -53,9 +106,10 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sessions=(early, replace(dense, n_frames=6), late),
         imaging=replace(sample.imaging, shape=(1, 128, 128)),
     )
-    write_raw_set(simulation.simulate(small), raw)
-    import_files(study, [raw / "raw"], layout=raw / "layout.csv")
-    run(study, Recipe())
+    write_raw_set(simulation.simulate(small), folder / "demo" / "raw")
+    (typed,) = [b.code for b in blocks(FIRST_STUDY) if b.code.startswith("marrow simulate demo/raw ")]
+    for line in typed.splitlines()[1:]:
+        _run(["bash", "-euo", "pipefail", "-c", line], line, cwd=folder)
     return folder
 
 
@@ -63,38 +117,114 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reader(demonstration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder of a page's own, with the demonstration in it."""
     shutil.copytree(demonstration, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "marrow"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m napari_marrow "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     mpl.use("agg")
     return tmp_path
 
 
+def _tree_files(folder: Path) -> None:
+    (table,) = [b.code for b in blocks("how-to/analyse_trees") if b.language == "csv"]
+    (folder / "trees.csv").write_text(table + "\n", encoding="utf-8")
+
+
+def _images_and_labels(study: Study) -> tuple[np.ndarray, np.ndarray]:
+    position, session = study.layout["position"].iloc[0], 1
+    images = study.image(position, session)
+    labels = study.labels(position, session, "cells")
+    return (np.stack([images.read(t, "nuclei").squeeze() for t in range(4)]),
+            np.stack([labels.read(t).squeeze() for t in range(4)]))  # fmt: skip
+
+
+def _readme_files(folder: Path) -> None:
+    shutil.copytree(folder / "demo/raw/raw", folder / "plate")
+    shutil.copy(folder / "demo/raw/layout.csv", folder)
+    images, labels = _images_and_labels(Study.open(folder / "demo/tutorial.marrow"))
+    for name in ("images", "truth", "labels"):
+        (folder / name).mkdir()
+    for t in range(2):
+        tifffile.imwrite(folder / f"images/{t}.tif", images[t])
+        tifffile.imwrite(folder / f"truth/{t}.tif", labels[t])
+        tifffile.imwrite(folder / f"labels/{t}.tif", labels[t])
+    tifffile.imwrite(folder / "labels_stack.tif", labels)
+    cells = Study.open(folder / "demo/tutorial.marrow").table("cells")
+    cells = cells[cells["position"] == cells["position"].iloc[0]].rename(columns={"frame": "t"})
+    cells[cells["session"] == 1][["t", "y_um", "x_um"]].set_axis(["t", "y", "x"], axis=1).to_csv(
+        folder / "points.csv", index=False
+    )
+
+
+def _niche_files(folder: Path) -> None:
+    rng = np.random.default_rng(5)
+    shape = (12, 80, 80)
+    vessel, bead, tissue = (np.zeros(shape, np.uint8) for _ in range(3))
+    tissue[:], vessel[4:8, 38:42, :], bead[:, 5:15, 5:15] = 1, 1, 1
+    for name, mask in (("vessel", vessel), ("bead", bead), ("organoid", tissue)):
+        tifffile.imwrite(folder / f"{name}.tif", mask)
+    places = rng.uniform((0, 0, 0), (22, 31.5, 31.5), (120, 3))
+    cells = pd.DataFrame(places, columns=["z", "y", "x"]).assign(lineage=["erythroid", "none"] * 60)
+    cells.to_csv(folder / "cells.csv", index=False)
+    for name, count in (("CD271", 60), ("CXCL12", 80), ("bone", 150), ("eng", 150)):
+        table = pd.DataFrame(rng.uniform(0, (200, 200, 60), (count, 3)), columns=["x", "y", "z"])
+        table.to_csv(folder / f"{name}.csv", index=False)
+
+
+def _training_files(folder: Path) -> None:
+    images, labels = _images_and_labels(Study.open(folder / "demo/tutorial.marrow"))
+    for name in ("images", "more"):
+        (folder / name).mkdir()
+    for t, image in enumerate(images):
+        tifffile.imwrite(folder / ("images" if t < 3 else "more") / f"{t}.tif", image)
+    assert labels.any()
+
+
+def _scribbled_files(folder: Path) -> None:
+    study = Study.open(folder / "demo/tutorial.marrow")
+    image = study.image(study.layout["position"].iloc[0], 1).read(0, "CD31").squeeze()
+    low, high = np.quantile(image, (0.3, 0.97))
+    scribbles = np.where(image < low, 1, np.where(image > high, 2, 0)).astype(np.uint8)
+    scribbles[np.random.default_rng(2).random(image.shape) < 0.5] = 0
+    tifffile.imwrite(folder / "cd31.tif", image)
+    tifffile.imwrite(folder / "scribbles.tif", scribbles)
+
+
+# What the reader of a page is taken to have of his own
+OWN_FILES: dict[str, Callable[[Path], None]] = {
+    README: _readme_files,
+    "how-to/analyse_trees": _tree_files,
+    "how-to/measure_a_niche": _niche_files,
+    "how-to/train_a_model": _training_files,
+    "how-to/train_a_pixel_classifier": _scribbled_files,
+}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in pages() if runnable(page)])
 def test_page_runs(page: str, reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if page in OWN_FILES:
+        OWN_FILES[page](reader)
     names: dict[str, object] = {"__name__": "__main__"}
-    ran = 0
-    for block in blocks(page):
-        if block.reason or block.language not in ("sh", "python", "r"):
-            continue
+    for block in runnable(page):
         if block.language == "python":
             exec(compile(block.code, f"{page}.md", "exec"), names)
         elif block.language == "sh":
             _run(["bash", "-euo", "pipefail", "-c", block.code], block.code)
         elif shutil.which("Rscript"):
             _run(["Rscript", "--vanilla", "-e", block.code], block.code)
-        ran += 1
-    assert ran > 0
     assert "Error" not in capsys.readouterr().err
 
 
-def _run(command: list[str], code: str) -> None:
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: list[str], code: str, cwd: Path | None = None) -> None:
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert answer.returncode == 0, f"{code}\n{answer.stdout}\n{answer.stderr}"
+
+
+def test_what_is_not_run_is_listed_and_has_a_reason() -> None:
+    found = Counter((page, b.reason) for page in pages() for b in blocks(page) if b.reason and b.language in RUN)
+    assert dict(found) == NOT_RUN
+
+
+def test_every_block_names_its_language() -> None:
+    assert [(page, b.code) for page in pages() for b in blocks(page) if not b.language] == []
 
 
 def test_python_of_every_page_is_python() -> None:
