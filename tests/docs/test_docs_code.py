@@ -128,9 +128,9 @@ def _tree_files(folder: Path) -> None:
 
 
 def _images_and_labels(study: Study) -> tuple[np.ndarray, np.ndarray]:
-    position, session = study.layout["position"].iloc[0], 1
+    position, session = study.layout["position"].iloc[0], 2  # the dense one
     images = study.image(position, session)
-    labels = study.labels(position, session, "cells")
+    labels = study.labels("cells", study.active["segment"], position, session)
     return (np.stack([images.read(t, "nuclei").squeeze() for t in range(4)]),
             np.stack([labels.read(t).squeeze() for t in range(4)]))  # fmt: skip
 
@@ -148,7 +148,7 @@ def _readme_files(folder: Path) -> None:
     tifffile.imwrite(folder / "labels_stack.tif", labels)
     cells = Study.open(folder / "demo/tutorial.marrow").table("cells")
     cells = cells[cells["position"] == cells["position"].iloc[0]].rename(columns={"frame": "t"})
-    cells[cells["session"] == 1][["t", "y_um", "x_um"]].set_axis(["t", "y", "x"], axis=1).to_csv(
+    cells[cells["session"] == 2][["t", "y_um", "x_um"]].set_axis(["t", "y", "x"], axis=1).to_csv(
         folder / "points.csv", index=False
     )
 
