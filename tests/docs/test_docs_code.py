@@ -1,7 +1,7 @@
 """The code of the README, tutorials, how-tos and explanations runs, block after block, as a reader would type it.
 
 A shell, Python or R block runs unless a comment ``<!-- not run: reason -->`` stands before it; all such reasons are
-listed here. ``<!-- run with: arguments -->`` adds arguments that make a command shorter. All pages work on one
+listed here. All pages work on one
 demonstration: the first tutorial's own commands, with a small scenario in place of its images (two organoids, eight
 frames). What a how-to calls the reader's own files is made from it, too.
 """
@@ -38,6 +38,7 @@ RUN = ("sh", "python", "r")
 NOT_RUN = {
     (README, "sets up an environment of its own"): 2,
     (README, "opens a window"): 1,
+    (README, "needs images of one's own"): 2,
     ("index", "sets up an environment of its own"): 1,
     (FIRST_STUDY, "sets up an environment of its own"): 1,
     (FIRST_STUDY, "opens a window"): 1,
@@ -45,10 +46,11 @@ NOT_RUN = {
     ("tutorials/own_images", "the first study's test runs the same steps"): 1,
     ("tutorials/results_in_r_and_python", "needs the R package arrow"): 1,
     ("how-to/export", "network"): 2,
+    ("how-to/train_a_model", "needs annotated images"): 3,
     ("how-to/cluster", "needs a cluster"): 2,
 }
 _BLOCK = re.compile(
-    r"(?:^ *<!-- (?P<how>not run|run with): (?P<said>[^>]+?) -->\n)?"
+    r"(?:^ *<!-- not run: (?P<reason>[^>]+?) -->\n)?"
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)\n(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )
@@ -65,9 +67,7 @@ def blocks(page: str) -> list[Block]:
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     found = []
     for m in _BLOCK.finditer(text):
-        code = textwrap.dedent(m["code"])
-        code = f"{code} {m['said']}" if m["how"] == "run with" else code
-        found.append(Block(m["language"], code, m["said"] if m["how"] == "not run" else None))
+        found.append(Block(m["language"], textwrap.dedent(m["code"]), m["reason"]))
     return found
 
 
@@ -127,32 +127,6 @@ def _tree_files(folder: Path) -> None:
     (folder / "trees.csv").write_text(table + "\n", encoding="utf-8")
 
 
-def _images_and_labels(study: Study) -> tuple[np.ndarray, np.ndarray]:
-    position, session = study.layout["position"].iloc[0], 2  # the dense one
-    images = study.image(position, session)
-    labels = study.labels("cells", study.active["segment"], position, session)
-    return (np.stack([images.read(t, "nuclei").squeeze() for t in range(4)]),
-            np.stack([labels.read(t).squeeze() for t in range(4)]))  # fmt: skip
-
-
-def _readme_files(folder: Path) -> None:
-    shutil.copytree(folder / "demo/raw/raw", folder / "plate")
-    shutil.copy(folder / "demo/raw/layout.csv", folder)
-    images, labels = _images_and_labels(Study.open(folder / "demo/tutorial.marrow"))
-    for name in ("images", "truth", "labels"):
-        (folder / name).mkdir()
-    for t in range(2):
-        tifffile.imwrite(folder / f"images/{t}.tif", images[t])
-        tifffile.imwrite(folder / f"truth/{t}.tif", labels[t])
-        tifffile.imwrite(folder / f"labels/{t}.tif", labels[t])
-    tifffile.imwrite(folder / "labels_stack.tif", labels)
-    cells = Study.open(folder / "demo/tutorial.marrow").table("cells")
-    cells = cells[cells["position"] == cells["position"].iloc[0]].rename(columns={"frame": "t"})
-    cells[cells["session"] == 2][["t", "y_um", "x_um"]].set_axis(["t", "y", "x"], axis=1).to_csv(
-        folder / "points.csv", index=False
-    )
-
-
 def _niche_files(folder: Path) -> None:
     rng = np.random.default_rng(5)
     shape = (12, 80, 80)
@@ -168,15 +142,6 @@ def _niche_files(folder: Path) -> None:
         table.to_csv(folder / f"{name}.csv", index=False)
 
 
-def _training_files(folder: Path) -> None:
-    images, labels = _images_and_labels(Study.open(folder / "demo/tutorial.marrow"))
-    for name in ("images", "more"):
-        (folder / name).mkdir()
-    for t, image in enumerate(images):
-        tifffile.imwrite(folder / ("images" if t < 3 else "more") / f"{t}.tif", image)
-    assert labels.any()
-
-
 def _scribbled_files(folder: Path) -> None:
     study = Study.open(folder / "demo/tutorial.marrow")
     image = study.image(study.layout["position"].iloc[0], 1).read(0, "CD31").squeeze()
@@ -189,10 +154,8 @@ def _scribbled_files(folder: Path) -> None:
 
 # What the reader of a page is taken to have of his own
 OWN_FILES: dict[str, Callable[[Path], None]] = {
-    README: _readme_files,
     "how-to/analyse_trees": _tree_files,
     "how-to/measure_a_niche": _niche_files,
-    "how-to/train_a_model": _training_files,
     "how-to/train_a_pixel_classifier": _scribbled_files,
 }
 
