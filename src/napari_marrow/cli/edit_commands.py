@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from napari_marrow.study.edits import Entry
 
 edits = typer.Typer(
-    help="Edits of tracks and colonies: list, apply, undo, redo. `marrow run` then brings them into the results.",
+    help="Edits of tracks, colonies and labels: list, apply, undo, redo. `marrow run` brings them into the results.",
     no_args_is_help=True,
 )
 Study = Annotated[Path, typer.Argument(help="The study, a *.marrow folder.", show_default=False)]
@@ -53,6 +53,19 @@ def apply_edits(
     typer.echo(f"{len(made)} edit(s) kept: `marrow run {study}` brings them into the results.")
 
 
+@edits.command("painted")
+def painted_frames(study: Study) -> None:
+    """Show the frames whose labels were painted over, as ``marrow models train --frames`` takes them."""
+    from napari_marrow.pipeline.painting import painted_frames as find
+    from napari_marrow.study import Study as StudyStore
+
+    found = find(StudyStore.open(study))
+    for position, session, t in found:
+        typer.echo(f"{position}:{session}:{t}")
+    if not found:
+        typer.echo("Nothing was painted on the labels that are active.", err=True)
+
+
 @edits.command()
 def undo(study: Study, author: Author = None) -> None:
     """Take the last step of edits back."""
@@ -83,4 +96,6 @@ def _words(entry: Entry) -> str:
 
 def _short(value: object) -> object:
     """Return a value as a line can hold it; the links of an audit are counted."""
+    if isinstance(value, str) and len(value) > 32:
+        return "kept in the journal"
     return f"{len(value)} of them" if isinstance(value, list) and len(value) > 3 else value

@@ -43,7 +43,7 @@ def write_session_ctc(study: Study, position: str, session: int, out: Path, *, p
     parent = np.array([numbers.get(parent_of.get(t, 0), 0) for t in nodes["track_id"]], np.int64)
     t = nodes["t"].to_numpy(np.int64)
     found = ctc_tracks(t, track, parent)
-    labels = study.labels("cells", study.active["segment"], position, session)
+    labels = study.labels("cells", study.active.get("paint", study.active["segment"]), position, session)
     n_frames = labels.shape[0]
     frames = (frame[0] if frame.shape[0] == 1 else frame for frame in map(labels.read, range(n_frames)))
     write_ctc(

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.pipeline.annotated_files import TrainingData, add_frame
+from napari_marrow.pipeline.painting import standing_labels
 from napari_marrow.study import Study
 
 _EXAMPLE = "such as --frames B02_f00:0:3 (position, session, time point)"
 
 
 def read_study_frames(path: Path, frames: Sequence[str] | None, *, channel: int | str | None = None) -> TrainingData:
-    """Read chosen frames with the labels that are active in the study.
+    """Read chosen frames with the labels of the study as they stand: segmented, and painted over by a person.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def read_study_frames(path: Path, frames: Sequence[str] | None, *, channel: int 
                 "cells."
             )
         pixels = image.read(t, channel if channel is not None else 0)
-        labels = study.labels("cells", key, position, session).read(t)
+        labels = standing_labels(study, position, session, t)
         flat = pixels.shape[0] == 1
         add_frame(
             data, position, text, pixels[0] if flat else pixels, labels[0] if flat else labels, None, of_many=False

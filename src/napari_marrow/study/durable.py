@@ -88,6 +88,20 @@ def write_bytes(path: Path, data: Any) -> None:
             sync_folder(folder)
 
 
+def second_name(there: Path, name: Path) -> None:
+    """Give a whole file a second name, durably; a copy is written where the file system knows no hard links.
+
+    Only for files that are replaced and never written into.
+    """
+    try:
+        name.unlink(missing_ok=True)
+        os.link(there, name)
+    except (OSError, NotImplementedError):
+        write_bytes(name, there.read_bytes())
+    else:
+        sync_folder(name.parent)
+
+
 def _make_folder(folder: Path) -> list[Path]:
     """Make a folder and its missing parents, and return the folders that got a new entry, innermost first."""
     if folder.is_dir():

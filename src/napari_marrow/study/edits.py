@@ -14,8 +14,8 @@ from napari_marrow.errors import CorruptDataError, SettingsError
 from napari_marrow.study.durable import checksum, storing, sync_folder, write_bytes
 
 JOURNAL = "edits.jsonl"
-TARGETS = ("cells", "colonies", "reviews")
-"""What an entry is about: edits of cells or of colonies, or what a person said of them without changing them."""
+TARGETS = ("cells", "colonies", "labels", "reviews")
+"""What an entry is about: edits of cells, of colonies, painted labels, or what a person said without changing them."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,12 @@ class EditJournal:
         found = [self.entries[n] for n in numbers]
         return [e for e in found if position in (None, e.position) and target in (None, e.target)]
 
+    def last_step(self) -> list[Entry]:
+        """Return the edits that the next undo takes back."""
+        return [self.entries[n] for n in self._done[-1]] if self._done else []
+
     def digest(self, target: str) -> str:
-        """Return a fingerprint of the standing edits of cells or colonies; empty where there are none."""
+        """Return a fingerprint of the standing edits of a target; empty where there are none."""
         said = [(e.position, e.action) for e in self.standing(target=target)]
         return checksum(json.dumps(said, sort_keys=True).encode()) if said else ""
 

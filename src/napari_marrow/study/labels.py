@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_marrow.errors import CorruptDataError, PathMissingError, SettingsError
 from napari_marrow.study import ome
-from napari_marrow.study.durable import ZARR, read_document, write_document
+from napari_marrow.study.durable import ZARR, read_document, second_name, write_document
 from napari_marrow.study.naming import check_key, check_word
 from napari_marrow.study.pyramid import halve_labels, level_shape
 from napari_marrow.study.remote import is_remote
@@ -114,6 +114,28 @@ def write_labels(image: SessionImage, name: str, key: str, t: int, labels: npt.A
         levels.append(halve_labels(levels[-1]))
     for level in reversed(range(image.levels)):
         TimeShards(folder / str(level)).write(t, levels[level][np.newaxis])
+
+
+def share_labels(image: SessionImage, name: str, source: str, key: str, t: int) -> None:
+    """Give a frame's labels a second key without a second copy, where the file system has hard links.
+
+    No file of a frame is ever written to once it has its name, so that neither key can change the other's.
+
+    Raises
+    ------
+    PathMissingError
+        If there are no labels of the key `source`.
+    """
+    from napari_marrow.study.arrays import TimeShards
+
+    there, folder = labels_folder(image.path, name, source), labels_folder(image.path, name, key)
+    if not (there / "zarr.json").is_file():
+        raise PathMissingError(f"There are no labels at '{there}': segment first.")
+    if not (folder / "zarr.json").is_file():
+        _create(image, folder)
+    for level in reversed(range(image.levels)):
+        old, new = TimeShards(there / str(level)).file(t), TimeShards(folder / str(level)).file(t)
+        second_name(old, new)
 
 
 def _checked(image: SessionImage, t: int, labels: npt.ArrayLike) -> npt.NDArray[np.int32]:

@@ -416,6 +416,11 @@ class Study(StudyRecord):
         self._check_writable()
         labels.write_labels(self.image(position, session), name, key, t, array)
 
+    def share_labels(self, name: str, source: str, key: str, position: str, session: int, t: int) -> None:
+        """Let a frame's labels of the key `source` be those of `key`, too: one file under two names."""
+        self._check_writable()
+        labels.share_labels(self.image(position, session), name, source, key, t)
+
     # --- tables
 
     def commit(

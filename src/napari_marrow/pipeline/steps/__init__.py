@@ -12,6 +12,7 @@ from napari_marrow.pipeline.steps.lineage import LineageStep
 from napari_marrow.pipeline.steps.measure import MeasureStep
 from napari_marrow.pipeline.steps.niche import NicheStep
 from napari_marrow.pipeline.steps.niche_over_time import NicheOverTimeStep
+from napari_marrow.pipeline.steps.paint import PaintStep
 from napari_marrow.pipeline.steps.quality import QualityStep
 from napari_marrow.pipeline.steps.register import RegisterStep
 from napari_marrow.pipeline.steps.report import ReportStep
@@ -26,6 +27,7 @@ STEPS: Sequence[Step] = (
     RegisterStep(),
     StructuresStep(),
     SegmentStep(),
+    PaintStep(),
     MeasureStep(),
     ClassifyStep(),
     CellClassesStep(),

@@ -29,7 +29,7 @@ class ColoniesStep(Step):
     name = "colonies"
     title = "Following colonies"
     version = 3
-    reads = ("quality", "correct", "register", "segment", "measure", "classify", "structures")
+    reads = ("quality", "correct", "register", "paint", "measure", "classify", "structures")
     tables = ("colonies", "colony_edges", "found_colony_edges", "colony_members", "session_links")
     unit_tables = tables
     labels = ("colonies",)

@@ -90,7 +90,7 @@ def _from_cells(
     flat = session.image.shape[2] == 1
     points = cells[["y", "x"] if flat else ["z", "y", "x"]].to_numpy(np.float64)
     colony = cluster_colonies(points, distance=section.distance_um, min_cells=section.min_cells)
-    key = context.keys["segment"]
+    key = context.keys["paint"]
     if study.has_labels("cells", key, unit.position, unit.session):
         labels = study.labels("cells", key, unit.position, unit.session).read(unit.t)
     else:  # a session without the channel that shows cells

@@ -27,6 +27,7 @@ class ReportStep(Step):
         "correct",
         "register",
         "segment",
+        "paint",
         "measure",
         "classify",
         "track",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import pandas as pd
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.pipeline.recipe import Recipe, TrackSection
+from napari_marrow.pipeline.reuse import taken_over
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.pipeline.steps.carry_over import cells_carried_over
 from napari_marrow.pipeline.steps.frames import skipped_frames, usable_frames
+from napari_marrow.pipeline.steps.paint import strokes_of
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import CARRY_OVER, TRACK_EDGES, TRACK_NODES, TRACKS
 
@@ -56,6 +59,9 @@ class TrackStep(Step):
         from napari_marrow.tracking import track_points
 
         key = context.keys[self.name]
+        inputs = _tracked_from(study, unit, context)
+        if taken_over(study, self.unit_tables, key, unit, inputs):
+            return {"taken_over": 1}
         cells, points = tracked_points(study, unit, context)
         found = track_points(points, settings=tracking_settings(context.recipe.track), cancel=cancel)
         nodes = cells[["position", "session", "t", "time_h", "label", "y", "x", "touches_border"]].assign(
@@ -63,7 +69,7 @@ class TrackStep(Step):
         )
         edges = _edges(found.edges, cells, unit)
         study.commit("session_edges", key, unit.as_dict(), edges)
-        study.commit(self.tables[0], key, unit.as_dict(), nodes, extra={"tracking": found.model})
+        study.commit(self.tables[0], key, unit.as_dict(), nodes, extra={"tracking": found.model, "inputs": inputs})
         return {
             "tracks": int(found.track_id.max(initial=0)),
             "divisions": int((edges["kind"] == "division").sum()) // 2,
@@ -107,6 +113,20 @@ class TrackStep(Step):
             notes.append("No session has more than one frame: cells are not tracked, colonies are.")
         study.commit("tracks", key, {}, _joined(tracks, TRACKS), extra={"notes": notes, "sessions": sessions})
         return notes
+
+
+def _tracked_from(study: Study, unit: Unit, context: Context) -> dict[str, Any]:
+    """Return all that the tracks of a session depend on: painting in another session is no part of it."""
+    n_frames = study.image(unit.position, unit.session).shape[0]
+    painted = {t: strokes_of(study, replace(unit, t=t), context) for t in range(n_frames)}
+    frames = study.frames(unit.as_dict())
+    return {
+        "version": TrackStep.version,
+        "track": context.recipe.track.model_dump(mode="json"),
+        **{name: context.keys[name] for name in ("quality", "correct", "register", "segment")},
+        "flags": [[int(t), str(f)] for t, f in zip(frames["t"], frames["flags"].fillna(""), strict=True) if str(f)],
+        "strokes": {str(t): found for t, found in painted.items() if found},
+    }
 
 
 def tracking_settings(section: TrackSection) -> TrackingSettings:
