@@ -76,6 +76,10 @@ class CurateForm(QWidget):
         )
         self.state = QLabel("")
         self.update_button = _button("Update results", "Run the recipe: only what the edits concern is computed again.")
+        self.train_button = _button(
+            "Fine-tune on my corrections",
+            "Train the recipe's model on with the frames whose labels you painted, as a new model (needs torch).",
+        )
         for label in (self.rate, self.state):
             label.setWordWrap(True)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -102,6 +106,7 @@ class CurateForm(QWidget):
         column.addLayout(_row(QLabel("Audit"), self.sample_size, (self.draw_button, 1), *verdict))
         column.addWidget(self.rate)
         column.addLayout(_row(self.blinded, (self.update_button, 1)))
+        column.addWidget(self.train_button)
         column.addWidget(self.state)
         scroll = QScrollArea()
         scroll.setWidget(inner)

@@ -97,6 +97,10 @@ class CurateTab(CurateForm):
         selection.changed.connect(self._show_picked)
         self._show_state()
 
+    def author_name(self) -> str:
+        """Return who edits."""
+        return self.author.text().strip() or "unknown"
+
     @property
     def busy(self) -> bool:
         """Whether something is being read or kept."""
@@ -183,6 +187,12 @@ class CurateTab(CurateForm):
         if row is not None and self.queue_choice.currentData() == "audit":
             pair = pairs_of(row, self._session)[0]
             self._note([judgement(self._session, pair, right=right)], go_on=True)
+
+    def renew(self) -> None:
+        """Take in what was painted."""
+        curation = self.curation
+        if curation is not None:
+            self._start(curation.renew, lambda _: self._show_state(), quiet=True)
 
     # --- doing it beside the window
 

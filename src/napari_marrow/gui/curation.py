@@ -148,6 +148,14 @@ class Curation:
         """Return the standing reviews of this position, oldest first."""
         return [e for e in self.entries if e.target == "reviews" and e.position == self.position]
 
+    def renew(self) -> None:
+        """Take in what was painted meanwhile; it changes no track before the recipe runs."""
+        study = self._open("r")
+        journal = study.edits()
+        of_tracks = [[e for e in some if e.target != "labels"] for some in (self.entries, journal.standing())]
+        if of_tracks[0] == of_tracks[1]:
+            self._took(journal, [])
+
     # --- what is shown
 
     def row_of(self, node: Node) -> dict[str, Any] | None:

@@ -41,6 +41,29 @@ class TrackLookup:
             table[rows["label"].to_numpy()] = rows["track_id"].to_numpy()
             self._tables[int(rows["t"].iloc[0])] = table
 
+    @property
+    def largest_label(self) -> int:
+        """The largest label that any frame's table has."""
+        return max(len(table) for table in self._tables) - 1
+
+    def label_of(self, t: int, value: int) -> int | None:
+        """Return the label that is shown as a value in a frame, also one that is to come; None for another's track."""
+        if value == 0:
+            return 0
+        found = np.flatnonzero(self._tables[t] == value)
+        if len(found):
+            return int(found[0])
+        label = value - self.spare
+        return label if label >= len(self._tables[t]) else None
+
+    def show(self, t: int, label: int, value: int) -> None:
+        """Show a label that is new in a frame as a value from now on."""
+        table = self._tables[t]
+        further = np.arange(len(table), max(len(table), label + 1), dtype=np.int32) + self.spare
+        table = np.concatenate([table, further])
+        table[label] = value
+        self._tables[t] = table
+
     def apply(self, t: int, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the labels of frame `t` with each label replaced by its track."""
         table = self._tables[t]

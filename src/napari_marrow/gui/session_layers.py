@@ -16,9 +16,11 @@ import pandas as pd
 from napari_marrow.gui.currency import current_steps
 from napari_marrow.gui.frame_features import FrameFeatures
 from napari_marrow.gui.lazy_labels import TrackLookup, lazy_labels
+from napari_marrow.gui.paintable_labels import PaintableLabels
 from napari_marrow.gui.palette import CHANNEL_COLOURS, channel_colour
 from napari_marrow.gui.track_window import windowed
 from napari_marrow.palette import ORANGE
+from napari_marrow.pipeline.painting import painted_entries
 
 if TYPE_CHECKING:
     from napari_marrow.study import SessionImage, Study
@@ -249,7 +251,19 @@ def cell_layer(
         "metadata": {"role": "cells", "features": features, "tracked": lookup is not None},
         **geometry.pixels(),
     }
-    data = lazy_labels(labels, flat=geometry.flat, lookup=lookup)
+    segmented = study.table("segmentation", key, unit={"position": image.position, "session": image.session})
+    strokes = {
+        t: entries
+        for (position, session, t), entries in painted_entries(study, key).items()
+        if (position, session) == (image.position, image.session)
+    }
+    data = PaintableLabels(
+        labels,
+        flat=geometry.flat,
+        strokes=strokes,
+        lookup=lookup,
+        largest=int(max([0, *segmented["cells"], *(max(e.action["painted"]) for s in strokes.values() for e in s)])),
+    )
     return data, arguments, "labels"
 
 

@@ -23,6 +23,7 @@ from napari_marrow.gui.curate_tab import CurateTab
 from napari_marrow.gui.job import Job, Work
 from napari_marrow.gui.napari_names import camera
 from napari_marrow.gui.outlook import Outlook
+from napari_marrow.gui.painting import Painting
 from napari_marrow.gui.pedigree_plot import PedigreePlot
 from napari_marrow.gui.place_picker import PlacePicker
 from napari_marrow.gui.preview_tab import PreviewTab
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from napari_marrow.gui.estimate import Estimate
     from napari_marrow.pipeline.engine import RunSummary
     from napari_marrow.pipeline.status import Board
+    from napari_marrow.progress import CancelToken, Progress
+    from napari_marrow.segmentation.fine_tuning import FineTuningSettings
     from napari_marrow.tracking.edit_graph import Node
 
 _KEPT = "Cancelled. What is finished is kept: press Run to continue from there."
@@ -91,6 +94,7 @@ class StudyDock(QWidget):
         self.track_table = TrackTable()
         self.selection = Selection()
         self.curate = CurateTab(self.selection)
+        self.painting = Painting(self.view, self.curate.author_name)
         self.picks = CanvasPicks(napari_viewer, self.view, self.selection)
         self.report_button = QPushButton("Open report")
         self.report_button.setToolTip("Open the report's page in the web browser.")
@@ -154,18 +158,22 @@ class StudyDock(QWidget):
         self.curate.update_asked.connect(lambda: self.run_recipe())
         self.curate.blinded_changed.connect(self._on_blinded)
         self.runner.busy_changed.connect(self.curate.set_locked)
+        self.runner.busy_changed.connect(self.painting.set_locked)
+        self.painting.refused.connect(self._complain)
+        self.painting.kept.connect(self._on_painted)
+        self.curate.train_button.clicked.connect(lambda: self.fine_tune())
         self.report_button.clicked.connect(self.open_report)
         self._viewer.dims.events.current_step.connect(self._on_frame)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         bind_keys(self._viewer, self.curate)
         # the dock may be closed, or the window with it, during a run: the run ends at its next tile
-        self.destroyed.connect(partial(_let_go, self._viewer, self.runner, self.picks, ref(self)))
+        self.destroyed.connect(partial(_let_go, self._viewer, self.runner, self.painting, self.picks, ref(self)))
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
         parts = (
-            self.runner, self._turns, self.curate, self.previewing, self.outlook, self.lineage, self.niche,
+            self.runner, self._turns, self.curate, self.previewing, self.outlook, self.lineage, self.niche, self.painting,
         )  # fmt: skip
         return self._loading is None and not any(part.busy for part in parts)
 
@@ -248,6 +256,7 @@ class StudyDock(QWidget):
             self.curate.clear()
         self._on_frame()
         self.previewing.follow()
+        self.painting.follow()
         self.outlook.watch(loaded.contents.path)
         self.form.study = loaded.contents.path
         if self._wanted_colony is not None:
@@ -301,6 +310,10 @@ class StudyDock(QWidget):
         except MarrowError as error:
             self._complain(sentence(error))
             return None
+        self.painting.flush()
+        if self.painting.busy:  # what was painted belongs into the run
+            self.painting.settled.connect(partial(self.run_recipe, until), Qt.ConnectionType.SingleShotConnection)
+            return None
         path = self.contents.path
         last = until or None
         work: Work = lambda progress, cancel: run(path, recipe, until=last, progress=progress, cancel=cancel)  # noqa: E731
@@ -309,6 +322,39 @@ class StudyDock(QWidget):
         job.stopped.connect(self._refresh)
         job.failed.connect(self._refresh)
         return job
+
+    def fine_tune(self, settings: FineTuningSettings | None = None) -> Job | None:
+        """Train the recipe's model on with the painted frames, beside the window; it becomes one of the user's models.
+
+        Parameters
+        ----------
+        settings : FineTuningSettings, optional
+            Five minutes by default.
+        """
+        if self.contents is None or self.runner.busy or self.painting.busy:
+            return None
+        try:
+            recipe = self.form.recipe()
+        except MarrowError as error:
+            self._complain(sentence(error))
+            return None
+        path = self.contents.path
+
+        def work(progress: Progress, cancel: CancelToken) -> Any:
+            from napari_marrow.pipeline.painted_training import train_on_painted
+
+            return train_on_painted(path, recipe, settings=settings, progress=progress, cancel=cancel)
+
+        job = self.runner.start(work, name="Training", if_cancelled="Cancelled. No model was kept.")
+        job.succeeded.connect(
+            lambda card: self.runner.say(f"The model {card.name} is kept: choose it in the recipe (segment.model).")
+        )
+        return job
+
+    def _on_painted(self, said: str) -> None:
+        self.runner.say(said)
+        self.curate.renew()
+        self.outlook.renew()
 
     def _on_run(self, summary: RunSummary) -> None:
         counts = {name: value for step in summary.steps for name, value in step.counts.items()}
@@ -421,6 +467,7 @@ class StudyDock(QWidget):
 
     def _on_edited(self, shown: CuratedSession) -> None:
         self.view.update(shown.layers)
+        self.painting.follow()
         place = self.picker.place()
         self.track_table.set_tracks(shown.tracks)
         self.pedigree.set_tables(shown.tracks, None if place is None else _of_session(self.results.onsets, *place))
@@ -485,10 +532,13 @@ def _of_session(table: pd.DataFrame | None, position: str, session: int) -> pd.D
     return None if table is None else table[(table["position"] == position) & (table["session"] == session)]
 
 
-def _let_go(viewer: napari.Viewer, runner: RunPanel, picks: CanvasPicks, dock: ReferenceType[StudyDock]) -> None:
+def _let_go(
+    viewer: napari.Viewer, runner: RunPanel, painting: Painting, picks: CanvasPicks, dock: ReferenceType[StudyDock]
+) -> None:
     """Cancel a run, and hear of the viewer's events no longer."""
     if runner.job is not None:
         runner.job.cancel()
+    painting.flush()
     picks.disconnect()
     free_keys(viewer)
     alive = dock()
