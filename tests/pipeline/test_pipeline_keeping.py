@@ -152,7 +152,7 @@ def test_status_says_done_stale_failed_missing(tiny_study, quick_recipe, capsys)
     run(tiny_study, quick_recipe)
     board = status(study)
     assert {f.state for f in board.fields} == {"done", "nothing"}
-    idle = {(step, session) for step in ("curate", "cell_classes") for session in (1, 2)}
+    idle = {(step, session) for step in ("paint", "curate", "cell_classes") for session in (1, 2)}
     if study.image("B02_f00", 2).shape[0] == 1:
         idle.add(("track", 2))
     assert {(f.step, f.session) for f in board.fields if f.state == "nothing"} == idle
