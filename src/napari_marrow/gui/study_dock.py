@@ -172,9 +172,8 @@ class StudyDock(QWidget):
     @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
-        parts = (
-            self.runner, self._turns, self.curate, self.previewing, self.outlook, self.lineage, self.niche, self.painting,
-        )  # fmt: skip
+        tabs = (self.curate, self.previewing, self.outlook, self.lineage, self.niche)
+        parts = (self.runner, self._turns, self.painting, *tabs)
         return self._loading is None and not any(part.busy for part in parts)
 
     # --- opening
