@@ -187,8 +187,9 @@ class Account:
 
 def missing_units(study: Study, step: Step, context: Context, units: Sequence[Unit]) -> list[Unit]:
     """Return the units that are not finished."""
-    finished = _finished(study, step, context.keys[step.name])
-    return [unit for unit in units if _name(unit.as_dict()) not in finished]
+    key = context.keys[step.name]
+    finished = _finished(study, step, key)
+    return [u for u in units if _name(u.as_dict()) not in finished or not step.covers(study, key, u)]
 
 
 def compute(
@@ -260,7 +261,7 @@ def _finished(study: Study, step: Step, key: str) -> set[tuple[tuple[str, Any], 
 
 def _is_finished(study: Study, step: Step, key: str, unit: Unit) -> bool:
     tables = {step.tables[0], *step.unit_tables}
-    return all(study.has_record(table, key, unit.as_dict()) for table in tables)
+    return all(study.has_record(table, key, unit.as_dict()) for table in tables) and step.covers(study, key, unit)
 
 
 def _name(unit: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -107,6 +107,10 @@ class Step(ABC):
         """Return what the result depends on beside recipe and images, such as edits; empty by default."""
         return {}
 
+    def covers(self, study: Study, key: str, unit: Unit) -> bool:
+        """Return whether a finished unit holds what it should by now: more may have been imported since."""
+        return True
+
     @abstractmethod
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return every parameter that the result depends on."""

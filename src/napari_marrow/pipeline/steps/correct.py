@@ -48,6 +48,11 @@ class CorrectStep(Step):
         """Return one unit per session, over all positions: they share the microscope's light."""
         return [Unit(session=session) for session in study.sessions()]
 
+    def covers(self, study: Study, key: str, unit: Unit) -> bool:
+        """Return whether every position has its rows: one may have been imported into the session since."""
+        found = set(study.table(self.tables[0], key, unit=unit.as_dict())["position"])
+        return all(p in found for p in study.positions if unit.session in study.sessions(p))
+
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
         """Estimate each channel's illumination, and each position's bleaching where it is asked for."""
         section = context.recipe.correct
