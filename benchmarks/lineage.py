@@ -126,6 +126,18 @@ def errors(experiments: int = 400) -> None:
     )
 
 
+def _rates(hazards: Hazards, experiments: int = 24) -> None:
+    """Print how far N / T is off on average, looks every hour, an onset confirmed by the next look."""
+    found = []
+    for e in range(experiments):
+        onsets = organoids(10, 100, hazards, np.random.default_rng([5, e]), sessions=[(0, 60)])
+        found.append(lineage.transition_rates(onsets).set_index("to")["rate"])
+    for name, rate in zip([*MARKERS, "death"], [*hazards.rates, hazards.death], strict=True):
+        off = np.array([rates[name] / rate - 1 for rates in found])
+        error = 100 * off.std(ddof=1) / np.sqrt(experiments)
+        print(f"rate of {name}: off by {100 * off.mean():+.1f} ± {error:.1f} %")
+
+
 def oracles() -> None:
     """Exact values beside estimates of one large simulation each."""
     rng = np.random.default_rng(0)
@@ -135,10 +147,7 @@ def oracles() -> None:
     pooled = curve[curve["organoid"] == "all"].set_index("lineage")["cumulative_incidence"]
     for name, true in hazards.incidence(40.0).items():
         print(f"incidence of {name} at 40 h: {pooled[name]:.3f}, exact {true:.3f}")
-    rates = lineage.transition_rates(onsets).set_index("to")
-    for name, rate in zip([*MARKERS, "death"], [*hazards.rates, hazards.death], strict=True):
-        row = rates.loc[name]
-        print(f"rate of {name}: {row['rate']:.4f} ({row['low']:.4f} to {row['high']:.4f}), exact {rate:.4f}")
+    _rates(hazards)
     n = np.arange(1, 60)
     sizes = _yule(20_000, 0.05, 40.0, rng)
     seen = np.array([(sizes == k).mean() for k in n])
