@@ -50,7 +50,10 @@ def fit_frames(study: Study, position: str, session: int, context: Context) -> l
 
 def unfit_frames(study: Study, position: str, session: int, context: Context) -> dict[int, str]:
     """Return the frames that the step *quality* calls one of `UNFIT`, with the flag that says so."""
-    judged = study.table("quality", context.keys["quality"], unit={"position": position, "session": session})
+    key, unit = context.keys["quality"], {"position": position, "session": session}
+    if not study.has_record("quality", key, unit):
+        return {}  # steps are planned, for the board, before anything is run
+    judged = study.table("quality", key, unit=unit)
     found: dict[int, str] = {}
     for t, flags in zip(judged["t"], judged["flags"].fillna("").astype(str), strict=True):
         hit = [flag for flag in flags.split(",") if flag in UNFIT]
