@@ -176,7 +176,7 @@ def test_shares_one_after_the_other_give_the_whole(tiny_study, quick_recipe, who
         run_share(tiny_study, Share(1, 3), quick_recipe)
     run(tiny_study, quick_recipe, until="register")
     parts = [run_share(tiny_study, Share(k, 3), quick_recipe) for k in (1, 2, 3)]
-    assert [[s.name for s in part.steps] for part in parts] == [["structures", "segment", "measure"]] * 3
+    assert [[s.name for s in part.steps] for part in parts] == [["structures", "segment", "paint", "measure"]] * 3
     per_share = [next(s.computed for s in part.steps if s.name == "segment") for part in parts]
     assert sum(per_share) == 14
     assert min(per_share) > 0

@@ -84,7 +84,7 @@ def test_lines_that_do_not_follow_each_other_are_refused(tmp_path):
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[1])
     with pytest.raises(CorruptDataError, match="does not follow"):
         EditJournal(tmp_path)
-    with pytest.raises(SettingsError, match="cells, colonies, reviews"):
+    with pytest.raises(SettingsError, match="cells, colonies, labels, reviews"):
         EditJournal(tmp_path / "none").append([edit(1, "vessels")], "ada")
 
 
