@@ -49,7 +49,7 @@ def _napari_is_imported() -> None:
         import npe2.manifest  # noqa: F401
 
 
-def build_tiny_study(path: Path) -> Path:
+def build_tiny_study(path: Path, write: Callable[..., None]) -> Path:
     """Two organoids, a sparse session of one frame and a dense one of six, 96 x 96 px, as raw images in a study."""
     from napari_marrow import simulation
     from napari_marrow.simulation import (
@@ -86,18 +86,7 @@ def build_tiny_study(path: Path) -> Path:
     study = Study.create(path, name="tiny", t0=scenario.t0)
     for position in experiment.positions:
         for session in experiment.sessions(position):
-            with study.add_session(
-                position,
-                session.session,
-                channels=list(session.channels),
-                spacing=session.spacing,
-                shape=session.shape,
-                dtype="uint16",
-                start_h=session.start_h,
-                time_s=session.time_s,
-            ) as writer:
-                for t in range(session.shape[0]):
-                    writer.write(t, session.frame(t))
+            write(study, position, session)
     study.set_layout(experiment.layout)
     return path
 
@@ -115,8 +104,8 @@ def quick_recipe() -> Any:
 
 
 @pytest.fixture(scope="session")
-def raw_study_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_study(tmp_path_factory.mktemp("raw") / "tiny.marrow")
+def raw_study_template(tmp_path_factory: pytest.TempPathFactory, session_writer: Callable[..., None]) -> Path:
+    return build_tiny_study(tmp_path_factory.mktemp("raw") / "tiny.marrow", session_writer)
 
 
 @pytest.fixture

@@ -72,6 +72,16 @@ def test_nothing_is_changed_where_nothing_is_asked_for(faulty):
     assert np.array_equal(session.read(3), session.image.read(3).astype(np.float32))
 
 
+def test_the_camera_s_offset_is_not_scaled(faulty):
+    _, session, _ = corrected(
+        faulty, shading=False, camera_offset=100.0, gain_jumps=True, gain_channels=["nuclei"], bleaching=False
+    )
+    background = np.array([np.median(session.read(t, "nuclei")) for t in (5, 6)])
+    raw = np.array([np.median(session.image.read(t, "nuclei")) for t in (5, 6)])
+    assert background[0] == raw[0] - 100
+    assert background[1] == pytest.approx((raw[1] - 100) / JUMP, rel=0.05)
+
+
 def test_background_is_taken_off_the_named_channel(faulty):
     study, session, _ = corrected(faulty, shading=False, background="level", background_channels=["CD41"])
     taken_off = session.image.read(2, "CD41") - session.read(2, "CD41")

@@ -11,6 +11,8 @@ import pytest
 from napari_marrow.__main__ import main
 from napari_marrow.errors import SettingsError, StudyError
 from napari_marrow.pipeline import run
+from napari_marrow.pipeline.edits import turn_back
+from napari_marrow.pipeline.painting import keep_painted, standing_labels
 from napari_marrow.pipeline.session_changes import (
     exclude_session,
     include_session,
@@ -91,6 +93,21 @@ def test_a_session_is_imported_anew_and_nothing_else_is_computed_again(
     assert done["quality"] == 1
     assert done["register"] == 2  # the session, and the one after it, which is placed on it
     assert_same(before, tables_of(study_path))
+
+
+def test_what_a_person_painted_does_not_come_down_on_other_images(study_path):
+    study = Study.open(study_path)
+    position, session = study.positions[0], min(study.sessions())
+    labels = standing_labels(study, position, session, 0)
+    labels[0, 2:6, 2:6] = labels.max() + 1
+    keep_painted(study_path, position, session, 0, labels, "A. Nother")
+    with pytest.raises(StudyError, match="undo them first"):
+        remove_session(study_path, session)
+    assert study.has_session(position, session)
+    turn_back(study_path)
+    exclude_session(study_path, session, reason="bubble")
+    remove_session(study_path, session)
+    assert Study.open(study_path).exclusions == []
 
 
 def times_and_pixels(path):

@@ -136,7 +136,7 @@ def add_event(
     author: Author = None,
 ) -> None:
     """Write an event down; it stands in `marrow info` and in the report."""
-    from napari_marrow.pipeline.edits import user_name
+    from napari_marrow.pipeline.author import user_name
     from napari_marrow.study import Study
 
     store = Study.open(study, mode="a")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -25,6 +23,7 @@ from superqt import QElidingLabel
 
 from napari_marrow.gui.picked_edits import NEEDS
 from napari_marrow.gui.queue_view import QueueView
+from napari_marrow.pipeline.author import user_name
 
 KEYS = {"next": "N", "previous": "Shift-N", "accept": "Y", "break": "K", "undo": "U", "redo": "Shift-U"}
 """Keys in the window by what they do."""
@@ -68,7 +67,7 @@ class CurateForm(QWidget):
         self.right_button = _button("Right", "This link of the sample is right.")
         self.wrong_button = _button("Wrong", "This link of the sample is wrong.")
         self.rate = QLabel("")
-        self.author = QLineEdit(_user())
+        self.author = QLineEdit(user_name())
         self.author.setToolTip("Who edits: kept with every edit.")
         self.blinded = QCheckBox("Blinded")
         self.blinded.setToolTip(
@@ -147,10 +146,3 @@ def _row(*items: QWidget | tuple[QWidget, int]) -> QLayout:
         widget, stretch = item if isinstance(item, tuple) else (item, 0)
         row.addWidget(widget, stretch)
     return row
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"

@@ -25,6 +25,8 @@ class ChannelCorrection:
         Factor of each frame, for bleaching and gain.
     shading : Shading or None
         Illumination.
+    dark : float, counts
+        Camera offset: light does not scale it.
     background : {"none", "level", "map"}
         What is taken off every plane: nothing, its commonest level, or a map that follows the background.
     background_um : float
@@ -33,6 +35,7 @@ class ChannelCorrection:
 
     factors: npt.NDArray[np.float64]
     shading: Shading | None = None
+    dark: float = 0.0
     background: Background = "none"
     background_um: float = 25.0
 
@@ -54,8 +57,8 @@ class ChannelCorrection:
         """
         gain = float(self.factors[t])
         if self.background == "none":
-            return correct(volume, shading=self.shading, gain=gain)
-        flat = correct(volume, shading=self.shading)
+            return correct(volume, shading=self.shading, gain=gain, dark=self.dark)
+        flat = correct(volume, shading=self.shading, dark=self.dark)
         sigma = self.background_um / spacing[-1] if self.background == "map" else None
         for plane in flat:
             plane -= estimate_background(plane, sigma=sigma)
@@ -73,9 +76,8 @@ def correction_from_row(row: pd.Series, shape: tuple[int, int]) -> ChannelCorrec
     shape : (int, int)
         Rows and columns of the image.
     """
-    shading = None
+    shading, dark = None, float(row["dark"])
     if row["accepted"]:
-        field = shading_from_nodes(row["field"], shape)
-        shading = Shading(field, float(row["dark"]), float(row["depth"]), 1.0, True)
+        shading = Shading(shading_from_nodes(row["field"], shape), dark, float(row["depth"]), 1.0, True)
     factors = np.asarray(row["factors"], dtype=np.float64)
-    return ChannelCorrection(factors, shading, row["background"], float(row["background_um"]))
+    return ChannelCorrection(factors, shading, dark, row["background"], float(row["background_um"]))

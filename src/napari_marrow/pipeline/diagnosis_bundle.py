@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.metadata
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_marrow.errors import PathExistsError, write_refused
+from napari_marrow.pipeline.author import UNKNOWN, user_name
 from napari_marrow.pipeline.diagnosis import Finding, as_json
 
 _PATH = re.compile(r"""(?<![\w:/.])(?:[A-Za-z]:)?[\\/](?:[^\s\\/'",;:)(]+[\\/])+([^\s\\/'",;:)(]*)""")
@@ -91,17 +91,10 @@ def without_private(text: str) -> str:
         for written in (home, home.replace("\\", "\\\\"), home.replace("\\", "/")):
             text = text.replace(written, "~")
     text = _PATH.sub(lambda match: f".../{match[1]}" if match[1] else "...", text)
-    for name, word in ((_user(), "USER"), (platform.node(), "MACHINE")):
-        if len(name) > 2:
+    for name, word in ((user_name(), "USER"), (platform.node(), "MACHINE")):
+        if len(name) > 2 and name != UNKNOWN:
             text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", word, text)
     return text
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""
 
 
 def _installed() -> str:

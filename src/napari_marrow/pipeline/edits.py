@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import pandas as pd
 import yaml
 
 from napari_marrow.errors import EditError, PathMissingError, UserError
+from napari_marrow.pipeline.author import user_name
 from napari_marrow.pipeline.step import Context, Unit
 from napari_marrow.progress import CancelToken
 from napari_marrow.tracking.curation import colony_edges_of, colony_graph, curated_tables, graph_of
@@ -136,14 +136,6 @@ def standing_graph(study: Study, position: str, target: str) -> TrackGraph:
 
 def _of(table: pd.DataFrame, position: str) -> pd.DataFrame:
     return table[table["position"] == position]
-
-
-def user_name() -> str:
-    """Return the name of the user on this machine, "unknown" where there is none."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
 
 
 def _replay(graph: TrackGraph, entries: Sequence[Entry]) -> tuple[set[Node], list[str]]:

@@ -32,8 +32,8 @@ class CorrectSection(_Section):
         0.0,
         ge=0,
         description=(
-            "Counts of the camera without light, taken off before illumination is divided out. Left at 0 it is "
-            "corrected too weakly, never too strongly."
+            "Counts of the camera without light, taken off before anything is divided or multiplied. Left at 0, "
+            "illumination is corrected too weakly, and gain and bleaching scale the offset, too."
         ),
         json_schema_extra=_unit("counts"),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_marrow.errors import SettingsError, StudyError
-from napari_marrow.pipeline.edits import user_name
+from napari_marrow.pipeline.author import user_name
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -72,12 +72,18 @@ def remove_session(study_path: Path | str, session: int, *, position: str = "") 
     Raises
     ------
     StudyError
-        If there is no such session.
+        If there is no such session, or a person painted in it or edited tracks or colonies of its positions: what was
+        painted would come down on other images.
     """
     study, places = _opened(study_path, session, position)
+    for where, _ in places:
+        _refuse_edited(study, where)
     with study.write_lock():
         for place in places:
             study.remove_session(*place)
+        for left_out in study.exclusions:  # what comes under this number is not left out for it
+            if left_out.session == session and position in ("", left_out.position):
+                study.include(session, position=left_out.position)
         # It was estimated from the removed images, too, and holds a factor for each of their frames.
         study.discard_results("", session, ["corrections"])
         _forget_places(study, places)
@@ -138,7 +144,7 @@ def start_session(study_path: Path | str, session: int, start_h: float, *, posit
     Raises
     ------
     StudyError
-        If there is no such session, or its tracks or colonies were edited.
+        If there is no such session.
     SettingsError
         If the start is no number of hours.
     """
@@ -169,10 +175,14 @@ def _refuse_noted(study: Study, position: str, changed: dict[int, int]) -> None:
         raise StudyError(
             f"Session {named[0]} of {position} is left out: take it in again, and leave it out afterwards."
         )
+    _refuse_edited(study, position)
+
+
+def _refuse_edited(study: Study, position: str) -> None:
     if study.edits().standing(position):
         raise StudyError(
-            f"Tracks or colonies of {position} were edited, and the edits name its sessions: undo them first "
-            f"(`marrow edits undo`)."
+            f"Labels, tracks or colonies of {position} were edited, and the edits name its sessions: undo them first "
+            "(`marrow edits undo`)."
         )
 
 

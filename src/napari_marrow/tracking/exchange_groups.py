@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from napari_marrow.tracking.disjoint_sets import root
 from napari_marrow.tracking.points import Floats, Ints
 from napari_marrow.tracking.threads import in_slices
 
@@ -215,14 +216,6 @@ def _exchange_values(
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent: Ints, a: int) -> int:
-    while parent[a] != a:
-        parent[a] = parent[parent[a]]
-        a = parent[a]
-    return a
-
-
-@numba.njit(cache=True, nogil=True)
 def _groups(source: Ints, target: Ints, chosen: Ints, order: Ints, n_sources: int, n_targets: int) -> Ints:
     """Unite the ends of each chosen hypothesis, then those of the others, best first, as far as groups stay small."""
     total = n_sources + n_targets
@@ -233,12 +226,12 @@ def _groups(source: Ints, target: Ints, chosen: Ints, order: Ints, n_sources: in
     roots = np.zeros(3, np.int64)
     for q in range(len(chosen) + len(order)):
         a = chosen[q] if q < len(chosen) else order[q - len(chosen)]
-        roots[0] = _root(parent, source[a])
+        roots[0] = root(parent, source[a])
         many, outgoing, incoming = 1, size[roots[0], 0], size[roots[0], 1]
         for side in range(2):
             if target[a, side] < 0:
                 continue
-            r = _root(parent, n_sources + target[a, side])
+            r = root(parent, n_sources + target[a, side])
             known = False
             for p in range(many):
                 known = known or roots[p] == r
@@ -253,7 +246,7 @@ def _groups(source: Ints, target: Ints, chosen: Ints, order: Ints, n_sources: in
             parent[roots[p]] = roots[0]
         size[roots[0], 0], size[roots[0], 1] = outgoing, incoming
     for a in range(total):
-        parent[a] = _root(parent, a)
+        parent[a] = root(parent, a)
     return parent
 
 

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from napari_marrow.tracking.disjoint_sets import root
 from napari_marrow.tracking.points import Floats, Ints
 
 Flags = npt.NDArray[np.bool_]
@@ -101,14 +102,6 @@ def _match(
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent: Ints, a: int) -> int:
-    while parent[a] != a:
-        parent[a] = parent[parent[a]]
-        a = parent[a]
-    return a
-
-
-@numba.njit(cache=True, nogil=True)
 def _search(
     rows: Ints, span: Ints, cols: Ints, gains: Floats, shut: Flags, pick: Ints, wi: Ints, wf: Floats,
     triples: Ints, ti: Ints, tj: Ints, tk: Ints, tg: Floats, chosen: Flags,
@@ -183,26 +176,26 @@ def _divide(
         parent[n + tk[t]] = n + tk[t]
     for r in rows:
         for e in range(span[0, r], span[1, r]):
-            parent[_root(parent, n + cols[e])] = _root(parent, r)
+            parent[root(parent, n + cols[e])] = root(parent, r)
     for q in range(m):
         t = rival[q]
-        parent[_root(parent, n + tj[t])] = _root(parent, ti[t])
-        parent[_root(parent, n + tk[t])] = _root(parent, ti[t])
+        parent[root(parent, n + tj[t])] = root(parent, ti[t])
+        parent[root(parent, n + tk[t])] = root(parent, ti[t])
     order = np.argsort(-extra[:m], kind="mergesort")
     done = np.zeros(m, np.bool_)
     home = np.zeros(len(rows), np.int64)
     for q in range(len(rows)):
-        home[q] = _root(parent, rows[q])
+        home[q] = root(parent, rows[q])
     for q in range(m):
         if done[q]:
             continue
         if extra[order[q]] <= 1e-9:
             break  # best first: no component that is left has one with a positive reduced gain
-        place = _root(parent, ti[rival[order[q]]])
+        place = root(parent, ti[rival[order[q]]])
         mine = np.zeros(m, np.int64)
         k = 0
         for p in range(q, m):
-            if not done[p] and _root(parent, ti[rival[order[p]]]) == place:
+            if not done[p] and root(parent, ti[rival[order[p]]]) == place:
                 done[p] = True
                 mine[k] = rival[order[p]]
                 k += 1

@@ -108,7 +108,7 @@ def _channel_rows(
             "position": position,
             "session": session,
             "channel": channel,
-            "dark": shading.dark if shading else 0.0,
+            "dark": section.camera_offset,
             "depth": shading.depth if shading else 0.0,
             "accepted": shading is not None,
             "reason": reason,
