@@ -143,6 +143,17 @@ def test_a_lineage_nobody_entered_has_incidence_zero_and_sessions_are_not_joined
     assert (emergence(both, None, session=3, bootstrap=0)["time_h"].max()) == 3
 
 
+def test_limits_begin_at_nothing(simulate_clones):
+    """At the start of observation nobody has been at risk: the incidence is 0, not anything from 0 to 1."""
+    positions = ["B02_f00", "B03_f00", "B04_f00"]
+    curves = emergence(many(simulate_clones, positions, n=30), layout_of(positions, ["control"] * 3), bootstrap=99)
+    first = curves[curves["time_h"] == 0]
+    assert len(first) >= 4 * 3
+    assert (first[["low", "cumulative_incidence", "high"]].to_numpy() == 0).all()
+    later = curves[(curves["time_h"] > 0) & (curves["cumulative_incidence"] == 0)]
+    assert (later["high"] > 0).all()
+
+
 def test_nothing_to_estimate_gives_an_empty_table_with_its_columns():
     empty = emergence(ONSETS.empty(), None)
     assert list(empty.columns[: len(EMERGENCE.names)]) == EMERGENCE.names

@@ -92,7 +92,7 @@ def test_background_is_taken_off_the_named_channel(faulty):
     assert [e.channel for e in examples] == ["CD41"]
     assert "session" in place
     with drawing():
-        assert len(before_and_after(examples).axes) == 4
+        assert len(before_and_after(examples).axes) == 3  # nothing was followed over time
 
 
 def test_a_channel_may_follow_its_own_course(faulty):

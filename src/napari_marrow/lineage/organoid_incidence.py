@@ -123,7 +123,7 @@ def mean_curve(curves: list[Curve], *, limits: bool = True) -> Curve:
     if n < 2:
         note = "one organoid only: no interval"
     elif limits:
-        low, high = clustered_proportion_limits(values, events, trials)
+        low, high = _from_nothing(*clustered_proportion_limits(values, events, trials), trials[:, 0].sum(axis=0))
     return Curve(value, low, high, at_risk, events.sum(axis=0), trials[:, 0].sum(axis=0), n, note)
 
 
@@ -167,7 +167,12 @@ def _with_few(value: Floats, low: Floats, high: Floats, events: Floats, trials: 
     none = events == 0
     unseen = np.broadcast_to(unseen_limit(trials[None], variation=0.0), value.shape)
     low, high = np.where(none, 0.0, low), np.where(none, np.fmax(unseen, value), high)
-    return np.minimum(low, value), np.maximum(high, value)
+    return _from_nothing(np.minimum(low, value), np.maximum(high, value), trials)
+
+
+def _from_nothing(low: Floats, high: Floats, trials: Floats) -> tuple[Floats, Floats]:
+    """Let limits begin at 0: before anybody has been at risk, nothing can have happened."""
+    return low, np.where((trials == 0) & (low == 0), 0.0, high)
 
 
 def _jackknife(

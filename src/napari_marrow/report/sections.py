@@ -158,9 +158,9 @@ def _corrections(data: StudyTables, study: Study) -> list[FigurePart]:
         drawn_part(
             "corrections",
             "Correction of the pixels",
-            f"A frame of each channel ({place}) as acquired and corrected, the illumination that was divided out, and "
-            "the "
-            "signal of the frames before and after. Both pictures show their darkest 90 % in half of the grey scale.",
+            f"A frame of each channel ({place}) as acquired and corrected, the illumination that was divided out, and, "
+            "where it was asked for, the signal of the frames before and after. Both pictures show their darkest 90 % "
+            "in half of the grey scale.",
             f"{plural(len(examples), 'channel')} before and after correction.",
             table,
             lambda: corrections.before_and_after(examples),

@@ -36,7 +36,7 @@ class CorrectStep(Step):
 
     name = "correct"
     title = "Estimating illumination"
-    version = 3
+    version = 4
     reads = ("quality",)
     tables = ("corrections",)
 

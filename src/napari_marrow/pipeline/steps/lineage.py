@@ -24,7 +24,7 @@ class LineageStep(Step):
 
     name = "lineage"
     title = "Lineages"
-    version = 6
+    version = 7
     reads = ("classify", "curate", "colonies", "niche")
     tables = (
         "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "colony_emergence", "colony_types",

@@ -57,12 +57,15 @@ def before_and_after(examples: Sequence[CorrectedExample]) -> Figure:
     Figure
     """
     figure = new_figure(0.4 + 1.75 * len(examples))
-    grid = figure.subplots(len(examples), 4, squeeze=False, width_ratios=(1, 1, 1, 1.35))
+    followed = any(example.levels.size for example in examples)
+    widths = (1, 1, 1, 1.35) if followed else (1, 1, 1)
+    grid = figure.subplots(len(examples), len(widths), squeeze=False, width_ratios=widths)
     for axes, example in zip(grid, examples, strict=True):
         _picture(axes[0], example.before, f"{example.channel}, as acquired")
         _picture(axes[1], example.after, "corrected")
         _illumination(axes[2], example)
-        _over_time(axes[3], example)
+        if followed:
+            _over_time(axes[3], example)
     return figure
 
 

@@ -157,7 +157,7 @@ def vessels_in_space(vessels: pd.DataFrame, cells: pd.DataFrame) -> Figure:
         dots = axis.scatter(cells["x"], cells["y"], cells["z"], c=distance, cmap="magma_r", s=5, alpha=0.7, lw=0)
         if "distance_vessel" in cells.columns:
             figure.colorbar(dots, ax=axis, shrink=0.55, label="Cells: distance to the nearest vessel (µm)")
-    figure.colorbar(lines, ax=axis, shrink=0.55, label="Vessel radius (µm)")
+    figure.colorbar(lines, ax=axis, shrink=0.55, pad=0.12, label="Vessel radius (µm)")
     every = np.concatenate([pieces.reshape(-1, 3), cells[["x", "y", "z"]].to_numpy(dtype=float).reshape(-1, 3)])
     low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     axis.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), zlim=(low[2], max(high[2], low[2] + 1)))
