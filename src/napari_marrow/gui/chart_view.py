@@ -6,8 +6,8 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_marrow.gui.charts import INK, Chart, Key, Pick, Series, as_steps, risk_counts, tick_times
 from napari_marrow.gui.plot_style import empty_note, styled_plot, theme_colours
@@ -20,6 +20,40 @@ _PENS = {
 }
 _MARKS = {"solid": "━━", "dash": "╍╍", "dot": "┈┈", "dashdot": "━┈"}
 _NEAR_PX = 12.0
+
+
+class _Texts(QScrollArea):
+    """Texts under each other, as high as they are at their width where there is room, scrolled where there is not."""
+
+    def __init__(self, *labels: QLabel) -> None:
+        super().__init__()
+        inside = QWidget()
+        self._column = QVBoxLayout(inside)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(3)
+        for label in labels:
+            self._column.addWidget(label)
+        self.setWidget(inside)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Return the height that the texts take at the width there is."""
+        width = max(self.width(), 1)
+        slack = self.fontMetrics().lineSpacing() // 2  # rich text is a few pixels higher than it says
+        return QSize(width, self._column.totalHeightForWidth(width) + slack)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Return two lines."""
+        return QSize(0, min(2 * self.fontMetrics().lineSpacing(), self.sizeHint().height()))
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Ask for another height at another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
 
 class ChartView(QWidget):
@@ -47,8 +81,8 @@ class ChartView(QWidget):
         layout.addWidget(self._empty, 1)
         self._place = QVBoxLayout()
         layout.addLayout(self._place, 1)
-        layout.addWidget(self.legend)
-        layout.addWidget(self.note)
+        self._texts = _Texts(self.legend, self.note)
+        layout.addWidget(self._texts)
         self.draw(self.chart)
 
     def draw(self, chart: Chart) -> None:
@@ -59,6 +93,7 @@ class ChartView(QWidget):
         for label, text in ((self.legend, legend(chart)), (self.note, "" if chart.empty else escape(chart.note))):
             label.setText(text)
             label.setVisible(bool(text))
+        self._texts.updateGeometry()
         if self._plot is not None:
             self._place.removeWidget(self._plot)
             self._plot.deleteLater()
