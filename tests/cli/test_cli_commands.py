@@ -101,6 +101,14 @@ def test_what_is_no_study_is_refused(command, tmp_path, capsys):
     assert "is no study" in one_sentence(err)
 
 
+def test_a_window_without_napari_or_without_a_study_is_refused(tiny_study, tmp_path, capsys, monkeypatch):
+    assert main(["view", str(tmp_path / "gone.marrow")]) == 2
+    assert "There is no study at" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "napari", None)
+    assert main(["view", str(tiny_study)]) == 2
+    assert "pip install 'napari-marrow[gui]'" in capsys.readouterr().err
+
+
 def test_a_study_of_a_newer_schema_is_refused(tiny_study, capsys):
     document = tiny_study / "study.json"
     content = json.loads(document.read_text())

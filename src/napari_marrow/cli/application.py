@@ -20,6 +20,7 @@ from napari_marrow.cli import (
     pixel_commands,
     session_commands,
     study_commands,
+    view_command,
 )
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ def _main(
 
 import_command.register(app)
 study_commands.register(app)
+view_command.register(app)
 doctor_command.register(app)
 keeping_commands.register(app)
 export_commands.register(app)
