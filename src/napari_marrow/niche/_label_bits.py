@@ -1,9 +1,8 @@
 """Shuffled class labels as bits, 64 shuffles to a word, and the neighbour pairs that they give.
 
-A word holds one bit of one cell in 64 shuffles, so that a logical operation acts on 64 shuffles at once, and on 256 or
-512 where the compiler uses vectors. Sums over cells and over pairs are kept as bits as well, plane k holding the bits
-of weight 2^k, eight terms added at a time by carry-save adders (Harley & Seal; see Muła, Kurz & Lemire 2018, "Faster
-population counts using AVX2 instructions").
+A word holds one bit of one cell in 64 shuffles, and eight words go together, so that a logical operation acts on 512
+shuffles at once. Sums over cells and over pairs are kept as bits as well (`_bit_adders`): of 64 terms three planes of a
+counter take all, and what is left is one term of weight 64 that goes up the remaining planes.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-WORDS = 4
-"""Words of shuffles that are handled at once: the labels of 256 shuffles of 20 000 cells stay in the cache."""
+from napari_marrow.niche._bit_adders import WORDS, add_eight, add_eight_cells, add_eight_pairs
+
 SHUFFLES = 64 * WORDS
 _RANDOM_BITS = 9
 _RANGE = 1 << _RANDOM_BITS
@@ -110,17 +109,21 @@ def _independent_labels(
 @njit(cache=True, nogil=True)
 def _class_counts(labels: Bits, cells: IntArray, nobody: int) -> Bits:  # pragma: no cover - compiled
     """Count the cells of each class (k, planes, WORDS)."""
-    counter = np.zeros((labels.shape[1], _PLANES, WORDS), dtype=np.uint64)
-    padded = np.full((len(cells) + 7) // 8 * 8, nobody, dtype=np.int64)
-    padded[: len(cells)] = cells
-    terms = np.zeros((8, WORDS), dtype=np.uint64)
-    for start in range(0, len(padded), 8):
-        for c in range(labels.shape[1]):
-            for p in range(8):
-                i = padded[start + p]
-                for w in range(WORDS):
-                    terms[p, w] = labels[i, c, w]
-            _add_eight(counter[c], terms)
+    k = labels.shape[1]
+    counter = np.zeros((k, _PLANES, WORDS), dtype=np.uint64)
+    at = np.full((len(cells) + 63) // 64 * 64, nobody * k * WORDS, dtype=np.int64)
+    at[: len(cells)] = cells * (k * WORDS)
+    flat, counted = labels.reshape(-1), counter.reshape(-1)
+    eights, spill = np.zeros((k, 8 * WORDS), dtype=np.uint64), np.zeros(WORDS, dtype=np.uint64)
+    for start in range(0, len(at), 64):
+        for part in range(8):
+            eight = at[start + 8 * part : start + 8 * part + 8]
+            for c in range(k):
+                place = c * WORDS
+                add_eight_cells(flat, eight, place, place, counted, c * _PLANES * WORDS, eights[c], part * WORDS)
+        for c in range(k):
+            add_eight(counted, (c * _PLANES + 3) * WORDS, eights[c], spill, 0)
+            _carry(counter[c], spill)
     return counter
 
 
@@ -160,20 +163,24 @@ def class_pairs_of_bits(labels: Bits, pairs: IntArray) -> IntArray:  # pragma: n
     Pairs of two different classes are counted; those within a class are what remains of the class's neighbours.
     """
     k, nobody = labels.shape[1], labels.shape[0] - 1
-    counter = np.zeros((max(k * (k - 1) // 2, 1), _PLANES, WORDS), dtype=np.uint64)
-    padded = np.full(((len(pairs) + 7) // 8 * 8, 2), nobody, dtype=np.int64)
-    padded[: len(pairs)] = pairs
-    terms = np.zeros((8, WORDS), dtype=np.uint64)
-    for start in range(0, len(padded), 8):
-        q = 0
-        for a in range(k):
-            for b in range(a + 1, k):
-                for p in range(8):
-                    i, j = padded[start + p, 0], padded[start + p, 1]
-                    for w in range(WORDS):
-                        terms[p, w] = (labels[i, a, w] & labels[j, b, w]) | (labels[i, b, w] & labels[j, a, w])
-                _add_eight(counter[q], terms)
-                q += 1
+    n_kinds = k * (k - 1) // 2
+    counter = np.zeros((max(n_kinds, 1), _PLANES, WORDS), dtype=np.uint64)
+    at = np.full((len(pairs) + 63) // 64 * 128, nobody * k * WORDS, dtype=np.int64)
+    at[: 2 * len(pairs)] = pairs.reshape(-1) * (k * WORDS)
+    flat, counted = labels.reshape(-1), counter.reshape(-1)
+    eights, spill = np.zeros((n_kinds, 8 * WORDS), dtype=np.uint64), np.zeros(WORDS, dtype=np.uint64)
+    for start in range(0, len(at), 128):
+        for part in range(8):
+            eight = at[start + 16 * part : start + 16 * part + 16]
+            q = 0
+            for a in range(k):
+                for b in range(a + 1, k):
+                    plane = q * _PLANES * WORDS
+                    add_eight_pairs(flat, eight, a * WORDS, b * WORDS, counted, plane, eights[q], part * WORDS)
+                    q += 1
+        for q in range(n_kinds):
+            add_eight(counted, (q * _PLANES + 3) * WORDS, eights[q], spill, 0)
+            _carry(counter[q], spill)
     degree = np.bincount(pairs.ravel(), minlength=nobody)
     neighbours = np.zeros((SHUFFLES, k), dtype=np.int64)
     weight = 0
@@ -199,41 +206,15 @@ def class_pairs_of_bits(labels: Bits, pairs: IntArray) -> IntArray:  # pragma: n
 
 
 @njit(cache=True, nogil=True)
-def _majority(a: np.uint64, b: np.uint64, c: np.uint64) -> np.uint64:  # pragma: no cover - compiled
-    """Carry of a full adder."""
-    return (a & b) | ((a ^ b) & c)
-
-
-@njit(cache=True, nogil=True)
-def _add_eight(counter: Bits, terms: Bits) -> None:  # pragma: no cover - compiled
-    """Add eight words of bits (8, WORDS) to a counter (planes, WORDS); `terms` is used up."""
+def _carry(counter: Bits, spill: Bits) -> None:  # pragma: no cover - compiled
+    """Add words of weight 64 to a counter (planes, WORDS)."""
     for w in range(WORDS):
-        ones, twos, fours = counter[0, w], counter[1, w], counter[2, w]
-        a = _majority(ones, terms[0, w], terms[1, w])
-        ones ^= terms[0, w] ^ terms[1, w]
-        b = _majority(ones, terms[2, w], terms[3, w])
-        ones ^= terms[2, w] ^ terms[3, w]
-        c = _majority(ones, terms[4, w], terms[5, w])
-        ones ^= terms[4, w] ^ terms[5, w]
-        d = _majority(ones, terms[6, w], terms[7, w])
-        ones ^= terms[6, w] ^ terms[7, w]
-        e = _majority(twos, a, b)
-        twos ^= a ^ b
-        f = _majority(twos, c, d)
-        twos ^= c ^ d
-        terms[0, w] = _majority(fours, e, f)
-        fours ^= e ^ f
-        counter[0, w], counter[1, w], counter[2, w] = ones, twos, fours
-    plane = 3
-    busy = _ONE
-    while busy:
-        busy = _ZERO
-        for w in range(WORDS):
-            spill = counter[plane, w] & terms[0, w]
-            counter[plane, w] ^= terms[0, w]
-            terms[0, w] = spill
-            busy |= spill
-        plane += 1
+        term, plane = spill[w], 6
+        while term:
+            left = counter[plane, w] & term
+            counter[plane, w] ^= term
+            term = left
+            plane += 1
 
 
 @njit(cache=True, nogil=True)
