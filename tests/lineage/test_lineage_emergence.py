@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,6 +197,23 @@ def test_rates_and_hazards_by_generation(simulate_clones):
     none = transition_rates(ONSETS.empty(), lineages=["erythroid"])
     assert none["rate"].isna().all()
     assert none["note"].eq("no time at risk").all()
+
+
+@pytest.mark.parametrize("look", [1, 3])
+@pytest.mark.parametrize("consecutive", [1, 2, 3])
+def test_rates_are_unbiased_however_many_looks_confirm_an_onset(simulate_clones, look, consecutive):
+    """Lives of 10 h on average: the looks that confirm nothing any more are a tenth of them, or a half."""
+    off = []
+    for seed in range(6):
+        tracks, nodes = simulate_clones(300, seed=seed, hazards=HAZARDS, death=0.1)
+        nodes = nodes[nodes["t"] % look == 0]
+        settings = replace(GIVEN, consecutive=consecutive)
+        onsets, _ = marker_onsets(tracks, nodes, markers=MARKERS, settings=settings)
+        rates = transition_rates(onsets).set_index("to")
+        off.append([rates.loc[name, "rate"] / rate - 1 for name, rate in HAZARDS.items()])
+    values = np.array(off)
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    assert (np.abs(values.mean(axis=0)) < 0.02 + 3 * error).all(), (values.mean(axis=0), error)
 
 
 def test_expanded_percentiles_of_a_normal_mean_are_a_t_interval():

@@ -96,9 +96,11 @@ def marker_onsets(
         unknown history that are positive when first measured (left_h = -inf). Of several markers the first to come on
         wins; of two in the same frame, the one further above its threshold. `entry_h` of a founder is its first
         measured frame, of a daughter her mother's last one, so that no time at risk is lost between the two; `left_h`
-        of a track that ends without onset is the last time it was known to be negative (of a dead cell its last frame).
-        Further columns `followed_from_h` and `followed_to_h`: hours over which the nucleus was followed after its line
-        was first looked at, whether markers were looked at or not; NaN where they never were.
+        of a track that ends without onset is the last time at which an onset could have been told: of one without
+        daughters the last look but ``consecutive - 1``, because what comes on after it is never confirmed (of a dead
+        cell it is its last frame, the time of the death). Further columns: `told_to_h`, that time for every track;
+        `seen_to_h`, the last look at it; `followed_from_h` and `followed_to_h`, hours over which the nucleus was followed after its line was first looked
+        at, whether markers were looked at or not; NaN where they never were.
     thresholds : pandas.DataFrame
         As `marker_thresholds`; a lineage without threshold has no onsets, and its note says why.
 
@@ -122,14 +124,19 @@ def marker_onsets(
         min_separation=settings.min_separation,
     )
     best = _Best.nothing(len(pedigree))
-    watched = _Watched(np.full(len(pedigree), np.inf), np.full(len(pedigree), -np.inf))
+    never = np.full(len(pedigree), -np.inf)
+    watched = _Watched(np.full(len(pedigree), np.inf), never, never)
     levels = thresholds["threshold"].to_numpy(dtype=np.float64)
     for number, (channel, threshold) in enumerate(zip(thresholds["channel"], levels, strict=True)):
         if np.isfinite(threshold):
             values = measured[f"intensity_{channel}"].to_numpy(dtype=np.float64)
             found = _one_marker(pedigree, measured, values, float(threshold), settings)
             best.take(number, found)
-            watched = _Watched(np.fmin(watched.first_h, found.first_h), np.fmax(watched.last_h, found.last_h))
+            watched = _Watched(
+                np.fmin(watched.first_h, found.first_h),
+                np.fmax(watched.last_h, found.last_h),
+                np.fmax(watched.told_h, found.told_h),
+            )
     return _table(pedigree, best, watched, list(markers)), thresholds
 
 
@@ -191,14 +198,16 @@ class _Found:
     excess: Floats  # log of intensity over threshold at onset
     first_h: Floats  # first measured frame, inf for none
     last_h: Floats  # last measured frame, -inf for none
+    told_h: Floats  # last measured frame in which an onset could still be confirmed, -inf for none
 
 
 @dataclass(frozen=True, eq=False)
 class _Watched:
-    """Per track: first and last time at which any marker was measured."""
+    """Per track: first and last time at which any marker was measured, and the last at which an onset was told."""
 
     first_h: Floats
     last_h: Floats
+    told_h: Floats
 
 
 @dataclass(eq=False)
@@ -287,10 +296,10 @@ def _one_marker(
     child = np.flatnonzero(pedigree.mother >= 0)
     np.maximum.at(onward, pedigree.mother[child], head[child])
     total = length + np.where(closes, onward[run_row], 0)
-    needed = np.minimum(settings.consecutive, (stop - first)[run_row])
     # A short track must be on in all its frames; one that divides is judged with its daughters.
-    needed = np.where(pedigree.n_daughters[run_row] > 0, settings.consecutive, needed)
-    run = np.flatnonzero(on & (total >= needed))
+    divides = pedigree.n_daughters > 0
+    needed = np.where(divides, settings.consecutive, np.minimum(settings.consecutive, stop - first))
+    run = np.flatnonzero(on & (total >= needed[run_row]))
     run = run[np.unique(run_row[run], return_index=True)[1]]
     left, right = np.full(n, -np.inf), np.full(n, np.inf)
     prevalent, excess = np.zeros(n, dtype=bool), np.full(n, -np.inf)
@@ -298,6 +307,9 @@ def _one_marker(
     right[who] = time[at]
     last = np.full(n, -np.inf)
     last[has] = time[stop[has] - 1]
+    told = last.copy()
+    alone = has & ~divides
+    told[alone] = time[stop[alone] - needed[alone]]
     earliest = np.full(n, np.inf)
     earliest[has] = time[first[has]]
     known = _last_known(pedigree, last)
@@ -306,7 +318,7 @@ def _one_marker(
     )
     prevalent[who] = opens[run] & ~np.isfinite(left[who])
     excess[who] = np.log(np.maximum(value[at], 1e-12) / threshold) if threshold > 0 else value[at] - threshold
-    return _Found(left, right, prevalent, excess, earliest, last)
+    return _Found(left, right, prevalent, excess, earliest, last, told)
 
 
 def _last_known(pedigree: Pedigree, last: Floats) -> Floats:
@@ -372,9 +384,9 @@ def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[st
     entry = np.where(heir, known[mother], np.where(measured, watched.first_h, start))
     # Cells of unknown history (no mother seen) that are on when first measured came on before anyone looked.
     event = np.where(own, np.where(best.prevalent, "prevalent", "onset"), tracks["fate"].astype(str).to_numpy())
-    seen_until = np.where(measured, np.maximum(watched.last_h, entry), entry)
+    told = np.where(measured, np.maximum(watched.told_h, entry), entry)
     dead = (tracks["fate"] == "death").to_numpy() & measured
-    left = np.where(own, best.left_h, np.where(dead, np.maximum(end, entry), seen_until))
+    left = np.where(own, best.left_h, np.where(dead, np.maximum(end, entry), told))
     left = np.where(own & ~best.prevalent, np.maximum(left, np.minimum(entry, best.right_h)), left)
     out = tracks[["position", "session", "track_id", "founder_track_id", "generation"]].copy()
     out["lineage"] = np.array([*lineages, ""], dtype=object)[best.lineage]
@@ -382,5 +394,6 @@ def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[st
     out["entry_h"] = entry
     out["left_h"] = left
     out["right_h"] = np.where(own, best.right_h, np.inf)
+    out["told_to_h"], out["seen_to_h"] = told, np.where(measured, np.maximum(watched.last_h, entry), entry)
     out["followed_from_h"], out["followed_to_h"] = _followed(pedigree, entry, heir, measured)
     return ONSETS.conform(out[~inherited].reset_index(drop=True))

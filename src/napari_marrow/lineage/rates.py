@@ -18,12 +18,14 @@ def transition_rates(
     """Estimate the rates q = N / T out of the negative state.
 
     N are the transitions seen (marker onsets, deaths), T the hours at risk of cells that were negative;
-    interval-censored onsets count to the middle of their interval. Nothing flows back: a lineage once entered is kept.
+    interval-censored onsets count to the middle of their interval. Of an onset a cell is at risk only as long as one
+    could have been told (`told_to_h` of `marker_onsets`): the last look at a cell confirms none. Nothing flows back:
+    a lineage once entered is kept.
 
     Parameters
     ----------
     onsets : pandas.DataFrame
-        ONSETS table; prevalent rows are left out.
+        ONSETS table; prevalent rows are left out. Without `told_to_h` and `seen_to_h` a cell is at risk from `entry_h` to `left_h`.
     lineages : sequence of str, optional
         Lineages to report; those that occur by default.
     by : sequence of str
@@ -43,14 +45,14 @@ def transition_rates(
     table = ONSETS.conform(onsets)
     names = list(lineages) if lineages is not None else sorted(set(table["lineage"]) - {""})
     table = table[table["event"] != "prevalent"].copy()
-    table["time_h"] = event_times(table) - table["entry_h"].to_numpy()
+    _add_hours(table)
     table["to"] = np.where(table["event"] == "death", "death", table["lineage"])
     groups = table.groupby(list(by), sort=True) if by else [((), table)]
     rows = []
     for key, cells in groups:
         place = key if isinstance(key, tuple) else (key,)
-        hours = float(cells["time_h"].sum())
         for name in [*names, "death"]:
+            hours = float(cells["death_hours" if name == "death" else "onset_hours"].sum())
             n = int((cells["to"] == name).sum())
             rate, low, high = _poisson(n, hours)
             note = "" if hours > 0 else "no time at risk"
@@ -58,6 +60,15 @@ def transition_rates(
             rows.append([*place, name, len(cells), n, hours, rate, low, high, share, note])
     names = [*by, "to", "n_cells", "n_events", "time_h", "rate", "low", "high", "probability", "note"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _add_hours(table: pd.DataFrame) -> None:
+    """Add the hours at risk of an onset, which has to be confirmed by later looks, and of death, which has not."""
+    time, entry = event_times(table), table["entry_h"].to_numpy()
+    came_on = (table["event"] == "onset").to_numpy()
+    for name, until, column in (("onset_hours", np.fmin, "told_to_h"), ("death_hours", np.fmax, "seen_to_h")):
+        limit = until(time, table[column].to_numpy(dtype=np.float64)) if column in table.columns else time
+        table[name] = np.where(came_on, time, limit) - entry
 
 
 def hazard_by_generation(onsets: pd.DataFrame, *, lineages: Sequence[str] | None = None) -> pd.DataFrame:
