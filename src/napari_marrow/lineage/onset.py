@@ -99,8 +99,8 @@ def marker_onsets(
         of a track that ends without onset is the last time at which an onset could have been told: of one without
         daughters the last look but ``consecutive - 1``, because what comes on after it is never confirmed (of a dead
         cell it is its last frame, the time of the death). Further columns: `told_to_h`, that time for every track;
-        `seen_to_h`, the last look at it; `followed_from_h` and `followed_to_h`, hours over which the nucleus was followed after its line was first looked
-        at, whether markers were looked at or not; NaN where they never were.
+        `seen_to_h`, the last look at it; `followed_from_h` and `followed_to_h`, hours over which the nucleus was
+        followed after its line was first looked at, whether markers were looked at or not; NaN where they never were.
     thresholds : pandas.DataFrame
         As `marker_thresholds`; a lineage without threshold has no onsets, and its note says why.
 

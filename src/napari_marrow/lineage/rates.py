@@ -25,7 +25,8 @@ def transition_rates(
     Parameters
     ----------
     onsets : pandas.DataFrame
-        ONSETS table; prevalent rows are left out. Without `told_to_h` and `seen_to_h` a cell is at risk from `entry_h` to `left_h`.
+        ONSETS table; prevalent rows are left out. Without its columns `told_to_h` and `seen_to_h` a cell is at risk
+        from `entry_h` to `left_h`.
     lineages : sequence of str, optional
         Lineages to report; those that occur by default.
     by : sequence of str
