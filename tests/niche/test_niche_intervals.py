@@ -7,6 +7,7 @@ from napari_marrow.errors import SettingsError
 from napari_marrow.niche import (
     distance_interval,
     edge_distance,
+    length_density_interval,
     proximity_effect,
     ratio_interval,
     read_at,
@@ -44,6 +45,28 @@ def test_ratio_interval_of_counts_per_area_has_its_coverage():
     assert np.isnan(ratio_interval([1, 2, 3], [1, 1, 1])).all()
     assert np.isnan(ratio_interval(np.ones(9), np.ones(9))).all()
     assert 0 < ratio_interval([0, 0, 0, 0, 0, 1], np.ones(6))[0] < 1 / 6
+
+
+def test_vessels_that_run_through_several_blocks_do_not_make_the_interval_too_narrow():
+    rng = np.random.default_rng(2)
+    blocks = tissue_blocks(np.ones((200, 200), bool), (1.0, 1.0))
+    covered = {"blocks": [], "both": []}
+    for _ in range(600):
+        # Horizontal lines of 150 µm, strewn at 30 per 200 x 350 µm: each lies in three or four of the 16 blocks.
+        y = rng.uniform(0, 200, rng.poisson(30))
+        start = rng.uniform(-150, 200, len(y))
+        x = start[:, None] + np.arange(150) + 0.5
+        inside = (x >= 0) & (x < 200)
+        of = np.nonzero(inside)[0]
+        per_block = blocks.count(np.stack([y[of], x[inside]], axis=1))
+        truth = 30 * 150 / (200 * 350)
+        for name, limits in (
+            ("blocks", ratio_interval(per_block, blocks.measure)),
+            ("both", length_density_interval(per_block, blocks.measure, np.bincount(of, minlength=len(y)))),
+        ):
+            covered[name].append(limits[0] <= truth <= limits[1])
+    assert np.mean(covered["blocks"]) < 0.9
+    assert 0.93 <= np.mean(covered["both"]) <= 0.98
 
 
 def test_distance_intervals_cover_the_truth():

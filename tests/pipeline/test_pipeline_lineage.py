@@ -25,6 +25,18 @@ def test_a_study_holds_every_lineage_table(whole_run):
     assert output["session"].nunique() == study.table("cells")["session"].nunique()
 
 
+def test_what_surrounds_cells_is_asked_for_beside_the_settled_question(whole_run):
+    found = Study.open(whole_run[0]).table("niche_coupling")
+    other = found[~found["covariate"].str.contains("vessel")]
+    assert {"log(1 + distance to the tissue's edge / 10 µm)", "log(1 + local density / its median)"} <= set(
+        other["covariate"]
+    )
+    assert not other["primary"].any()
+    assert found.loc[found["primary"], "covariate"].str.contains("vessel").all()
+    secondary = found[~found["primary"] & found["p_value"].notna()]
+    assert (secondary["p_adjusted"] >= secondary["p_value"] - 1e-12).all()
+
+
 def test_the_command_writes_tables_and_figures_of_a_study(whole_run, tmp_path):
     path, _ = whole_run
     organoid = Study.open(path).layout["organoid"].iloc[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +90,35 @@ def test_a_session_has_one_threshold_of_the_scaffold(study):
     (recorded,) = opened.table("scaffold_thresholds")["value"]
     assert len(used) == 2  # the dense session's first and last frame
     assert (used == recorded).all()
+
+
+def test_pericytes_and_stroma_are_found_by_brightness_and_measured(study, experiment, tmp_path):
+    """Vessels' own marker stands for pericytes (full bleed-through: all is covered), scaffold for stroma."""
+    path = Path(shutil.copytree(study, tmp_path / "copy.marrow"))
+    recipe = parse_recipe(
+        {
+            "structures": {"pericyte_channel": "CD31", "stroma_channel": "scaffold"},
+            "niche": {"n_simulations": 19, "coverage_um": 4},
+        }
+    )
+    run(path, recipe, until="niche")
+    opened, key = Study.open(path), Study.open(path).active["structures"]
+    position, last = experiment.positions[0], experiment.sessions(experiment.positions[0])[-1]
+    found = opened.labels("pericytes", key, position, last.session).read(2) > 0
+    truth = simulation.true_structures(experiment, last, 2)
+    assert dice(found, truth.vessels & truth.organoid & ~truth.scaffold) > 0.7
+    rows = opened.table("structures")
+    used = rows[rows["structure"] == "pericytes"].groupby("session")["threshold"].nunique()
+    assert used.tolist() == [1, 1]  # one threshold per session
+    metrics = opened.table("niche_metrics").set_index(["session", "t", "metric"]).sort_index()
+    (covered,) = metrics.loc[(last.session, 2, "vessel_coverage_pericytes")].itertuples()
+    assert covered.value > 0.8
+    assert covered.p_value <= 0.05
+    around = opened.table("cell_surroundings")
+    assert np.isfinite(around["distance_pericytes"]).all()
+    assert (around["distance_stroma"].isna() == (around["session"] == 1)).all()
+    assert not opened.has_labels("stroma", key, position, 1)  # a session without the channel
+    assert opened.verify() == []
 
 
 def stroked(truth):

@@ -338,6 +338,8 @@ _MASKS: dict[str, _MaskStyle] = {
     "organoid": _MaskStyle("Organoid", "structures", (0.34, 0.71, 0.91), 2, 0.8),
     "scaffold": _MaskStyle("Scaffold", "structures", (0.75, 0.75, 0.75), 0, 0.4),
     "vessels": _MaskStyle("Vessels", "structures", (0.941, 0.894, 0.259), 0, 0.4),
+    "pericytes": _MaskStyle("Pericytes", "structures", (0.8, 0.475, 0.655), 0, 0.4),
+    "stroma": _MaskStyle("Stroma", "structures", (0.0, 0.62, 0.45), 0, 0.3),
     "colonies": _MaskStyle("Colony masks", "colonies", (0.9, 0.62, 0.0), 2, 0.8),
 }
 """Structures from bottom to top; a contour of 0 is a filled mask."""

@@ -23,6 +23,7 @@ from napari_marrow.niche.intervals import (
     Blocks,
     DistanceInterval,
     distance_interval,
+    length_density_interval,
     ratio_interval,
     tissue_blocks,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "hysteresis",
     "isotropic_band",
     "kaplan_meier_cdf",
+    "length_density_interval",
     "local_density",
     "mark_correlation",
     "measure_niche",

@@ -7,7 +7,7 @@ import pandas as pd
 
 from napari_marrow.niche._frame import Frame, Rows, absence
 from napari_marrow.niche.coverage import surface_coverage
-from napari_marrow.niche.intervals import ratio_interval
+from napari_marrow.niche.intervals import length_density_interval, ratio_interval
 from napari_marrow.niche.null_models import monte_carlo_p
 from napari_marrow.niche.orientation import isotropic_anisotropies, orientation_tensor
 from napari_marrow.niche.settings import NicheSettings
@@ -81,7 +81,8 @@ def _length_interval(graph: VesselGraph, frame: Frame) -> tuple[float, float]:
     if len(lengths) == 0:
         return NAN, NAN
     per_block = frame.blocks.count(graph.segment_middles(), lengths)
-    low, high = ratio_interval(per_block, frame.blocks.measure)
+    per_branch = graph.branches["length"].to_numpy(dtype=np.float64)
+    low, high = length_density_interval(per_block, frame.blocks.measure, per_branch)
     factor = 1e3 if frame.ndim == 2 else 1e6
     return low * factor, high * factor
 

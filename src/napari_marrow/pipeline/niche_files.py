@@ -258,7 +258,7 @@ def _study_figures(tables: dict[str, pd.DataFrame], cells: pd.DataFrame, names: 
 
     figures: Figures = {}
     curves, metrics = tables["niche_curves"], tables["niche_metrics"]
-    for structure in ("vessel", "scaffold"):
+    for structure in ("vessel", "scaffold", "stroma"):
         chosen = distances.pick_curves(curves, f"distance_cdf_{structure}")
         if len(chosen):
             figures[f"distance_to_{structure}"] = partial(

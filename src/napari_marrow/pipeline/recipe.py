@@ -211,7 +211,7 @@ _CLASSIFIER = "file of a pixel classifier (marrow pixels train)"
 
 
 class StructuresSection(_Section):
-    """Organoid, scaffold and vessels as label images; the channel and radii of vessels stand in the section niche."""
+    """Organoid, scaffold, vessels and what else has a channel, as label images; that of vessels stands in niche."""
 
     organoid_channels: list[str] = Field(
         [],
@@ -227,6 +227,16 @@ class StructuresSection(_Section):
     )
     vessel_classifier: str | None = Field(
         None, min_length=1, description=f"Vessels by a {_CLASSIFIER} with the class vessels; empty: by a ridge filter."
+    )
+    pericyte_channel: str | None = Field(
+        None,
+        min_length=1,
+        description="Channel that marks pericytes, found by brightness: their share of the vessels' surface counts.",
+    )
+    stroma_channel: str | None = Field(
+        None,
+        min_length=1,
+        description="Channel that marks stroma (CD271, LepR), found by brightness: distances to it are measured.",
     )
 
 
@@ -306,6 +316,11 @@ class NicheSection(_Section):
     shrinkage_z: float = Field(
         1.0, gt=0.05, le=5,
         description="The same along z, with the mismatch of refractive index; lengths are divided by it.",
+    )  # fmt: skip
+    coverage_um: float = Field(
+        2.0, gt=0, le=50,
+        description="A vessel's surface within this of pericytes is covered; not below the optical resolution.",
+        json_schema_extra=_unit("µm"),
     )  # fmt: skip
     remodelling_um: float = Field(
         10.0, gt=0, le=500,

@@ -30,7 +30,7 @@ def niche_section(data: StudyTables, study: Study) -> Section:
         figures += [_map(data, network), *_in_space(data, study, network)]
     else:
         missing.append("No vessel was traced, so there is no vessel map.")
-    found = [part for name in ("vessel", "scaffold") for part in _distances(data, name)]
+    found = [part for name in ("vessel", "scaffold", "stroma") for part in _distances(data, name)]
     if not found:
         missing.append("No distance distribution was measured.")
     figures += found + _neighbours(data) + _over_time(data)
@@ -122,7 +122,7 @@ def _distances(data: StudyTables, structure: str) -> list[FigurePart]:
     if curves.empty or curves["observed"].isna().all():
         return []
     fields = data["niche_curves"].loc[data["niche_curves"]["curve"] == kind, "position"].nunique()
-    where = {"vessel": "vessels", "scaffold": "the scaffold"}.get(structure, structure)
+    where = {"vessel": "vessels", "scaffold": "the scaffold", "stroma": "stroma"}.get(structure, structure)
     return [
         drawn_part(
             f"distance_to_{structure}",

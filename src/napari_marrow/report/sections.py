@@ -275,8 +275,8 @@ def lineage(data: StudyTables) -> Section:
                 TablePart(name, "Marker thresholds.", data[name], {"threshold": "threshold (counts)"}, folded=True)
             )
     titles = {
-        "niche_coupling": "Log hazard ratio of onset per unit of log(1 + distance to the nearest vessel / 10 µm); "
-        "primary: the test settled beforehand.",
+        "niche_coupling": "Log hazard ratio of onset per unit of the covariate; primary: the test settled beforehand, "
+        "of the distance to vessels. All else is to be looked at.",
         "hidden_rates": "Rates (1/h) of a hidden decision and of the marker that shows it, from division trees.",
     }
     tables += [TablePart(name, title, data[name], folded=True) for name, title in titles.items() if len(data[name])]

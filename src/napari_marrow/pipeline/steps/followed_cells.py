@@ -52,6 +52,7 @@ class FollowedCells:
         tracks, nodes = tracks[tracks["track_id"].isin(kept)], nodes[nodes["track_id"].isin(kept)]
         measured = [c for c in cells.columns if c not in ("time_h", "lineage") and not str(c).startswith("sd_")]
         nodes = nodes.merge(cells[measured], on=_NODE, how="left", validate="one_to_one")
+        nodes = _with_surroundings(nodes, study, context.keys["surroundings"])
         marker = section.death_channel
         known = marker is not None and f"intensity_{marker}" in nodes.columns and section.death_threshold is not None
         settings = DeathSettings(
@@ -95,12 +96,33 @@ class FollowedCells:
         return lineage.with_tracking_error(base, drawn, keys=keys, value="cumulative_incidence", least=0, most=1)
 
     def coupling(self, vessels: pd.DataFrame | None, onsets: pd.DataFrame, layout: pd.DataFrame) -> pd.DataFrame:
-        """Return how the hazard of onset changes with the distance to the nearest vessel: now, and over a life."""
+        """Return how the hazard of onset changes with the distance to vessels, and with all else around a cell."""
         from napari_marrow import lineage
         from napari_marrow.statistics import benjamini_hochberg
 
-        if vessels is None or onsets.empty:
+        if onsets.empty:
             return pd.DataFrame(columns=COUPLING_COLUMNS)
+        parts = [] if vessels is None else self._vessel_coupling(vessels, onsets, layout)
+        # What else surrounds a cell was not settled on beforehand: to be looked at, never to be concluded from.
+        around = _covariates(self.nodes)
+        names = [str(name) for name in around]
+        if names:
+            nodes = pd.concat([self.nodes, around], axis=1)
+            spans = lineage.exposure_spans(self.tracks, nodes, onsets, names, exposure="history")
+            for name in names:
+                found = lineage.niche_coupling(spans, layout, covariate=name)
+                parts.append(found.assign(exposure="history", question="hazard", primary=False, settled_p=np.nan))
+        if not parts:
+            return pd.DataFrame(columns=COUPLING_COLUMNS)
+        out = pd.concat(parts, ignore_index=True)
+        others = benjamini_hochberg(out["p_value"].where(~out["primary"]).to_numpy(dtype=np.float64))
+        out["p_adjusted"] = np.where(out["primary"], out["settled_p"], others)
+        return out.sort_values("primary", ascending=False, kind="stable", ignore_index=True)[COUPLING_COLUMNS]
+
+    def _vessel_coupling(self, vessels: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataFrame) -> list[pd.DataFrame]:
+        """Ask the question that was settled on beforehand, and three beside it."""
+        from napari_marrow import lineage
+
         # On a logarithmic scale from 10 µm on: what a vessel gives off fades, so 10 to 30 µm matter, 110 to 130 do not.
         nodes = self.nodes.assign(**{_VESSEL: np.log1p(_distance_to_vessels(self.nodes, vessels) / 10.0)})
         parts = []
@@ -108,15 +130,14 @@ class FollowedCells:
             spans = lineage.exposure_spans(self.tracks, nodes, onsets, [_VESSEL], exposure=exposure)
             for question, ask in (("hazard", lineage.niche_coupling), ("choice", lineage.lineage_choice)):
                 found = ask(spans, layout, covariate=_VESSEL)
-                parts.append(found.assign(exposure=exposure, question=question))
-        # The last spans are those of the question settled on beforehand; the other three are to be looked at.
-        test = lineage.coupling_test(spans, layout, covariate=_VESSEL, seed=self.seed)
-        out = pd.concat(parts, ignore_index=True)
-        out["primary"] = (out["question"] == "hazard") & (out["exposure"] == "history")
-        p = out["lineage"].map(test.set_index("lineage")["p_adjusted"]).astype(float)
-        others = benjamini_hochberg(out["p_value"].where(~out["primary"]).to_numpy(dtype=np.float64))
-        out["p_adjusted"] = np.where(out["primary"], p, others)
-        return out.sort_values("primary", ascending=False, kind="stable", ignore_index=True)[COUPLING_COLUMNS]
+                primary = question == "hazard" and exposure == "history"
+                parts.append(found.assign(exposure=exposure, question=question, primary=primary, settled_p=np.nan))
+        # The last spans are those of the question settled on beforehand.
+        test = lineage.coupling_test(spans, layout, covariate=_VESSEL, seed=self.seed).set_index("lineage")
+        for part in parts:
+            if part["primary"].any():
+                part["settled_p"] = part["lineage"].map(test["p_adjusted"]).astype(float)
+        return parts
 
     def _onsets(self, tracks: pd.DataFrame, nodes: pd.DataFrame) -> pd.DataFrame:
         from napari_marrow.lineage import marker_onsets
@@ -139,6 +160,30 @@ def _trusted(tracks: pd.DataFrame, min_frames: int) -> pd.Series:
     """Tell which tracks are long enough, or tie longer ones together: a mother or daughter is never taken away."""
     tied = set(tracks.loc[tracks["parent_track_id"] > 0, "parent_track_id"])
     return (tracks["n_nodes"] >= min_frames) | (tracks["parent_track_id"] > 0) | tracks["track_id"].isin(tied)
+
+
+def _with_surroundings(nodes: pd.DataFrame, study: Study, key: str) -> pd.DataFrame:
+    """Add what the step *surroundings* knows of each cell, as far as it has run."""
+    if not study.has_table("cell_surroundings", key):
+        return nodes
+    around = study.table("cell_surroundings", key)
+    wanted = [c for c in around.columns if str(c).startswith("distance_") or c in ("edge_distance", "local_density")]
+    return nodes.merge(around[[*_NODE, *wanted]], on=_NODE, how="left", validate="one_to_one")
+
+
+def _covariates(nodes: pd.DataFrame) -> pd.DataFrame:
+    """Return what surrounds each node on a logarithmic scale, vessels apart: they have a question of their own."""
+    found = {}
+    for column in nodes.columns:
+        name = str(column)
+        if name.startswith("distance_") and name != "distance_vessel":
+            found[f"log(1 + {name.removeprefix('distance_')} distance / 10 µm)"] = nodes[column] / 10.0
+        elif name == "edge_distance":
+            found["log(1 + distance to the tissue's edge / 10 µm)"] = nodes[column] / 10.0
+        elif name == "local_density":
+            found["log(1 + local density / its median)"] = nodes[column] / nodes[column].median()
+    table = pd.DataFrame({name: np.log1p(np.maximum(v.to_numpy(dtype=np.float64), 0.0)) for name, v in found.items()})
+    return table.set_index(nodes.index).loc[:, table.notna().any().to_numpy()]
 
 
 def _distance_to_vessels(nodes: pd.DataFrame, vessels: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

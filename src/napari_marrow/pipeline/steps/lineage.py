@@ -24,8 +24,8 @@ class LineageStep(Step):
 
     name = "lineage"
     title = "Lineages"
-    version = 7
-    reads = ("classify", "curate", "colonies", "niche")
+    version = 8
+    reads = ("classify", "curate", "colonies", "niche", "surroundings")
     tables = (
         "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "colony_emergence", "colony_types",
         "comparisons", "blood_output", "production", "niche_coupling", "division_times", "division_types",

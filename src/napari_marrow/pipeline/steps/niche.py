@@ -21,7 +21,7 @@ class NicheStep(Step):
 
     name = "niche"
     title = "Measuring the niche"
-    version = 3
+    version = 4
     reads = ("quality", "correct", "measure", "classify", "cell_classes", "structures")
     tables = ("niche_metrics", "niche_curves", "vessels", "niche_cells")
     unit_tables = tables

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Labels = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
+FINE = 1.0
+"""Sigma of the smoothing of cells with thin processes, µm; struts of scaffold take more."""
+_SHORTEST = 5.0
+"""Bright specks shorter than this are no cells, µm."""
 NO_FLUORESCENCE = frozenset({"scaffold", "brightfield"})
 
 
@@ -30,7 +34,7 @@ class Found:
     Attributes
     ----------
     name : str
-        organoid, scaffold or vessels; the name of its label image.
+        organoid, scaffold, vessels, pericytes or stroma; the name of its label image.
     source : str
         Channels or classifier that it was found in.
     labels : int32 array, shape (Y, X) or (Z, Y, X)
@@ -74,7 +78,7 @@ def find_structures(
     t: int,
     recipe: Recipe,
     *,
-    scaffold: Callable[[], ScaffoldThreshold],
+    threshold: Callable[[str], ScaffoldThreshold],
     cancel: CancelToken,
 ) -> list[Found]:
     """Return the structures of a frame that its channels show.
@@ -85,20 +89,30 @@ def find_structures(
     t : int
         Frame.
     recipe : Recipe
-    scaffold : callable
-        Returns the session's threshold of the scaffold.
+    threshold : callable
+        Returns the session's threshold of a structure that is found by brightness.
     cancel : CancelToken
     """
     frame = _Frame(session, t, recipe, cancel)
     found = [frame.organoid()]
     cancel.raise_if_cancelled()
     tissue = found[0].labels > 0 if found[0] is not None else np.ones(frame.shape, dtype=np.bool_)
-    scaffolds = frame.scaffold(scaffold)
+    scaffolds = frame.scaffold(threshold)
     cancel.raise_if_cancelled()
     if scaffolds is not None:
         tissue &= scaffolds.labels == 0
     found += [scaffolds, frame.vessels(tissue)]
+    for name, channel in bright_structures(recipe).items():
+        cancel.raise_if_cancelled()
+        found.append(frame.bright(name, channel, tissue, threshold))
     return [structure for structure in found if structure is not None]
+
+
+def bright_structures(recipe: Recipe) -> dict[str, str]:
+    """Return the channels of the structures that are found by brightness alone, by name of the structure."""
+    section = recipe.structures
+    wanted = {"pericytes": section.pericyte_channel, "stroma": section.stroma_channel}
+    return {name: channel for name, channel in wanted.items() if channel is not None}
 
 
 class _Frame:
@@ -144,7 +158,7 @@ class _Frame:
         bright = [name for name, role in roles.items() if role not in NO_FLUORESCENCE]
         return bright or [name for name, role in roles.items() if role == "brightfield"]
 
-    def scaffold(self, threshold: Callable[[], ScaffoldThreshold]) -> Found | None:
+    def scaffold(self, threshold: Callable[[str], ScaffoldThreshold]) -> Found | None:
         """Return the scaffold above the session's threshold, or by a classifier."""
         from napari_marrow.segmentation import scaffold_mask
 
@@ -154,9 +168,21 @@ class _Frame:
             return self._found("scaffold", by_class[1], by_class[0].astype(np.int32))
         if section.scaffold_channel not in self.session.channels:
             return None
-        image, value = self.read(section.scaffold_channel), threshold().value
+        image, value = self.read(section.scaffold_channel), threshold("scaffold").value
         mask = scaffold_mask(image, spacing=self.spacing, threshold=value)
         return self._found("scaffold", section.scaffold_channel, mask.astype(np.int32), image=image, threshold=value)
+
+    def bright(
+        self, name: str, channel: str, tissue: Mask, threshold: Callable[[str], ScaffoldThreshold]
+    ) -> Found | None:
+        """Return what is bright in the tissue, by the session's threshold, with its thin processes."""
+        from napari_marrow.segmentation import scaffold_mask
+
+        if channel not in self.session.channels:
+            return None
+        image, value = self.read(channel), threshold(name).value
+        mask = scaffold_mask(image, spacing=self.spacing, threshold=value, smoothing=FINE, min_size=_SHORTEST) & tissue
+        return self._found(name, channel, mask.astype(np.int32), image=image, threshold=value, within=tissue)
 
     def vessels(self, tissue: Mask) -> Found | None:
         """Return the vessels in the tissue by the ridge filter, or by a classifier."""

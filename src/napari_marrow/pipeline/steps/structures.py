@@ -1,4 +1,4 @@
-"""Step *structures*: organoid, scaffold and vessels as label images, at the frames that stand for a session."""
+"""Step *structures*: organoid, scaffold, vessels and others as label images, at the frames that stand for a session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.pipeline.steps.correct import CorrectedSession, corrected_session
 from napari_marrow.pipeline.steps.frames import key_frames
-from napari_marrow.pipeline.steps.structure_masks import Found, find_structures
+from napari_marrow.pipeline.steps.structure_masks import FINE, Found, bright_structures, find_structures
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import STRUCTURES
 
@@ -32,8 +32,8 @@ class StructuresStep(Step):
     title = "Finding structures"
     version = 1
     reads = ("quality", "correct")
-    tables = ("structures", "scaffold_thresholds")
-    labels = ("organoid", "scaffold", "vessels")
+    tables = ("structures", "scaffold_thresholds", "pericytes_thresholds", "stroma_thresholds")
+    labels = ("organoid", "scaffold", "vessels", "pericytes", "stroma")
     by_frame = True
 
     def label_images(self, study: Study, key: str, unit: Mapping[str, Any]) -> list[str]:
@@ -67,7 +67,7 @@ class StructuresStep(Step):
             session,
             unit.t,
             context.recipe,
-            scaffold=lambda: session_threshold(study, session, unit.session, context),
+            threshold=lambda name: session_threshold(study, session, unit.session, context, name),
             cancel=cancel,
         )
         for structure in found:
@@ -107,18 +107,21 @@ def structure_masks(study: Study, unit: Unit, context: Context) -> dict[str, Any
     return {name: study.labels(name, key, unit.position, unit.session).read(unit.t) for name in names}
 
 
-def session_threshold(study: Study, session: CorrectedSession, number: int, context: Context) -> ScaffoldThreshold:
-    """Return the scaffold's threshold of a session, over all positions: from its record, or estimated and recorded.
+def session_threshold(
+    study: Study, session: CorrectedSession, number: int, context: Context, structure: str = "scaffold"
+) -> ScaffoldThreshold:
+    """Return a structure's threshold of a session, over all positions: from its record, or estimated and recorded.
 
     Workers that estimate it at the same time find the same value.
     """
     from napari_marrow.segmentation import ScaffoldThreshold, scaffold_threshold
+    from napari_marrow.segmentation.scaffold import SMOOTHING
 
-    key, unit = context.keys[StructuresStep.name], {"session": number}
-    if study.is_committed("scaffold_thresholds", key, unit):
-        row = study.table("scaffold_thresholds", key, unit=unit).iloc[0]
+    key, unit, table = context.keys[StructuresStep.name], {"session": number}, f"{structure}_thresholds"
+    if study.is_committed(table, key, unit):
+        row = study.table(table, key, unit=unit).iloc[0]
         return ScaffoldThreshold(float(row["value"]), float(row["separation"]), int(row["n_frames"]))
-    channel = context.recipe.structures.scaffold_channel
+    channel = bright_structures(context.recipe).get(structure, context.recipe.structures.scaffold_channel)
     spacing = session.image.spacing
     holders = []
     for position in study.positions:
@@ -133,9 +136,13 @@ def session_threshold(study: Study, session: CorrectedSession, number: int, cont
         for t in np.unique(np.linspace(0, other.image.shape[0] - 1, min(each, other.image.shape[0])).round())
     )
     flat = session.image.shape[2] == 1
-    found = scaffold_threshold((frame[0] if flat else frame for frame in frames), spacing=spacing)
+    found = scaffold_threshold(
+        (frame[0] if flat else frame for frame in frames),
+        spacing=spacing,
+        smoothing=SMOOTHING if structure == "scaffold" else FINE,
+    )
     record = {"session": number, "value": found.value, "separation": found.separation, "n_frames": found.n_frames}
-    study.commit("scaffold_thresholds", key, unit, pd.DataFrame([record]))
+    study.commit(table, key, unit, pd.DataFrame([record]))
     return found
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_marrow.niche import NicheSettings
     from napari_marrow.study import Study
 
-LABELS = {"vessel": "vessels", "scaffold": "scaffold"}
+LABELS = {"vessel": "vessels", "scaffold": "scaffold", "pericytes": "pericytes", "stroma": "stroma"}
 """Structures that distances are measured to, and the label images that show them."""
 
 Mask = npt.NDArray[np.bool_]
@@ -103,6 +103,8 @@ def niche_settings(recipe: Recipe) -> NicheSettings:
         density_radius=section.density_radius_um,
         neighbour_radius=section.neighbour_radius_um,
         strata_column=section.strata_column,
+        coverage=(("vessel", "pericytes"),) if recipe.structures.pericyte_channel is not None else (),
+        coverage_delta=section.coverage_um,
         cell_radii=tuple(section.cell_radii_um.items()),
         shrinkage_xy=section.shrinkage_xy,
         shrinkage_z=section.shrinkage_z,
