@@ -30,14 +30,16 @@ _FIRST_SEED = 900  # no other script and no test uses these
 
 @dataclass
 class Judged:
-    """Probabilities of decisions, and whether each was right."""
+    """Probabilities of decisions, and whether each was right; decisions of one `group` stand and fall together."""
 
     probability: np.ndarray
     right: np.ndarray
+    group: np.ndarray
 
     def join(self, other: Judged) -> Judged:
         """Pool two sets."""
-        return Judged(np.r_[self.probability, other.probability], np.r_[self.right, other.right])
+        group = np.r_[self.group, other.group + self.group.max(initial=-1) + 1]
+        return Judged(np.r_[self.probability, other.probability], np.r_[self.right, other.right], group)
 
     @property
     def calibration_error(self) -> float:
@@ -50,10 +52,12 @@ class Judged:
     def by_chance(self) -> float:
         """Calibration error of probabilities that are true, in samples of this size (mean of 50 draws).
 
-        The two daughters of a division are drawn apart: together they are right or wrong more often, which adds to it.
+        The two daughters of a division are right or wrong together, as they nearly always are.
         """
-        rng = np.random.default_rng(0)
-        drawn = [Judged(self.probability, rng.random(len(self.right)) < self.probability) for _ in range(50)]
+        rng, groups = np.random.default_rng(0), int(self.group.max(initial=-1)) + 1
+        drawn = [
+            Judged(self.probability, rng.random(groups)[self.group] < self.probability, self.group) for _ in range(50)
+        ]
         return float(np.mean([one.calibration_error for one in drawn]))
 
     @property
@@ -88,7 +92,12 @@ def judge(truth: pd.DataFrame, features: list[str]) -> tuple[Judged, Judged]:
     # a link between two false detections has no truth: debris that stays is followed as well as a cell
     known = (track[edges["parent_row"]] > 0) | (track[edges["child_row"]] > 0)
     division = (edges["kind"] == "division").to_numpy()
-    return Judged(p[known & ~division], right[known & ~division]), Judged(p[known & division], right[known & division])
+    links, divisions = known & ~division, known & division
+    mother = np.unique(edges["parent_row"].to_numpy()[divisions], return_inverse=True)[1]
+    return (
+        Judged(p[links], right[links], np.arange(np.count_nonzero(links))),
+        Judged(p[divisions], right[divisions], mother),
+    )
 
 
 def line(name: str, links: Judged, divisions: Judged) -> str:

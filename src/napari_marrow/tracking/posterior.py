@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numba
@@ -82,30 +83,40 @@ def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
     )
 
 
-def _log_odds(n: int, solution: Solution) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Log odds of links, mothers and daughters, late daughters, of incoming and outgoing ends being taken.
+def link_marginals(n: int, solution: Solution) -> Floats:
+    """Marginal probability of each chosen link by belief propagation alone: enough to weigh what is learned from it.
 
-    Large data sets are cut into windows of rows, and rows are in the order of frames: what lies more than the longest
-    link before or after a window does not matter to it.
+    Parameters
+    ----------
+    n : int
+        Number of detections.
+    solution : Solution
+
+    Returns
+    -------
+    (c,) float64
     """
-    links, triples, late = solution.links, solution.triples, solution.late
-    spans = [(t - s).max(initial=0) for s, t in ((links.i, links.j), (triples.mother, triples.second))]
-    margin = int(max(spans))
+    found = np.empty(len(solution.chosen))
+    for window in _windows(n, solution):
+        packing = window.packing
+        free = _messages(packing)[packing.chosen[: len(window.links)]]
+        gain = packing.gain[packing.chosen[: len(window.links)]]
+        odds = np.exp(np.clip(gain, -_MOST_GAIN, _MOST_GAIN)) * free[:, 0] * free[:, 1]
+        found[window.links] = odds / (1 + odds)
+    return found
+
+
+def _log_odds(n: int, solution: Solution) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Log odds of links, mothers and daughters, late daughters, of incoming and outgoing ends being taken."""
     linked, daughters = np.empty(len(solution.chosen)), np.empty((len(solution.divided), 2))
-    last, into, out = np.empty(len(late)), np.empty(n), np.empty(n)
-    for low in range(0, n, _AT_ONCE):
-        high = min(low + _AT_ONCE, n)
-        if n - high < _AT_ONCE // 2:
-            high = n
-        window = _window(solution, max(low - margin, 0), min(high + margin, n))
+    last, into, out = np.empty(len(solution.late)), np.empty(n), np.empty(n)
+    for window in _windows(n, solution):
         pairs, sources, targets = group_odds(window.packing, _messages(window.packing))
-        part = slice(low - window.first, high - window.first)
+        part = slice(window.low - window.first, window.high - window.first)
         e, d = len(window.links), len(window.divisions)
         linked[window.links], daughters[window.divisions] = pairs[:e, 0], pairs[e : e + d]
         last[window.late] = pairs[e + d :, 0]
-        into[low:high], out[low:high] = targets[part], sources[part]
-        if high == n:
-            break
+        into[window.low : window.high], out[window.low : window.high] = targets[part], sources[part]
     linked, daughters, last, into, out = (
         np.log(np.clip(odds, _LEAST_ODDS, 1 / _LEAST_ODDS)) for odds in (linked, daughters, last, into, out)
     )
@@ -114,8 +125,13 @@ def _log_odds(n: int, solution: Solution) -> tuple[Floats, Floats, Floats, Float
 
 @dataclass(frozen=True)
 class _Window:
-    """Hypotheses among some rows of the detections; `links`, `divisions`, `late` say which of the chosen ones."""
+    """Hypotheses among some rows of the detections; `links`, `divisions`, `late` say which of the chosen ones.
 
+    It is asked about the rows low..high, and knows those from `first` on.
+    """
+
+    low: int
+    high: int
     first: int
     packing: Packing
     links: Ints
@@ -123,7 +139,24 @@ class _Window:
     late: Ints
 
 
-def _window(solution: Solution, first: int, stop: int) -> _Window:
+def _windows(n: int, solution: Solution) -> Iterator[_Window]:
+    """Cut large data sets into windows of rows, which are in the order of frames.
+
+    What lies more than the longest link before or after a window does not matter to it.
+    """
+    links, triples = solution.links, solution.triples
+    spans = [(t - s).max(initial=0) for s, t in ((links.i, links.j), (triples.mother, triples.second))]
+    margin = int(max(spans))
+    for low in range(0, n, _AT_ONCE):
+        high = min(low + _AT_ONCE, n)
+        if n - high < _AT_ONCE // 2:
+            high = n
+        yield _window(solution, low, high, max(low - margin, 0), min(high + margin, n))
+        if high == n:
+            break
+
+
+def _window(solution: Solution, low: int, high: int, first: int, stop: int) -> _Window:
     """Return the hypotheses within rows first..stop; the second daughter of a late division is an end of its own."""
     links, triples, late = solution.links, solution.triples, solution.late
     keep, chosen = _kept(links.gain, solution.chosen, (links.i >= first) & (links.j < stop))
@@ -140,7 +173,7 @@ def _window(solution: Solution, first: int, stop: int) -> _Window:
     standing = [np.searchsorted(keep, solution.chosen[chosen]), m + np.searchsorted(keep_t, solution.divided[divided])]
     standing.append(m + k + np.arange(len(keep_q)))
     packing = Packing(source, target, gain, np.concatenate(standing).astype(np.int64), 2 * n, n)
-    return _Window(first, packing, chosen, divided, keep_q)
+    return _Window(low, high, first, packing, chosen, divided, keep_q)
 
 
 def _messages(packing: Packing) -> Floats:

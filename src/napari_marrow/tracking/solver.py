@@ -31,14 +31,15 @@ from napari_marrow.tracking.hypotheses import Links, Solution, no_links
 from napari_marrow.tracking.matching import assign, assign_forward
 from napari_marrow.tracking.motion import MotionModel, first_motion, fit_motion
 from napari_marrow.tracking.points import Detections, Floats, Ints, local_spacing, nearest_neighbour
-from napari_marrow.tracking.posterior import posterior
+from napari_marrow.tracking.posterior import link_marginals
 from napari_marrow.tracking.rates import Rates, first_rates, fit_rates
 from napari_marrow.tracking.settings import TrackingSettings
 from napari_marrow.tracking.speeds import SpeedModel, fit_speeds
+from napari_marrow.tracking.threads import in_parts
 
 _SAMPLE = 12_000
 _NEIGHBOURS = 3
-_AT_ONCE = 250_000  # detections whose candidates are weighed at once: bounds the memory
+_AT_ONCE = 125_000  # detections whose candidates are weighed at once: bounds the memory
 _HOPELESS = -7.0  # gain below which a candidate is neither chosen nor a rival
 _FIRST_TRUST = 0.8  # in links of the first assignments, whose probabilities are not known yet
 
@@ -90,21 +91,22 @@ class Learner:
 
     def candidate_links(self, max_gap: int) -> Links:
         """Candidates for every gap with their gains."""
-        parts = []
         x, frame, time = self.detections.xyz, self.detections.frame, self.detections.time
         longest = _longest(time, max_gap)
         fixed = self.settings.search_radius
         every = np.arange(self.detections.n)
+        parts: list[Links] = []
         widest = fixed or float(self.motion.limit(every, np.full(len(every), max(1.0, longest))).max(initial=0.0))
         tree = FrameTree(self.detections, widest)
-        for gap in range(1, max_gap + 1):
-            if gap >= self.detections.n_frames:
-                break
+        for gap in range(1, min(max_gap, self.detections.n_frames - 1) + 1):
             duration = _durations(time, gap)[frame]
             predicted = x + self.motion.ahead(self.chains, duration)
             k = self.settings.candidates if gap == 1 else max(self.settings.candidates - 2, 2)
-            for low in range(0, self.detections.n, _AT_ONCE):
-                i, j, distance = tree.pairs(gap, k, predicted, rows=every[low : low + _AT_ONCE])
+
+            def weighed(
+                rows: Ints, gap: int = gap, k: int = k, predicted: Floats = predicted, duration: Floats = duration
+            ) -> Links:
+                i, j, distance = tree.pairs(gap, k, predicted, rows=rows)
                 limit = np.full(len(i), fixed) if fixed else self.motion.limit(i, np.maximum(duration[i], 1.0))
                 i, j = i[distance <= limit], j[distance <= limit]
                 base = self.rates.link_gain(i, j, gap)
@@ -112,7 +114,9 @@ class Learner:
                     base = base + self.blobs.gain(i, j)
                 gain = self.log_ratio(i, j) + base
                 keep = gain > _HOPELESS
-                parts.append(Links(i[keep], j[keep], np.full(int(keep.sum()), gap), gain[keep]))
+                return Links(i[keep], j[keep], np.full(int(keep.sum()), gap), gain[keep])
+
+            parts += in_parts(weighed, _row_blocks(self.detections.n))
         if not parts:
             return no_links()
         return Links(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("i", "j", "gap", "gain")))
@@ -123,14 +127,15 @@ class Learner:
             return no_triples(), np.zeros(0)
         tree = FrameTree(self.detections, self.division.geometry.reach * 1.5)
         before, k = self.before, self.settings.candidates
-        found, gains = [no_triples()], [np.zeros(0)]
-        for low in range(0, self.detections.n, _AT_ONCE):
-            rows = np.arange(low, min(low + _AT_ONCE, self.detections.n))
+
+        def weighed(rows: Ints) -> tuple[Triples, Floats]:
+            assert self.division is not None
             triples = propose(self.detections, tree, self.division, before, k, rows)
             gain = self.triple_gain(triples, before)
-            found.append(triples.take(gain > _HOPELESS))
-            gains.append(gain[gain > _HOPELESS])
-        return join_triples(found), np.concatenate(gains)
+            return triples.take(gain > _HOPELESS), gain[gain > _HOPELESS]
+
+        found = [(no_triples(), np.zeros(0)), *in_parts(weighed, _row_blocks(self.detections.n))]
+        return join_triples([triples for triples, _ in found]), np.concatenate([gain for _, gain in found])
 
     def triple_gain(self, triples: Triples, before: Heading) -> Floats:
         """Gain of divisions over leaving the mother and both daughters open."""
@@ -149,6 +154,11 @@ class Learner:
         if len(self.age):
             ratio = ratio + log_readiness(self.age[triples.mother], self.division.rate)
         return ratio + self.rates.division_gain(triples, self.division.rate)
+
+
+def _row_blocks(n: int) -> list[Ints]:
+    """Return the rows 0..n in blocks: their number bounds the memory."""
+    return [np.arange(low, min(low + _AT_ONCE, n)) for low in range(0, n, _AT_ONCE)]
 
 
 def _durations(time: Floats, gap: int) -> Floats:
@@ -325,7 +335,7 @@ def _round(learner: Learner, *, causal: bool, last: bool) -> Solution:
     if last:
         solution = exchange(detections.n, solution, links.gain + learner.rates.over_later(links.gap))
     i, j, divisions = solution.i, solution.j, solution.divisions
-    chances = posterior(detections.n, solution, calibrated=False).links
+    chances = link_marginals(detections.n, solution)
     if settings.blobs:
         shared = learner.blobs.shared if learner.blobs is not None else None
         chains = build_chains(detections, i, j, chances, shared=shared)
