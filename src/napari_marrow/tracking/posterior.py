@@ -25,7 +25,7 @@ _MOST_GAIN = 60.0
 _ITERATIONS = 12
 _SETTLED = 1e-3
 _LEAST_ODDS = 1e-30
-_AT_ONCE = 1_000_000  # detections: bounds the memory
+_AT_ONCE = 500_000  # detections: bounds the memory
 
 
 @dataclass(frozen=True)

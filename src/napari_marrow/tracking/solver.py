@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_marrow.progress import CancelToken, Progress
 from napari_marrow.tracking.appearance import AppearanceModel, fit_appearance
@@ -119,7 +121,9 @@ class Learner:
             parts += in_parts(weighed, _row_blocks(self.detections.n))
         if not parts:
             return no_links()
-        return Links(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("i", "j", "gap", "gain")))
+        columns = [[getattr(part, name) for part in parts] for name in ("i", "j", "gap", "gain")]
+        parts.clear()
+        return Links(*(_emptied(column) for column in columns))
 
     def candidate_divisions(self) -> tuple[Triples, Floats]:
         """Candidate divisions with their gains."""
@@ -154,6 +158,13 @@ class Learner:
         if len(self.age):
             ratio = ratio + log_readiness(self.age[triples.mother], self.division.rate)
         return ratio + self.rates.division_gain(triples, self.division.rate)
+
+
+def _emptied(column: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return the parts of a column as one, and give the parts back: of a large data set they are a gigabyte."""
+    whole = np.concatenate(column)
+    column.clear()
+    return whole
 
 
 def _row_blocks(n: int) -> list[Ints]:
