@@ -126,7 +126,7 @@ def errors(experiments: int = 400) -> None:
     )
 
 
-def _rates(hazards: Hazards, experiments: int = 24) -> None:
+def _rates(hazards: Hazards, experiments: int = 120) -> None:
     """Print how far N / T is off on average, looks every hour, an onset confirmed by the next look."""
     found = []
     for e in range(experiments):

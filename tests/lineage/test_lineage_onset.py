@@ -40,9 +40,9 @@ def test_onset_is_between_the_last_negative_and_the_first_positive_frame(make_tr
     )
     one, two = onsets.itertuples()
     assert (one.event, one.lineage, one.left_h, one.right_h, one.entry_h) == ("onset", "erythroid", 2, 3, 0)
-    assert (two.event, two.lineage, two.left_h, two.right_h) == ("loss", "", 4, np.inf)
+    assert (two.event, two.lineage, two.left_h, two.right_h) == ("loss", "", 5, np.inf)
     # what came on after frame 4 would have wanted frame 6 to confirm it
-    assert (two.told_to_h, two.seen_to_h) == (4, 5)
+    assert (one.watched_to_h, two.watched_to_h) == (4, 4)
     assert thresholds["method"].tolist() == ["control"]
 
 
@@ -55,7 +55,7 @@ def test_single_bright_frames_do_not_count_and_hysteresis_bridges_dips(make_trac
     }
     onsets, _ = marker_onsets(tracks, nodes_of(tracks, CD235a=signal), markers=ERY, settings=GIVEN)
     assert onsets["event"].tolist() == ["end", "onset", "onset"]
-    assert onsets["left_h"].tolist() == [6, 1, 5]
+    assert onsets["left_h"].tolist() == [7, 1, 5]
     assert onsets["right_h"].tolist() == [np.inf, 2, 6]
 
 
@@ -122,9 +122,9 @@ def test_frames_without_the_channel_widen_the_interval(make_tracks):
     nan = np.nan
     signal = {1: [0, nan, nan, nan, 200, nan, nan, nan, 200], 2: [0, nan, nan, nan, 0, nan, nan, nan, nan]}
     onsets, _ = marker_onsets(tracks, nodes_of(tracks, CD235a=signal), markers=ERY, settings=GIVEN)
+    assert onsets["left_h"].tolist() == [0, 4]  # the second is known to be negative until 4 h, not until its end
     # of the second an onset could be told until its first look only: what came on after it, no second look confirms
-    assert onsets["left_h"].tolist() == [0, 0]
-    assert onsets["seen_to_h"].tolist() == [8, 4]
+    assert onsets["watched_to_h"].tolist() == [8, 0]
     assert onsets["right_h"].tolist() == [4, np.inf]
 
 

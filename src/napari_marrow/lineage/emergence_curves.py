@@ -45,7 +45,8 @@ def emergence(
     ----------
     onsets : pandas.DataFrame
         ONSETS table; ``prevalent`` rows are not at risk and are left out. `followed_from_h` and
-        `followed_to_h` say how long each nucleus was followed; without them that is from `entry_h` to `left_h`.
+        `followed_to_h` say how long each nucleus was followed, `watched_to_h` how long an onset could be confirmed;
+        without them that is from `entry_h` to `left_h`.
     layout : pandas.DataFrame or None
         LAYOUT table; without it each position is an organoid of the condition ``all``.
     times_h : sequence of float, optional
@@ -162,6 +163,36 @@ def event_times(onsets: pd.DataFrame) -> Floats:
     return np.where(onset, middle, np.maximum(left, entry))
 
 
+def risk_ends(onsets: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Return the times [h] at which each ONSETS row stops being at risk of an onset, and of death.
+
+    Both are those of `event_times` where the table does not say how long an onset could be confirmed (`watched_to_h`).
+    Else a cell without onset is at risk of one up to the last look at which it could have been confirmed, and a cell
+    that came on is at risk of a death that counts until it was: one that dies sooner is taken to have died negative.
+    """
+    leave = event_times(onsets)
+    if "watched_to_h" not in onsets.columns:
+        return leave, leave
+    watched = onsets["watched_to_h"].to_numpy(dtype=np.float64)
+    watched = np.where(np.isfinite(watched), watched, leave)
+    onset = (onsets["event"] == "onset").to_numpy()
+    entry = np.minimum(onsets["entry_h"].to_numpy(dtype=np.float64), leave)
+    ends = np.where(onset, leave, np.clip(watched, entry, leave))
+    return ends, np.where(onset, np.maximum(watched, leave), leave)
+
+
+def hours_at_risk(onsets: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Return the hours for which each ONSETS row was at risk of an onset, and of a death that would have been seen."""
+    of_onset, of_death = risk_ends(onsets)
+    entry = onsets["entry_h"].to_numpy(dtype=np.float64)
+    begin, end = entry, of_death
+    if {"followed_from_h", "followed_to_h"} <= set(onsets.columns):
+        begin, end = (onsets[c].to_numpy(dtype=np.float64) for c in ("followed_from_h", "followed_to_h"))
+        onset = (onsets["event"] == "onset").to_numpy()
+        end = np.where(onset, np.minimum(end, of_death), end)
+    return of_onset - entry, np.nan_to_num(np.maximum(end - begin, 0.0))
+
+
 def _subjects(table: pd.DataFrame, names: list[str], bridged: bool) -> pd.DataFrame:
     """Cells with their times on the organoid's own clock, which starts with its first cell (of the session)."""
     code = {name: i + 1 for i, name in enumerate(names)}
@@ -175,7 +206,9 @@ def _subjects(table: pd.DataFrame, names: list[str], bridged: bool) -> pd.DataFr
     out["cause"] = np.where((out["event"] == "death").to_numpy(), code["death"], cause)
     out["entry"] = out["entry_h"].to_numpy() - origin
     out["exit"] = event_times(out) - origin
-    out["left"] = np.where(onset, np.maximum(out["left_h"], out["entry_h"]), event_times(out)) - origin
+    of_onset, of_death = risk_ends(out)
+    out["watched"], out["exposed"] = of_onset - origin, of_death - origin
+    out["left"] = np.where(onset, np.maximum(out["left_h"], out["entry_h"]), of_onset) - origin
     out["right"] = out["right_h"].to_numpy() - origin
     if {"followed_from_h", "followed_to_h"} <= set(out.columns):
         tracked = out[["followed_from_h", "followed_to_h"]].to_numpy(dtype=np.float64)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.errors import SettingsError, TableError
+from napari_marrow.lineage.emergence_curves import risk_ends
 from napari_marrow.lineage.pedigree import Ints, Pedigree
 
 Floats = npt.NDArray[np.float64]
@@ -107,10 +108,10 @@ def _spans(
     mine, who = mine[who >= 0], who[who >= 0]
     n = len(pedigree)
     entry, leave = np.full(n, np.nan), np.full(n, np.nan)
-    left, right = mine["left_h"].to_numpy(dtype=np.float64), mine["right_h"].to_numpy(dtype=np.float64)
+    right = mine["right_h"].to_numpy(dtype=np.float64)
     event = (mine["event"] == "onset").to_numpy()
     entry[who] = mine["entry_h"].to_numpy(dtype=np.float64)
-    leave[who] = np.where(event, right, left)
+    leave[who] = np.where(event, right, risk_ends(mine)[0])
     lineage = np.full(n, "", dtype=object)
     lineage[who[event]] = mine["lineage"].to_numpy()[event]
     # A value holds from its frame to the next; before the first frame of a daughter her mother's last one holds.

@@ -30,22 +30,27 @@ class _Session:
     middle: float  # of the time at risk
     times: Floats
     into: csr_array
-    out_of: csr_array
+    out_of: list[csr_array]  # of the risk of an onset, of the risk of death
     events: list[csr_array]
-    hours: Floats  # at risk, by clone
+    hours: Floats  # (2, clones): at risk of an onset, of death
 
     def hazards(self, weights: Floats) -> Floats:
         """Return steps (B, K, m) for the weights (B, clones)."""
-        risk = np.cumsum(weights @ (self.into - self.out_of), axis=1)[:, : len(self.times)]
+        onset, death = (
+            np.cumsum(weights @ (self.into - out), axis=1)[:, : len(self.times)] for out in self.out_of
+        )  # fmt: skip
         counts = np.stack([weights @ e for e in self.events], axis=1)
-        safe = np.where(risk > 0, risk, 1.0)[:, None, :]
-        return np.where(risk[:, None, :] > 0, counts / safe, 0.0)
+        risk = np.repeat(onset[:, None, :], len(self.events), axis=1)
+        risk[:, -1] = death
+        return np.where(risk > 0, counts / np.where(risk > 0, risk, 1.0), 0.0)
 
     def rates(self, weights: Floats) -> Floats:
         """Return events per hour at risk (B, K) in the mean of the session."""
-        hours = weights @ self.hours
+        onset, death = (weights @ h for h in self.hours)
         counts = np.stack([np.asarray((weights @ e).sum(axis=1)) for e in self.events], axis=1)
-        return np.where(hours[:, None] > 0, counts / np.where(hours > 0, hours, 1.0)[:, None], 0.0)
+        hours = np.repeat(onset[:, None], len(self.events), axis=1)
+        hours[:, -1] = death
+        return np.where(hours > 0, counts / np.where(hours > 0, hours, 1.0), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +127,30 @@ class HazardSteps:
 
 def _count(cells: pd.DataFrame, clone: Ints, k: int) -> _Session:
     entry, leave = cells["entry"].to_numpy(), cells["exit"].to_numpy()
+    ends = tuple(cells[c].to_numpy() if c in cells.columns else leave for c in ("watched", "exposed"))
     cause = cells["cause"].to_numpy(dtype=np.int64)
     units = int(clone.max()) + 1
     times = np.unique(leave[cause > 0])
     m = len(times)
     one = np.ones(len(entry))
     into = csr_array((one, (clone, np.searchsorted(times, entry, side="right"))), shape=(units, m + 1))
-    out_of = csr_array((one, (clone, np.searchsorted(times, leave, side="right"))), shape=(units, m + 1))
+    # Who divides or is lost between two frames is at risk of being seen to die in half of that time (Kaplan & Meier's
+    # actuarial estimate); an onset that is confirmed is none of these.
+    goes = cells["event"].isin(["division", "loss", "exit"]).to_numpy() if "event" in cells.columns else cause < 0
+    share = np.where(goes, 0.5, 1.0)
+
+    def leaving(weight: Floats, at: npt.NDArray[np.intp]) -> csr_array:
+        return csr_array((weight, (clone, at)), shape=(units, m + 1))
+
+    after = [np.searchsorted(times, end, side="right") for end in ends]
+    out_of = [leaving(one, after[0]), leaving(share, after[1]) + leaving(1 - share, np.searchsorted(times, ends[1]))]
     events = []
     for c in range(1, k + 1):
         mine = cause == c
         events.append(csr_array((one[mine], (clone[mine], np.searchsorted(times, leave[mine]))), shape=(units, m)))
     width = leave - entry
     middle = float(((entry + leave) / 2 * width).sum() / max(width.sum(), 1e-12))
-    hours = np.bincount(clone, weights=width, minlength=units).astype(np.float64)
+    hours = np.stack([np.bincount(clone, weights=end - entry, minlength=units) for end in ends]).astype(float)
     return _Session(float(entry.min()), float(leave.max()), middle, times, into, out_of, events, hours)
 
 

@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from napari_marrow.errors import SettingsError
+from napari_marrow.lineage.emergence_curves import risk_ends
 from napari_marrow.lineage.pedigree import Ints, Pedigree
 
 Floats = npt.NDArray[np.float64]
@@ -186,7 +187,7 @@ class _Data:
         left = np.maximum(mine["left_h"].to_numpy(dtype=np.float64), entry)
         right = mine["right_h"].to_numpy(dtype=np.float64)
         duration, gap = np.zeros(n), np.full(n, np.nan)
-        duration[rows] = np.where(event, np.minimum(left, right), left) - entry
+        duration[rows] = np.where(event, np.minimum(left, right), risk_ends(mine)[0]) - entry
         gap[rows[event]] = np.maximum(right - left, 0.0)[event]
         used = np.zeros(n, dtype=bool)
         used[rows] = True

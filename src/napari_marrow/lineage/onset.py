@@ -96,11 +96,14 @@ def marker_onsets(
         unknown history that are positive when first measured (left_h = -inf). Of several markers the first to come on
         wins; of two in the same frame, the one further above its threshold. `entry_h` of a founder is its first
         measured frame, of a daughter her mother's last one, so that no time at risk is lost between the two; `left_h`
-        of a track that ends without onset is the last time at which an onset could have been told: of one without
-        daughters the last look but ``consecutive - 1``, because what comes on after it is never confirmed (of a dead
-        cell it is its last frame, the time of the death). Further columns: `told_to_h`, that time for every track;
-        `seen_to_h`, the last look at it; `followed_from_h` and `followed_to_h`, hours over which the nucleus was
-        followed after its line was first looked at, whether markers were looked at or not; NaN where they never were.
+        of a track that ends without onset is the last time it was known to be negative (of a dead cell its last frame).
+        Further columns `followed_from_h` and `followed_to_h`: hours over which the nucleus was followed after its line
+        was first looked at, whether markers were looked at or not, a daughter's from her own first frame on, and to
+        the middle between its last frame and the next where it ends between them; NaN where markers never were looked
+        at. `watched_to_h`: the last
+        look at which an onset could still have been confirmed, up to which a cell is at risk of one (with two frames in
+        a row the last look but one of a cell that leaves no daughters); of an onset the look that confirmed it, up to
+        which the cell's death would have counted as that of a negative one.
     thresholds : pandas.DataFrame
         As `marker_thresholds`; a lineage without threshold has no onsets, and its note says why.
 
@@ -124,19 +127,14 @@ def marker_onsets(
         min_separation=settings.min_separation,
     )
     best = _Best.nothing(len(pedigree))
-    never = np.full(len(pedigree), -np.inf)
-    watched = _Watched(np.full(len(pedigree), np.inf), never, never)
+    watched = _Watched.nothing(len(pedigree))
     levels = thresholds["threshold"].to_numpy(dtype=np.float64)
     for number, (channel, threshold) in enumerate(zip(thresholds["channel"], levels, strict=True)):
         if np.isfinite(threshold):
             values = measured[f"intensity_{channel}"].to_numpy(dtype=np.float64)
             found = _one_marker(pedigree, measured, values, float(threshold), settings)
             best.take(number, found)
-            watched = _Watched(
-                np.fmin(watched.first_h, found.first_h),
-                np.fmax(watched.last_h, found.last_h),
-                np.fmax(watched.told_h, found.told_h),
-            )
+            watched = watched.joined(found)
     return _table(pedigree, best, watched, list(markers)), thresholds
 
 
@@ -196,18 +194,30 @@ class _Found:
     right_h: Floats  # inf: none
     prevalent: Bools
     excess: Floats  # log of intensity over threshold at onset
+    sure_h: Floats  # look that confirmed the onset, or the track's last one, -inf without onset
     first_h: Floats  # first measured frame, inf for none
     last_h: Floats  # last measured frame, -inf for none
-    told_h: Floats  # last measured frame in which an onset could still be confirmed, -inf for none
+    confirmed_h: Floats  # last frame from which on an onset could be confirmed, -inf for none
 
 
 @dataclass(frozen=True, eq=False)
 class _Watched:
-    """Per track: first and last time at which any marker was measured, and the last at which an onset was told."""
+    """Per track: first and last time at which any marker was measured, and the last at which an onset was confirmed."""
 
     first_h: Floats
     last_h: Floats
-    told_h: Floats
+    confirmed_h: Floats
+
+    @classmethod
+    def nothing(cls, n: int) -> _Watched:
+        return cls(np.full(n, np.inf), np.full(n, -np.inf), np.full(n, -np.inf))
+
+    def joined(self, found: _Found) -> _Watched:
+        return _Watched(
+            np.fmin(self.first_h, found.first_h),
+            np.fmax(self.last_h, found.last_h),
+            np.fmax(self.confirmed_h, found.confirmed_h),
+        )
 
 
 @dataclass(eq=False)
@@ -219,6 +229,7 @@ class _Best:
     right_h: Floats
     prevalent: Bools
     excess: Floats
+    sure_h: Floats
 
     @classmethod
     def nothing(cls, n: int) -> _Best:
@@ -227,6 +238,7 @@ class _Best:
             np.full(n, -np.inf),
             np.full(n, np.inf),
             np.zeros(n, bool),
+            np.full(n, -np.inf),
             np.full(n, -np.inf),
         )
 
@@ -240,6 +252,7 @@ class _Best:
             (self.right_h, found.right_h),
             (self.prevalent, found.prevalent),
             (self.excess, found.excess),
+            (self.sure_h, found.sure_h),
         ):
             mine[earlier] = new[earlier]
 
@@ -296,20 +309,19 @@ def _one_marker(
     child = np.flatnonzero(pedigree.mother >= 0)
     np.maximum.at(onward, pedigree.mother[child], head[child])
     total = length + np.where(closes, onward[run_row], 0)
+    needed = np.minimum(settings.consecutive, (stop - first)[run_row])
     # A short track must be on in all its frames; one that divides is judged with its daughters.
-    divides = pedigree.n_daughters > 0
-    needed = np.where(divides, settings.consecutive, np.minimum(settings.consecutive, stop - first))
-    run = np.flatnonzero(on & (total >= needed[run_row]))
+    needed = np.where(pedigree.n_daughters[run_row] > 0, settings.consecutive, needed)
+    run = np.flatnonzero(on & (total >= needed))
     run = run[np.unique(run_row[run], return_index=True)[1]]
     left, right = np.full(n, -np.inf), np.full(n, np.inf)
     prevalent, excess = np.zeros(n, dtype=bool), np.full(n, -np.inf)
     at, who = start[run], run_row[run]
     right[who] = time[at]
+    sure = np.full(n, -np.inf)
+    sure[who] = time[np.minimum(at + settings.consecutive, stop[who]) - 1]
     last = np.full(n, -np.inf)
     last[has] = time[stop[has] - 1]
-    told = last.copy()
-    alone = has & ~divides
-    told[alone] = time[stop[alone] - needed[alone]]
     earliest = np.full(n, np.inf)
     earliest[has] = time[first[has]]
     known = _last_known(pedigree, last)
@@ -318,7 +330,26 @@ def _one_marker(
     )
     prevalent[who] = opens[run] & ~np.isfinite(left[who])
     excess[who] = np.log(np.maximum(value[at], 1e-12) / threshold) if threshold > 0 else value[at] - threshold
-    return _Found(left, right, prevalent, excess, earliest, last, told)
+    confirmed = _last_confirmable(pedigree, time, first, stop, settings.consecutive)
+    return _Found(left, right, prevalent, excess, sure, earliest, last, confirmed)
+
+
+def _last_confirmable(pedigree: Pedigree, time: Floats, first: Ints, stop: Ints, consecutive: int) -> Floats:
+    """Return the last frame of each track at which a run could begin that is long enough, -inf for none.
+
+    What comes on later is not seen to, so that hours after it are none at risk: counting them makes rates too low.
+    """
+    has = stop > first
+    after = np.zeros(len(first), dtype=np.int64)  # frames that daughters add
+    child = np.flatnonzero(pedigree.mother >= 0)
+    np.maximum.at(after, pedigree.mother[child], (stop - first)[child])
+    at = stop - consecutive + np.minimum(after, consecutive - 1)
+    # A short track without daughters has to be on in all its frames, so that its onset lies before the first of them.
+    at = np.where(pedigree.n_daughters > 0, at, np.maximum(at, first))
+    known = has & (at >= first)
+    out = np.full(len(first), -np.inf)
+    out[known] = time[at[known]]
+    return out
 
 
 def _last_known(pedigree: Pedigree, last: Floats) -> Floats:
@@ -355,13 +386,19 @@ def _with_hysteresis(
 
 
 def _followed(pedigree: Pedigree, entry: Floats, heir: Bools, measured: Bools) -> tuple[Floats, Floats]:
-    """Hours over which each nucleus was followed after its line was first looked at; NaN where it never was."""
+    """Hours over which each nucleus was followed after its line was first looked at; NaN where it never was.
+
+    A death is known of cells only that were seen alive: they are followed from their own first frame. One that divides,
+    dies or is lost does so between its last frame and the next, on average after half of that time.
+    """
     start, end = (pedigree.tracks[c].to_numpy(dtype=np.float64) for c in ("start_h", "end_h"))
-    mother = pedigree.mother
-    # A division lies between two frames: half of the time goes to the mother, half to each daughter.
-    begin = np.where(mother >= 0, (end[mother] + start) / 2, start)
+    frames = (pedigree.tracks["t_end"] - pedigree.tracks["t_start"]).to_numpy(dtype=np.float64)
+    several = frames > 0
+    step = float(np.median((end - start)[several] / frames[several])) if several.any() else 0.0
     division = pedigree.division_h()
-    finish = np.where(np.isfinite(division), (division + end) / 2, end)
+    goes = pedigree.tracks["fate"].isin(["death", "loss", "exit"]).to_numpy()
+    finish = np.where(np.isfinite(division), (division + end) / 2, end + np.where(goes, step / 2, 0.0))
+    begin = start
     # Before its first look a line is only known because it lived to see it.
     begin = np.where(heir, begin, np.maximum(begin, entry))
     known = heir | measured
@@ -384,9 +421,9 @@ def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[st
     entry = np.where(heir, known[mother], np.where(measured, watched.first_h, start))
     # Cells of unknown history (no mother seen) that are on when first measured came on before anyone looked.
     event = np.where(own, np.where(best.prevalent, "prevalent", "onset"), tracks["fate"].astype(str).to_numpy())
-    told = np.where(measured, np.maximum(watched.told_h, entry), entry)
+    seen_until = np.where(measured, np.maximum(watched.last_h, entry), entry)
     dead = (tracks["fate"] == "death").to_numpy() & measured
-    left = np.where(own, best.left_h, np.where(dead, np.maximum(end, entry), told))
+    left = np.where(own, best.left_h, np.where(dead, np.maximum(end, entry), seen_until))
     left = np.where(own & ~best.prevalent, np.maximum(left, np.minimum(entry, best.right_h)), left)
     out = tracks[["position", "session", "track_id", "founder_track_id", "generation"]].copy()
     out["lineage"] = np.array([*lineages, ""], dtype=object)[best.lineage]
@@ -394,6 +431,6 @@ def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[st
     out["entry_h"] = entry
     out["left_h"] = left
     out["right_h"] = np.where(own, best.right_h, np.inf)
-    out["told_to_h"], out["seen_to_h"] = told, np.where(measured, np.maximum(watched.last_h, entry), entry)
     out["followed_from_h"], out["followed_to_h"] = _followed(pedigree, entry, heir, measured)
+    out["watched_to_h"] = np.where(own, best.sure_h, np.maximum(watched.confirmed_h, entry))
     return ONSETS.conform(out[~inherited].reset_index(drop=True))

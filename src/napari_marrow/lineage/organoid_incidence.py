@@ -57,8 +57,9 @@ def organoid_curve(
     Parameters
     ----------
     cells : pandas.DataFrame
-        Cells: entry, exit (at risk from one to the other, where that is later), left, right, tracked_from, tracked_to
-        [h on the organoid's clock], cause (0, 1..K), event, clone, session.
+        Cells: entry, exit (at risk from one to the other, where that is later), watched and exposed (ends of the risk
+        of an onset and of death; `exit` by default), left, right, tracked_from, tracked_to [h on the organoid's clock],
+        cause (0, 1..K), event, clone, session.
     grid : (m,) float64
         Times [h].
     k : int

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from napari_marrow.lineage.emergence_curves import event_times
+from napari_marrow.lineage.emergence_curves import hours_at_risk
 from napari_marrow.schemas import ONSETS
 
 
@@ -18,15 +18,15 @@ def transition_rates(
     """Estimate the rates q = N / T out of the negative state.
 
     N are the transitions seen (marker onsets, deaths), T the hours at risk of cells that were negative;
-    interval-censored onsets count to the middle of their interval. Of an onset a cell is at risk only as long as one
-    could have been told (`told_to_h` of `marker_onsets`): the last look at a cell confirms none. Nothing flows back:
-    a lineage once entered is kept.
+    interval-censored onsets count to the middle of their interval. An onset that needs a second look cannot be seen at
+    a cell's last one, so that T of onsets ends at the last look but one (`watched_to_h`) of cells without heirs. T of
+    death are the hours for which a nucleus was followed, until an onset was confirmed. Nothing flows back: a lineage
+    once entered is kept.
 
     Parameters
     ----------
     onsets : pandas.DataFrame
-        ONSETS table; prevalent rows are left out. Without its columns `told_to_h` and `seen_to_h` a cell is at risk
-        from `entry_h` to `left_h`.
+        ONSETS table; prevalent rows are left out.
     lineages : sequence of str, optional
         Lineages to report; those that occur by default.
     by : sequence of str
@@ -35,8 +35,8 @@ def transition_rates(
     Returns
     -------
     pandas.DataFrame
-        The `by` columns, `to` (lineage or death), n_cells (at risk), n_events, time_h (cell-hours at risk), rate, low,
-        high [1/h; exact Poisson 95 % interval, cells taken as independent], probability (events per cell at risk),
+        The `by` columns, `to` (lineage or death), n_cells (at risk), n_events, time_h (cell-hours at risk of it), rate,
+        low, high [1/h; exact Poisson 95 % interval, cells taken as independent], probability (events per cell at risk),
         note.
 
     References
@@ -46,14 +46,16 @@ def transition_rates(
     table = ONSETS.conform(onsets)
     names = list(lineages) if lineages is not None else sorted(set(table["lineage"]) - {""})
     table = table[table["event"] != "prevalent"].copy()
-    _add_hours(table)
+    table["of_onset_h"], table["of_death_h"] = hours_at_risk(table)
     table["to"] = np.where(table["event"] == "death", "death", table["lineage"])
+    if "followed_to_h" in table.columns:
+        table = table[(table["to"] != "death") | table["followed_to_h"].notna()]  # dead cells never looked at
     groups = table.groupby(list(by), sort=True) if by else [((), table)]
     rows = []
     for key, cells in groups:
         place = key if isinstance(key, tuple) else (key,)
         for name in [*names, "death"]:
-            hours = float(cells["death_hours" if name == "death" else "onset_hours"].sum())
+            hours = float(cells["of_death_h" if name == "death" else "of_onset_h"].sum())
             n = int((cells["to"] == name).sum())
             rate, low, high = _poisson(n, hours)
             note = "" if hours > 0 else "no time at risk"
@@ -61,15 +63,6 @@ def transition_rates(
             rows.append([*place, name, len(cells), n, hours, rate, low, high, share, note])
     names = [*by, "to", "n_cells", "n_events", "time_h", "rate", "low", "high", "probability", "note"]
     return pd.DataFrame(rows, columns=names)
-
-
-def _add_hours(table: pd.DataFrame) -> None:
-    """Add the hours at risk of an onset, which has to be confirmed by later looks, and of death, which has not."""
-    time, entry = event_times(table), table["entry_h"].to_numpy()
-    came_on = (table["event"] == "onset").to_numpy()
-    for name, until, column in (("onset_hours", np.fmin, "told_to_h"), ("death_hours", np.fmax, "seen_to_h")):
-        limit = until(time, table[column].to_numpy(dtype=np.float64)) if column in table.columns else time
-        table[name] = np.where(came_on, time, limit) - entry
 
 
 def hazard_by_generation(onsets: pd.DataFrame, *, lineages: Sequence[str] | None = None) -> pd.DataFrame:

@@ -24,7 +24,7 @@ class LineageStep(Step):
 
     name = "lineage"
     title = "Lineages"
-    version = 8
+    version = 9
     reads = ("classify", "curate", "colonies", "niche", "surroundings")
     tables = (
         "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "colony_emergence", "colony_types",
