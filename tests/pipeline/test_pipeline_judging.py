@@ -94,3 +94,23 @@ def test_a_session_that_comes_later_is_judged_alone_under_the_studys_recipe(judg
     assert study.stated_recipe[0]["correct"]["gain_jumps"]
     record = study.runs()[-1]
     assert (record["step"], record["info"]["computed"]) == ("quality", 1)
+
+
+def test_an_import_judges_frames_in_memory_and_reads_none_again(imported, judged, tmp_path, monkeypatch):
+    from napari_marrow.study.session_image import SessionImage
+
+    reads = []
+    whole = SessionImage.read
+    monkeypatch.setattr(SessionImage, "read", lambda self, t, *a, **k: reads.append(t) or whole(self, t, *a, **k))
+    sources = [str(path) for path in sorted(imported.glob("*.tif"))]
+    given = ["--axes", "TYX", "--pixel-size", "1", "--frame-interval", "0.25", "--channels", "nuclei"]
+    study = tmp_path / "s.marrow"
+    assert main(["import", *sources, "--study", str(study), *given]) == 0
+    assert reads == []
+    in_memory = Study.open(study).table("quality")
+    later = tmp_path / "later.marrow"
+    assert main(["import", *sources, "--study", str(later), *given, "--no-quality"]) == 0
+    run(later, until="quality")
+    assert len(reads) == 2 * FRAMES
+    assert Study.open(later).table("quality").equals(in_memory)
+    assert Study.open(later).active["quality"] == Study.open(study).active["quality"]

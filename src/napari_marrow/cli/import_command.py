@@ -73,7 +73,7 @@ def import_images(
 ) -> None:
     """Bring microscope images into a study; what the files do not say is asked for, never guessed."""
     from napari_marrow import ingest
-    from napari_marrow.pipeline.judging import judge_frames
+    from napari_marrow.pipeline.judging import ImportedFrames, judge_frames
 
     study = study or Path(f"{sources[0].name.split('.')[0]}.marrow")
     options: dict[str, Any] = {
@@ -93,8 +93,11 @@ def import_images(
         ingest.require_all(planned)
         return
     with working() as (progress, cancel):
-        summary = ingest.import_files(study, sources, **options, workers=workers, progress=progress, cancel=cancel)
-        judged = judge_frames(study, progress=progress, cancel=cancel) if quality else []
+        measured = ImportedFrames() if quality else None
+        summary = ingest.import_files(
+            study, sources, **options, workers=workers, observe=measured, progress=progress, cancel=cancel
+        )
+        judged = judge_frames(study, measured=measured, progress=progress, cancel=cancel) if quality else []
     typer.echo(str(summary))
     show_flags(judged, {(s.position, s.session) for s in summary.sessions})
 

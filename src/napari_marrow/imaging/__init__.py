@@ -6,8 +6,8 @@ Arrays and tables in and out; coordinates are µm in (y, x) order, times hours o
 from napari_marrow.imaging.bleaching import Bleaching, estimate_bleaching, signal_level
 from napari_marrow.imaging.channel_correction import ChannelCorrection, correction_from_row
 from napari_marrow.imaging.drift import DriftTracker, register_drift, register_translation
+from napari_marrow.imaging.field import FieldTracker, small_pictures
 from napari_marrow.imaging.gain import GainJumps, estimate_gain_jumps, gain_levels
-from napari_marrow.imaging.overview import overview
 from napari_marrow.imaging.quality import (
     FLAGS,
     FrameStatistics,
@@ -16,6 +16,7 @@ from napari_marrow.imaging.quality import (
     quality_flags,
     statistics_table,
 )
+from napari_marrow.imaging.session_quality import SessionQuality
 from napari_marrow.imaging.sessions import register_sessions
 from napari_marrow.imaging.shading import (
     Shading,
@@ -32,9 +33,11 @@ __all__ = [
     "Bleaching",
     "ChannelCorrection",
     "DriftTracker",
+    "FieldTracker",
     "FrameStatistics",
     "GainJumps",
     "QualitySettings",
+    "SessionQuality",
     "Shading",
     "Transform",
     "correct",
@@ -45,7 +48,6 @@ __all__ = [
     "estimate_shading",
     "frame_statistics",
     "gain_levels",
-    "overview",
     "quality_flags",
     "register_drift",
     "register_sessions",
@@ -53,5 +55,6 @@ __all__ = [
     "shading_from_nodes",
     "shading_nodes",
     "signal_level",
+    "small_pictures",
     "statistics_table",
 ]

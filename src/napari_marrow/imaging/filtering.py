@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_marrow.errors import SettingsError
 
@@ -48,8 +49,9 @@ def texture(
     ndarray of float32, shape (Y, X)
         All zero for an image without texture.
     """
-    band = ndimage.gaussian_filter(plane, fine, mode="nearest", truncate=3.0)
-    band -= ndimage.gaussian_filter(plane, coarse, mode="nearest", truncate=3.0)
+    from napari_marrow.imaging.plane_kernels import difference_of_gaussians, half_kernel
+
+    band = difference_of_gaussians(plane, *(half_kernel(s) for s in (*fine, *coarse)))
     # Mean absolute value, not a median: in a dark field with few cells more than half the pixels are plain background.
     spread = float(np.mean(np.abs(band)))
     if not np.isfinite(spread) or spread <= 1e-6 * max(1.0, float(np.abs(plane).max())):
@@ -62,14 +64,17 @@ def shrink(plane: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float3
     """Average blocks of `factor` x `factor` pixels, the incomplete rest cut off; pixel 0 then lies at (factor-1)/2."""
     if factor == 1:
         return plane
-    height, width = (s // factor * factor for s in plane.shape)
-    blocks = plane[:height, :width].reshape(height // factor, factor, width // factor, factor)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+    from napari_marrow.imaging.plane_kernels import block_mean
+
+    return block_mean(plane, factor)
 
 
+@lru_cache(maxsize=8)
 def taper(shape: tuple[int, int], fraction: float = 0.15) -> npt.NDArray[np.float32]:
     """Return a Tukey window (Y, X) that falls to zero over the outer `fraction` of each side."""
     from scipy.signal.windows import tukey
 
     y, x = (tukey(n, 2 * fraction).astype(np.float32) for n in shape)
-    return np.asarray(y[:, None] * x[None, :])
+    window = np.asarray(y[:, None] * x[None, :])
+    window.setflags(write=False)
+    return window

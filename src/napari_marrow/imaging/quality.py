@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import ndimage
 
 from napari_marrow.errors import SettingsError, TableError
-from napari_marrow.imaging.filtering import shrink
 from napari_marrow.schemas import QUALITY_FLAGS
 
 FLAGS = QUALITY_FLAGS
 """Names of the flags, in the order in which they are written."""
 
 _MAD_TO_SD = 1.4826
+_ROWS = 512
+"""Rows, at least, that the energy of the finest structures is taken from."""
 
 
 @dataclass(frozen=True)
@@ -136,41 +136,74 @@ def frame_statistics(
 def _channel_statistics(
     stack: npt.NDArray[Any], t: int, time_s: float, channel: str, maximum: float | None
 ) -> FrameStatistics:
+    stack = np.ascontiguousarray(stack)
     finite = np.isfinite(stack) if stack.dtype.kind == "f" else None
     share = 1.0 if finite is None else float(finite.mean())
-    digest = hashlib.blake2b(np.ascontiguousarray(stack).tobytes(), digest_size=12).hexdigest()
     if share == 0.0:
         nan = float("nan")
-        return FrameStatistics(t, time_s, channel, nan, nan, nan, 0.0, nan, nan, nan, 0.0, digest)
+        return FrameStatistics(t, time_s, channel, nan, nan, nan, 0.0, nan, nan, nan, 0.0, _digest(stack, nan, nan))
     values = stack if finite is None or share == 1.0 else stack[finite]
-    top = _saturation_value(values, maximum)
+    mean, sd, level, saturated = _distribution(values, maximum)
     plane = stack.max(axis=0) if stack.shape[0] > 1 else stack[0]
-    plane = np.nan_to_num(plane.astype(np.float32), nan=float(np.median(values)))
+    plane = plane.astype(np.float32)
+    if share < 1.0:
+        plane = np.nan_to_num(plane, nan=level)
     sharp, structure, peak = _texture(plane)
     return FrameStatistics(
         t=t,
         time_s=time_s,
         channel=channel,
-        mean=float(values.mean(dtype=np.float64)),
-        sd=float(values.std(dtype=np.float64)),
-        level=float(np.median(values)),
-        saturation=0.0 if top is None else float(np.mean(values >= top)),
+        mean=mean,
+        sd=sd,
+        level=level,
+        saturation=saturated,
         sharpness=sharp,
         structure=structure,
         peak=peak,
         finite=share,
-        digest=digest,
+        digest=_digest(stack, mean, sd),
     )
 
 
-def _saturation_value(values: npt.NDArray[Any], maximum: float | None) -> float | None:
+def _digest(stack: npt.NDArray[Any], mean: float, sd: float) -> str:
+    """Return what two frames share only by repetition: their CRC-32, and moments that no CRC follows."""
+    return f"{zlib.crc32(stack.data):08x} {mean!r} {sd!r}"
+
+
+def _distribution(values: npt.NDArray[Any], maximum: float | None) -> tuple[float, float, float, float]:
+    """Return mean, standard deviation, median and share of saturated pixels, of small integers by counting."""
+    if values.dtype not in (np.uint8, np.uint16):
+        top = _saturation_value(values.dtype, float(values.max()), maximum)
+        saturated = 0.0 if top is None else float(np.mean(values >= top))
+        return (
+            float(values.mean(dtype=np.float64)),
+            float(values.std(dtype=np.float64)),
+            float(np.median(values)),
+            saturated,
+        )
+    from napari_marrow.imaging.plane_kernels import count_values
+
+    by_turn = np.zeros((4, np.iinfo(values.dtype).max + 1), dtype=np.int64)
+    count_values(values.reshape(-1), by_turn)
+    counts = by_turn.sum(axis=0)
+    present = np.flatnonzero(counts)
+    weights = counts[present]
+    mean = float((present * weights).sum()) / values.size
+    sd = float(np.sqrt((np.square(present - mean) * weights).sum() / values.size))
+    below = np.cumsum(weights)
+    middle = [present[np.searchsorted(below, k, side="right")] for k in ((values.size - 1) // 2, values.size // 2)]
+    top = _saturation_value(values.dtype, float(present[-1]), maximum)
+    saturated = 0.0 if top is None else float(weights[present >= top].sum()) / values.size
+    return mean, sd, float(middle[0] + middle[1]) / 2, saturated
+
+
+def _saturation_value(dtype: np.dtype[Any], peak: float, maximum: float | None) -> float | None:
     """Return the count of a saturated pixel, None where it cannot be known (a float image without a given value)."""
     if maximum is not None:
         return maximum
-    if values.dtype.kind not in "iu":
+    if dtype.kind not in "iu":
         return None
-    peak = int(values.max())
-    return float(peak) if peak in (4095, 16383) else float(np.iinfo(values.dtype).max)
+    return peak if peak in (4095, 16383) else float(np.iinfo(dtype).max)
 
 
 def sharpness(plane: npt.NDArray[np.float32]) -> float:
@@ -195,28 +228,18 @@ def _texture(plane: npt.NDArray[np.float32]) -> tuple[float, float, float]:
     """Return sharpness, structure and peak of a plane, 0 without any."""
     if min(plane.shape) < 4 or float(plane.max()) == float(plane.min()):
         return 0.0, 0.0, 0.0
-    diagonal = plane[:-1, :-1] - plane[1:, :-1] - plane[:-1, 1:] + plane[1:, 1:]
-    noise = (float(np.mean(np.abs(diagonal))) / 2.0 * np.sqrt(np.pi / 2.0)) ** 2
-    fine = _band(plane, 1.0, 2.0)
-    # The coarse band is taken at half resolution: a quarter of the work, and noise of a quarter of the variance.
-    coarse = _band(shrink(plane, 2), 1.5, 3.0)
+    from napari_marrow.imaging.plane_kernels import band_energies, block_mean, half_kernel, mean_diagonal
+
+    noise = (mean_diagonal(plane) / 2.0 * np.sqrt(np.pi / 2.0)) ** 2
     fine_noise, coarse_noise = noise * _noise_gain(1.0, 2.0), noise / 4.0 * _noise_gain(1.5, 3.0)
-    energy = _energy(coarse) - coarse_noise
     floor = coarse_noise + 1e-12
-    sharp = max(0.0, _energy(fine) - fine_noise) / energy if energy > 0.0 else 0.0
+    fine, _, _ = band_energies(plane, half_kernel(1.0), half_kernel(2.0), 0.0, max(1, plane.shape[0] // _ROWS))
+    # The coarse band is taken at half resolution: a quarter of the work, and noise of a quarter of the variance.
     # Clipped at 4 standard deviations of the noise: hot pixels then weigh little, and real structures still enough.
-    clipped = float(np.mean(np.minimum(np.square(coarse), np.float32(16.0 * floor)), dtype=np.float64))
-    return sharp, clipped / floor - 1.0, float(np.abs(coarse).max()) / float(np.sqrt(floor))
-
-
-def _band(plane: npt.NDArray[np.float32], fine: float, coarse: float) -> npt.NDArray[np.float32]:
-    band = ndimage.gaussian_filter(plane, fine, truncate=3.0)
-    band -= ndimage.gaussian_filter(plane, coarse, truncate=3.0)
-    return np.asarray(band)
-
-
-def _energy(band: npt.NDArray[np.float32]) -> float:
-    return float(np.mean(np.square(band), dtype=np.float64))
+    coarse, clipped, peak = band_energies(block_mean(plane, 2), half_kernel(1.5), half_kernel(3.0), 16.0 * floor, 1)
+    energy = coarse - coarse_noise
+    sharp = max(0.0, fine - fine_noise) / energy if energy > 0.0 else 0.0
+    return sharp, clipped / floor - 1.0, peak / float(np.sqrt(floor))
 
 
 def _noise_gain(fine: float, coarse: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +20,9 @@ from napari_marrow.ingest.plan import PlannedSession
 from napari_marrow.study import Study
 from napari_marrow.study.session_writer import SessionWriter
 
+FrameObserver = Callable[[PlannedSession, int, npt.NDArray[Any]], None]
+"""Sees each frame while it is in memory."""
+
 
 @dataclass
 class _Begun:
@@ -32,7 +35,7 @@ class _Begun:
 
 
 def copy_sessions(
-    study: Study, plans: Sequence[PlannedSession], *, workers: int
+    study: Study, plans: Sequence[PlannedSession], *, workers: int, observe: FrameObserver | None = None
 ) -> Generator[PlannedSession, None, None]:
     """Copy sessions into a study, and yield a session's plan after each of its frames.
 
@@ -47,6 +50,9 @@ def copy_sessions(
     plans : sequence of PlannedSession
     workers : int
         Threads that compress and write.
+    observe : callable, optional
+        Called as ``observe(plan, t, frame)`` with each frame (C, Z, Y, X) that is written, in one of those threads and
+        in no certain order.
 
     Raises
     ------
@@ -63,7 +69,7 @@ def copy_sessions(
         for plan in plans:
             session = _Begun(plan, _writer(study, plan), sums.of(plan.source, plan.files))
             begun.append(session)
-            for _ in _read(session, begun, pool, workers):
+            for _ in _read(session, begun, pool, workers, observe):
                 yield plan
             while begun and not begun[0].pending:
                 _close(begun)
@@ -89,7 +95,9 @@ def _writer(study: Study, plan: PlannedSession) -> SessionWriter:
     )
 
 
-def _read(session: _Begun, begun: deque[_Begun], pool: ThreadPoolExecutor, workers: int) -> Iterator[None]:
+def _read(
+    session: _Begun, begun: deque[_Begun], pool: ThreadPoolExecutor, workers: int, observe: FrameObserver | None
+) -> Iterator[None]:
     """Read the frames that are missing, hand them to the pool, and yield for every frame."""
     plan, missing = session.plan, set(session.writer.missing)
     with open_source(plan.source, plan.pattern) as reader:
@@ -97,8 +105,14 @@ def _read(session: _Begun, begun: deque[_Begun], pool: ThreadPoolExecutor, worke
             if t in missing:
                 _wait_for_room(begun, workers - 1)
                 frame = stored_frame(reader.read(plan.image, t, plan.axes), plan, t)
-                session.pending.add(pool.submit(session.writer.write, t, frame))
+                session.pending.add(pool.submit(_store, session, t, frame, observe))
             yield
+
+
+def _store(session: _Begun, t: int, frame: npt.NDArray[Any], observe: FrameObserver | None) -> None:
+    session.writer.write(t, frame)
+    if observe is not None:
+        observe(session.plan, t, frame)
 
 
 def _wait_for_room(begun: Iterable[_Begun], most: int) -> None:

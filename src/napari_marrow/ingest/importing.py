@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_marrow.errors import Cancelled
-from napari_marrow.ingest.copying import bytes_of, copy_sessions
+from napari_marrow.ingest.copying import FrameObserver, bytes_of, copy_sessions
 from napari_marrow.ingest.layout import read_layout
 from napari_marrow.ingest.plan import PlannedSession, as_given
 from napari_marrow.ingest.planning import plan_sessions, require_all
@@ -100,6 +100,7 @@ def import_files(
     name: str | None = None,
     pattern: str | None = None,
     workers: int | None = None,
+    observe: FrameObserver | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> ImportSummary:
@@ -137,6 +138,9 @@ def import_files(
         recognised without.
     workers : int, optional
         Threads that compress and write; by default as many as there are usable cores, at most eight.
+    observe : callable, optional
+        Called as ``observe(plan, t, frame)`` with each frame that is written, while it is in memory; from several
+        threads, in no certain order.
     progress, cancel : optional
 
     Returns
@@ -169,7 +173,7 @@ def import_files(
         study = Study.create(path, name=given.name, t0=t0)
     try:
         frames, size = _import_all(
-            study, planned, None if created else t0, table, workers or default_workers(), progress, cancel
+            study, planned, None if created else t0, table, workers or default_workers(), observe, progress, cancel
         )
     except (Cancelled, KeyboardInterrupt):
         raise
@@ -186,6 +190,7 @@ def _import_all(
     t0: str | None,
     layout: pd.DataFrame | None,
     workers: int,
+    observe: FrameObserver | None,
     progress: Progress,
     cancel: CancelToken | None,
 ) -> tuple[int, int]:
@@ -196,7 +201,7 @@ def _import_all(
         try:
             if t0 is not None and study.t0 is None:
                 study.set_t0(t0)
-            with closing(copy_sessions(study, new, workers=workers)) as copied:
+            with closing(copy_sessions(study, new, workers=workers, observe=observe)) as copied:
                 for plan in copied:
                     done += 1
                     progress(done, total, f"import {plan.position} session {plan.session}")

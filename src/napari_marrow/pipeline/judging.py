@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
-from napari_marrow.pipeline.engine import run
-from napari_marrow.pipeline.recipe import parse_recipe
+import numpy.typing as npt
+
+from napari_marrow.pipeline.engine import missing_units, recorded, run, steps_until
+from napari_marrow.pipeline.recipe import Recipe, parse_recipe
+from napari_marrow.pipeline.step import Context, Unit, step_keys
 from napari_marrow.progress import CancelToken, Progress, no_progress
 
 if TYPE_CHECKING:
+    from napari_marrow.imaging import SessionQuality
+    from napari_marrow.ingest.plan import PlannedSession
     from napari_marrow.pipeline.executors import Executor
     from napari_marrow.study import Study
 
@@ -38,9 +44,35 @@ class SessionFlags:
         return f"{self.position} session {self.session}: {said or 'no flags'}"
 
 
+class ImportedFrames:
+    """Measures frames while an import holds them in memory: the `observe` of `import_files`.
+
+    Sessions of which an earlier, interrupted import wrote frames stay incomplete here, and are measured by reading.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: dict[Unit, SessionQuality] = {}
+        self._lock = Lock()
+
+    def __call__(self, plan: PlannedSession, t: int, frame: npt.NDArray[Any]) -> None:
+        """Measure a frame."""
+        from napari_marrow.imaging import SessionQuality
+
+        unit = Unit(plan.position, plan.session)
+        with self._lock:
+            if unit not in self._sessions:
+                self._sessions[unit] = SessionQuality(plan.channels, (plan.spacing[1], plan.spacing[2]), plan.shape[0])
+        self._sessions[unit].add(t, float(plan.time_s[t]), frame)
+
+    def complete(self) -> dict[Unit, SessionQuality]:
+        """Return the sessions of which every frame was measured."""
+        return {unit: quality for unit, quality in self._sessions.items() if quality.complete}
+
+
 def judge_frames(
     study_path: Path | str,
     *,
+    measured: ImportedFrames | None = None,
     executor: Executor | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
@@ -52,6 +84,8 @@ def judge_frames(
     Parameters
     ----------
     study_path : path
+    measured : ImportedFrames, optional
+        What was measured during the import; those frames are not read again.
     executor, progress, cancel : optional
         See `run`.
     """
@@ -59,8 +93,27 @@ def judge_frames(
 
     stated = Study.open(study_path).stated_recipe
     recipe = None if stated is None else parse_recipe(stated[0])
+    if measured is not None:
+        _commit(study_path, recipe or Recipe(), measured.complete())
     run(study_path, recipe, until="quality", executor=executor, progress=progress, cancel=cancel)
     return flags_of(Study.open(study_path))
+
+
+def _commit(study_path: Path | str, recipe: Recipe, measured: dict[Unit, SessionQuality]) -> None:
+    """Commit the step's units of sessions that were measured during the import."""
+    from napari_marrow.pipeline.steps import STEPS
+    from napari_marrow.pipeline.steps.quality import QualityStep
+    from napari_marrow.study import Study
+
+    study = Study.open(study_path, mode="a")
+    with study.write_lock():
+        context = Context(recipe, step_keys(steps_until(STEPS, QualityStep.name), recipe, study))
+        step = QualityStep()
+        todo = [unit for unit in missing_units(study, step, context, step.plan(study, context)) if unit in measured]
+        with recorded(study, step, context, len(todo), len(todo)) as account:
+            for unit in todo:
+                account.counts.update(step.commit_flags(study, unit, context, measured[unit]))
+                account.done += 1
 
 
 def flags_of(study: Study) -> list[SessionFlags]:

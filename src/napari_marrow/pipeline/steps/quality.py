@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.progress import CancelToken
 
 if TYPE_CHECKING:
+    from napari_marrow.imaging import SessionQuality
     from napari_marrow.study import Study
 
 
@@ -20,7 +18,7 @@ class QualityStep(Step):
 
     name = "quality"
     title = "Judging frames"
-    version = 2
+    version = 3
     tables = ("quality",)
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
@@ -32,28 +30,28 @@ class QualityStep(Step):
         return session_units(study)
 
     def run_unit(self, study: Study, unit: Unit, context: Context, cancel: CancelToken) -> Counts:
-        """Measure each frame once, a frame in memory at a time, and judge them against each other.
-
-        The field is followed in a small picture of all channels, as registration is yet to come.
-        """
-        from napari_marrow import imaging
-
+        """Measure each frame once, a frame in memory at a time, and judge them against each other."""
         image = study.image(unit.position, unit.session)
-        names = [channel.name for channel in image.channels]
-        rows: list[imaging.FrameStatistics] = []
-        path: list[npt.NDArray[np.float64]] = []
-        tracker: imaging.DriftTracker | None = None
+        quality = session_quality(study, unit)
         for t, time_s in enumerate(image.time_s):
             cancel.raise_if_cancelled()
-            frame = image.read(t)
-            rows += imaging.frame_statistics(frame, t=t, time_s=float(time_s), channels=names)
-            plane, factor = imaging.overview(frame)
-            if tracker is None:
-                tracker = imaging.DriftTracker(spacing=(factor * image.spacing[1], factor * image.spacing[2]))
-            path.append(tracker.add(plane).shift)
-        flags = imaging.quality_flags(imaging.statistics_table(rows), shifts=np.array(path))
+            quality.add(t, float(time_s), image.read(t))
+        return self.commit_flags(study, unit, context, quality)
+
+    def commit_flags(self, study: Study, unit: Unit, context: Context, quality: SessionQuality) -> Counts:
+        """Judge a session whose frames were all measured, and commit its unit."""
+        flags = quality.flags()
         flags.insert(0, "position", unit.position)
         flags.insert(1, "session", unit.session)
-        flags.insert(3, "time_h", image.times_h)
+        flags.insert(3, "time_h", study.image(unit.position, unit.session).times_h)
         study.commit(self.tables[0], context.keys[self.name], unit.as_dict(), flags)
         return {"frames": len(flags), "flagged": int((flags["flags"] != "").sum())}
+
+
+def session_quality(study: Study, unit: Unit) -> SessionQuality:
+    """Return what measures the frames of a session."""
+    from napari_marrow.imaging import SessionQuality
+
+    image = study.image(unit.position, unit.session)
+    names = [channel.name for channel in image.channels]
+    return SessionQuality(names, (image.spacing[1], image.spacing[2]), int(image.shape[0]))

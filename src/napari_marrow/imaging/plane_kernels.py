@@ -1,0 +1,167 @@
+"""Loops over the pixels of a plane that the judging of frames spends its time in: band energies, block means, counts.
+
+Each reads a plane once, row by row, without copies of it, and lets other threads run meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Float = npt.NDArray[np.float32]
+
+
+@njit(cache=True, nogil=True)
+def count_values(pixels: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> None:
+    """Add how often each value occurs to `counts`, shape (4, number of values): its rows are added up afterwards.
+
+    Four tables take turns, so that equal neighbours do not wait for each other.
+    """
+    n = pixels.size // 4 * 4
+    for i in range(0, n, 4):
+        counts[0, pixels[i]] += 1
+        counts[1, pixels[i + 1]] += 1
+        counts[2, pixels[i + 2]] += 1
+        counts[3, pixels[i + 3]] += 1
+    for i in range(n, pixels.size):
+        counts[0, pixels[i]] += 1
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def block_mean(plane: npt.NDArray[Any], factor: int) -> Float:
+    """Return the means of blocks of `factor` x `factor` pixels as float32, the incomplete rest cut off."""
+    height, width = plane.shape[0] // factor, plane.shape[1] // factor
+    means = np.empty((height, width), np.float32)
+    line = np.empty(width * factor, np.float32)
+    share = np.float32(1.0 / (factor * factor))
+    for y in range(height):
+        for x in range(width * factor):
+            line[x] = plane[y * factor, x]
+        for k in range(1, factor):
+            for x in range(width * factor):
+                line[x] += np.float32(plane[y * factor + k, x])
+        for x in range(width):
+            total = np.float32(0.0)
+            for k in range(factor):
+                total += line[x * factor + k]
+            means[y, x] = total * share
+    return means
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def mean_diagonal(plane: Float) -> float:
+    """Return the mean absolute second difference over 2 x 2 pixels."""
+    total = 0.0
+    for y in range(plane.shape[0] - 1):
+        row = np.float32(0.0)
+        for x in range(plane.shape[1] - 1):
+            row += abs(plane[y, x] - plane[y + 1, x] - plane[y, x + 1] + plane[y + 1, x + 1])
+        total += float(row)
+    return total / ((plane.shape[0] - 1) * (plane.shape[1] - 1))
+
+
+@njit(cache=True, nogil=True)
+def _mirrored(index: int, length: int) -> int:
+    """Return the pixel that an index beyond the edge stands for: the plane is mirrored at its edges."""
+    while index < 0 or index >= length:
+        index = -index - 1 if index < 0 else 2 * length - index - 1
+    return index
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_pair(total: Float, a: Float, b: Float, weight: float) -> None:
+    """Add two rows times a weight; of slices that begin at 0, so that the loop runs in vectors."""
+    for x in range(len(total)):
+        total[x] += weight * (a[x] + b[x])
+
+
+@njit(cache=True, nogil=True)
+def _neighbour(index: int, length: int, mirror: bool) -> int:
+    """Return the row or pixel that an index beyond an edge stands for."""
+    return _mirrored(index, length) if mirror else min(max(index, 0), length - 1)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _smooth_row(plane: Float, y: int, along_y: Float, along_x: Float, mirror: bool, column: Float, row: Float) -> None:
+    """Smooth one row of a plane.
+
+    Beyond its edges the plane is mirrored, or goes on as its edge pixels. `column` is work space of a row and both
+    overhangs, `along_y` and `along_x` are half kernels.
+    """
+    height, width = plane.shape
+    reach = len(along_x) - 1
+    inner = column[reach : reach + width]
+    inner[:] = along_y[0] * plane[y]
+    for k in range(1, len(along_y)):
+        _add_pair(inner, plane[_neighbour(y - k, height, mirror)], plane[_neighbour(y + k, height, mirror)], along_y[k])
+    for k in range(1, reach + 1):
+        column[reach - k] = inner[_neighbour(-k, width, mirror)]
+        column[reach + width + k - 1] = inner[_neighbour(width + k - 1, width, mirror)]
+    row[:] = along_x[0] * inner
+    for k in range(1, reach + 1):
+        _add_pair(row, column[reach - k : reach - k + width], column[reach + k : reach + k + width], along_x[k])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def band_energies(plane: Float, fine: Float, coarse: Float, limit: float, every: int) -> tuple[float, float, float]:
+    """Return mean square, mean square clipped at `limit`, and largest absolute value of a difference of Gaussians.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (Y, X)
+    fine, coarse : ndarray of float32
+        Half kernels from the centre outwards, see `half_kernel`.
+    limit : float
+        Squares count for no more than this in the second value.
+    every : int
+        Only each such row is looked at: neighbouring rows tell nearly the same.
+    """
+    height, width = plane.shape
+    column = np.empty(width + 2 * max(len(fine), len(coarse)), np.float32)
+    first, second = np.empty(width, np.float32), np.empty(width, np.float32)
+    top = np.float32(limit)
+    total, clipped, largest = 0.0, 0.0, 0.0
+    for y in range(0, height, every):
+        _smooth_row(plane, y, fine, fine, True, column, first)
+        _smooth_row(plane, y, coarse, coarse, True, column, second)
+        row, short = np.float32(0.0), np.float32(0.0)
+        for x in range(width):
+            square = (first[x] - second[x]) ** 2
+            row += square
+            short += min(square, top)
+            largest = max(largest, square)
+        total += float(row)
+        clipped += float(short)
+    size = (height + every - 1) // every * width
+    return total / size, clipped / size, np.sqrt(largest)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def difference_of_gaussians(plane: Float, fine_y: Float, fine_x: Float, coarse_y: Float, coarse_x: Float) -> Float:
+    """Return the difference of two Gaussians whose kernels may differ between y and x; the edge pixels go on beyond it.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (Y, X)
+    fine_y, fine_x, coarse_y, coarse_x : ndarray of float32
+        Half kernels from the centre outwards, see `half_kernel`.
+    """
+    height, width = plane.shape
+    column = np.empty(width + 2 * max(len(fine_x), len(coarse_x)), np.float32)
+    smooth = np.empty(width, np.float32)
+    band = np.empty((height, width), np.float32)
+    for y in range(height):
+        _smooth_row(plane, y, fine_y, fine_x, False, column, band[y])
+        _smooth_row(plane, y, coarse_y, coarse_x, False, column, smooth)
+        band[y] -= smooth
+    return band
+
+
+def half_kernel(sigma: float, truncate: float = 3.0) -> Float:
+    """Return a Gaussian's weights from its centre to `truncate` standard deviations; mirrored, they add up to 1."""
+    reach = int(truncate * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    return np.asarray(weights / (weights[0] + 2 * weights[1:].sum()), dtype=np.float32)
