@@ -110,7 +110,9 @@ def settle(figure: Figure) -> None:
     """Lay the figure out once and for all: otherwise each format that it is written in solves the layout anew."""
     from napari_marrow.report.hints import place_scales
 
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
     place_scales(figure)
 
