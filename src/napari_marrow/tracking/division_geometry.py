@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
 from scipy.stats import chi2
 
@@ -88,10 +89,9 @@ class DivisionGeometry:
         self, detections: Detections, before: Heading, mother: Ints, first: Ints, second: Ints
     ) -> tuple[Floats, Floats]:
         """Return the midpoint's distance from the expected place at usual speed, and the daughters' distance."""
-        x = detections.xyz
-        off = 0.5 * (x[first] + x[second]) - self.expected(detections, before)[mother]
-        apart = np.sqrt(((x[first] - x[second]) ** 2).sum(1))
-        return np.sqrt((off**2).sum(1)) / before.quick[mother] ** self.pace, apart
+        middle, apart = np.empty(len(mother)), np.empty(len(mother))
+        _distances(detections.xyz, before.ahead, self.steering, mother, first, second, middle, apart)
+        return (middle / before.quick[mother] ** self.pace if self.pace else middle), apart
 
     def plausible(self, middle: Floats, apart: Floats) -> np.ndarray:
         """Whether the daughters are near enough to what is expected to be looked at."""
@@ -138,6 +138,20 @@ class DivisionGeometry:
                 trust * median_deviation(apart) + (1 - trust) * self.apart_width, 0.1 * float(np.median(apart))
             ),
         )
+
+
+@numba.njit(cache=True, nogil=True)
+def _distances(
+    xyz: Floats, ahead: Floats, steering: float, mother: Ints, first: Ints, second: Ints, middle: Floats, apart: Floats
+) -> None:  # fmt: skip
+    """Fill in the midpoints' distances from the expected places, and the daughters' distances."""
+    for m in range(len(mother)):
+        i, j, k = mother[m], first[m], second[m]
+        off, wide = 0.0, 0.0
+        for axis in range(xyz.shape[1]):
+            off += (0.5 * (xyz[j, axis] + xyz[k, axis]) - xyz[i, axis] - steering * ahead[i, axis]) ** 2
+            wide += (xyz[j, axis] - xyz[k, axis]) ** 2
+        middle[m], apart[m] = np.sqrt(off), np.sqrt(wide)
 
 
 def shell_floor(apart: float, d: int) -> float:

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_marrow.tracking.disjoint_sets import root
+from napari_marrow.tracking.group_sums import MOST, Grouped, sum_up
 from napari_marrow.tracking.points import Floats, Ints
 from napari_marrow.tracking.threads import in_slices
 
 Flags = npt.NDArray[np.bool_]
 
-_MOST = 8  # outgoing or incoming ends of a group: 2 ** 8 states
 _FAR = -15.0  # exchanges that lose more are left to the messages
-_CLIP = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,13 +80,11 @@ def group_odds(packing: Packing, free: Floats) -> tuple[Floats, Floats, Floats]:
     place[p.chosen] = np.arange(len(p.chosen))
     pairs = np.full((len(p.chosen), 2), np.nan)
     sources, targets = np.zeros(p.n_sources), np.zeros(p.n_targets)
-    weight, mask = np.zeros(len(p.gain)), np.zeros(len(p.gain), np.int16)
+    grouped = Grouped(
+        p.source, p.target, p.gain, free, by_source, from_source, by_target, from_target, root, place
+    )  # fmt: skip
     in_slices(
-        lambda low, high: _sum_up(
-            p.source, p.target, p.gain, free, by_source, from_source, by_target, from_target, root, members, bounds,
-            place, weight, mask, pairs, sources, targets, low, high,
-        ),
-        len(bounds) - 1,
+        lambda low, high: sum_up(grouped, members, bounds, pairs, sources, targets, low, high), len(bounds) - 1
     )  # fmt: skip
     return pairs, sources, targets
 
@@ -240,7 +237,7 @@ def _groups(source: Ints, target: Ints, chosen: Ints, order: Ints, n_sources: in
                 many += 1
                 outgoing += size[r, 0]
                 incoming += size[r, 1]
-        if outgoing > _MOST or incoming > _MOST:
+        if outgoing > MOST or incoming > MOST:
             continue
         for p in range(1, many):
             parent[roots[p]] = roots[0]
@@ -248,120 +245,3 @@ def _groups(source: Ints, target: Ints, chosen: Ints, order: Ints, n_sources: in
     for a in range(total):
         parent[a] = root(parent, a)
     return parent
-
-
-@numba.njit(cache=True, nogil=True)
-def _sum_up(
-    source: Ints, target: Ints, gain: Floats, free: Floats, by_source: Ints, from_source: Ints, by_target: Ints,
-    from_target: Ints, root: Ints, members: Ints, bounds: Ints, place: Ints, weight: Floats, mask: Ints,
-    pairs: Floats, sources: Floats, targets: Floats, low: int, high: int,
-) -> None:  # fmt: skip
-    """Sum over all packings of each group, source after source, with the set of targets that are taken as state."""
-    n_sources = len(sources)
-    before, after = np.zeros((_MOST + 1, 1 << _MOST)), np.zeros((_MOST + 1, 1 << _MOST))
-    external, skip = np.ones(_MOST), np.ones(_MOST)
-    ours, theirs = np.zeros(_MOST, np.int64), np.zeros(_MOST, np.int64)
-    for g in range(low, high):
-        ns, nt = 0, 0
-        for q in range(bounds[g], bounds[g + 1]):
-            if members[q] < n_sources:
-                ours[ns] = members[q]
-                ns += 1
-            else:
-                theirs[nt] = members[q] - n_sources
-                nt += 1
-        here = root[members[bounds[g]]]
-        full = 1 << nt
-        for q in range(nt):  # what sources outside of the group weigh
-            external[q] = 1.0
-            for r in range(from_target[theirs[q]], from_target[theirs[q] + 1]):
-                a = by_target[r]
-                if root[source[a]] != here:
-                    side = 0 if target[a, 0] == theirs[q] else 1
-                    outside = np.exp(min(gain[a], _CLIP)) * free[a, 0]
-                    external[q] += outside * (free[a, 2 - side] if target[a, 1 - side] >= 0 else 1.0)
-        for p in range(ns):
-            most = 0.0
-            for r in range(from_source[ours[p]], from_source[ours[p] + 1]):
-                a = by_source[r]
-                value, bits = min(max(gain[a], -_CLIP), _CLIP), 0
-                for side in range(2):
-                    t = target[a, side]
-                    if t < 0:
-                        continue
-                    inside = False
-                    if root[n_sources + t] == here:
-                        for q in range(nt):
-                            if theirs[q] == t:
-                                bits |= 1 << q
-                                inside = True
-                    if not inside:
-                        value += np.log(free[a, 1 + side])
-                weight[a], mask[a] = value, bits
-                most = max(most, value)
-            skip[p] = np.exp(-most)
-            for r in range(from_source[ours[p]], from_source[ours[p] + 1]):
-                weight[by_source[r]] = np.exp(weight[by_source[r]] - most)
-        before[0, :full] = 0.0
-        before[0, 0] = 1.0
-        for p in range(ns):
-            for state in range(full):
-                before[p + 1, state] = before[p, state] * skip[p]
-            for r in range(from_source[ours[p]], from_source[ours[p] + 1]):
-                a = by_source[r]
-                bits, w = mask[a], weight[a]
-                for state in range(full):
-                    if state & bits == bits:
-                        before[p + 1, state] += before[p, state ^ bits] * w
-        for state in range(full):
-            product = 1.0
-            for q in range(nt):
-                if not state & (1 << q):
-                    product *= external[q]
-            after[ns, state] = product
-        for q in range(nt):
-            taken, open_ = 0.0, 0.0
-            for state in range(full):
-                value = before[ns, state] * after[ns, state]
-                if state & (1 << q):
-                    taken += value
-                else:
-                    open_ += value / external[q]
-                    taken += value * (1 - 1 / external[q])
-            targets[theirs[q]] = taken / max(open_, 1e-300)
-        for p in range(ns - 1, -1, -1):
-            nothing = 0.0
-            for state in range(full):
-                after[p, state] = after[p + 1, state] * skip[p]
-                nothing += before[p, state] * after[p, state]
-            something, standing = 0.0, -1
-            first, second, not_first, not_second = 0.0, 0.0, nothing, nothing
-            for r in range(from_source[ours[p]], from_source[ours[p] + 1]):
-                if place[by_source[r]] >= 0:
-                    standing = by_source[r]
-            for r in range(from_source[ours[p]], from_source[ours[p] + 1]):
-                a = by_source[r]
-                bits, w = mask[a], weight[a]
-                marginal = 0.0
-                for state in range(full):
-                    if state & bits == 0:
-                        further = w * after[p + 1, state | bits]
-                        after[p, state] += further
-                        marginal += before[p, state] * further
-                something += marginal
-                if standing < 0:
-                    continue
-                for side in range(2):
-                    t = target[standing, side]
-                    holds = t >= 0 and (target[a, 0] == t or target[a, 1] == t)
-                    if side == 0:
-                        first += marginal if holds else 0.0
-                        not_first += 0.0 if holds else marginal
-                    else:
-                        second += marginal if holds else 0.0
-                        not_second += 0.0 if holds else marginal
-            sources[ours[p]] = something / max(nothing, 1e-300)
-            if standing >= 0:
-                pairs[place[standing], 0] = first / max(not_first, 1e-300)
-                if target[standing, 1] >= 0:
-                    pairs[place[standing], 1] = second / max(not_second, 1e-300)

@@ -104,9 +104,10 @@ class MotionModel:
         """Log density of the residual (e, d) of pairs with source i, per unit area or volume."""
         out = np.empty(len(i))
         residual = np.ascontiguousarray(residual)
+        steps, jumps = _logs(self.sigma, self.weight, self.spacing, self.jump, residual.shape[1])
         in_slices(
             lambda low, high: _log_density(
-                residual, i, spread, self.crowding, self.sigma, self.weight, self.spacing, self.jump, out, low, high
+                residual, i, spread, self.crowding, self.sigma, steps, self.spacing, jumps, out, low, high
             ),
             len(i),
         )
@@ -115,39 +116,47 @@ class MotionModel:
     def pair_log_density(self, detections: Detections, chains: Chains, i: Ints, j: Ints, duration: Floats) -> Floats:
         """Log density of the targets' places given the sources, (e,)."""
         out = np.empty(len(i))
+        steps, jumps = _logs(self.sigma, self.weight, self.spacing, self.jump, detections.ndim)
         in_slices(
             lambda low, high: _pair_log_density(
                 detections.xyz, i, j, duration, chains.previous, chains.following, chains.velocity_in,
                 chains.velocity_out, chains.past_speed, chains.future_speed, self.crowding, self.a, self.b, self.scale,
-                self.speed, self.pace, self.exponent, self.sigma, self.weight, self.spacing, self.jump, out, low, high,
+                self.speed, self.pace, self.exponent, self.sigma, steps, self.spacing, jumps, out, low, high,
             ),
             len(i),
         )  # fmt: skip
         return out
 
 
+def _logs(sigma: Floats, weight: Floats, spacing: Floats, jump: float, d: int) -> tuple[Floats, Floats]:
+    """Log densities at their centres: of a class' steps at usual speed, (classes, 3), and of jumps, (n,)."""
+    with np.errstate(divide="ignore"):  # a part without weight has a log density of -inf
+        steps = np.log((1 - jump) * weight) - 0.5 * d * np.log(2 * np.pi * sigma**2)
+    return steps, np.log(jump) - 0.5 * d * np.log(2 * np.pi * (_JUMP_WIDTH * spacing) ** 2)
+
+
 @numba.njit(cache=True, nogil=True)
-def _mixture(r2: float, d: int, spread: float, sigma: Floats, weight: Floats, spacing: float, jump: float) -> float:
-    v = (_JUMP_WIDTH * spacing) ** 2
-    most = np.log(jump) - r2 / (2 * v) - 0.5 * d * np.log(2 * np.pi * v)
-    terms = np.empty(_COMPONENTS + 1)
-    terms[_COMPONENTS] = most
+def _mixture(
+    r2: float, d: int, spread: float, sigma: Floats, steps: Floats, spacing: float, jumps: float
+) -> float:  # fmt: skip
+    """Log density of steps and jumps; `steps`, `jumps` are the logs at the centre for a spread of 1."""
+    last = jumps - r2 / (2 * (_JUMP_WIDTH * spacing) ** 2)
+    grown = d * np.log(spread)
+    most = last
+    terms = np.empty(_COMPONENTS)
     for q in range(_COMPONENTS):
-        s2 = (sigma[q] * spread) ** 2
-        terms[q] = -np.inf
-        if weight[q] > 0:
-            terms[q] = np.log((1 - jump) * weight[q]) - r2 / (2 * s2) - 0.5 * d * np.log(2 * np.pi * s2)
+        terms[q] = steps[q] - grown - r2 / (2 * (sigma[q] * spread) ** 2)
         most = max(most, terms[q])
-    total = 0.0
-    for q in range(_COMPONENTS + 1):
+    total = np.exp(last - most)
+    for q in range(_COMPONENTS):
         total += np.exp(terms[q] - most)
     return most + np.log(total)
 
 
 @numba.njit(cache=True, nogil=True)
 def _log_density(
-    residual: Floats, i: Ints, spread: Floats, crowding: Ints, sigma: Floats, weight: Floats, spacing: Floats,
-    jump: float, out: Floats, low: int, high: int,
+    residual: Floats, i: Ints, spread: Floats, crowding: Ints, sigma: Floats, steps: Floats, spacing: Floats,
+    jumps: Floats, out: Floats, low: int, high: int,
 ) -> None:  # fmt: skip
     d = residual.shape[1]
     for e in range(low, high):
@@ -155,33 +164,36 @@ def _log_density(
         for axis in range(d):
             r2 += residual[e, axis] ** 2
         c = crowding[i[e]]
-        out[e] = _mixture(r2, d, spread[e], sigma[c], weight[c], spacing[i[e]], jump)
+        out[e] = _mixture(r2, d, spread[e], sigma[c], steps[c], spacing[i[e]], jumps[i[e]])
 
 
 @numba.njit(cache=True, nogil=True)
 def _pair_log_density(
     xyz: Floats, i: Ints, j: Ints, duration: Floats, previous: Ints, following: Ints, velocity_in: Floats,
     velocity_out: Floats, past_speed: Floats, future_speed: Floats, crowding: Ints, a: Floats, b: Floats,
-    scale: Floats, speed: Floats, pace: Floats, exponent: float, sigma: Floats, weight: Floats, spacing: Floats,
-    jump: float, out: Floats, low: int, high: int,
+    scale: Floats, speed: Floats, pace: Floats, exponent: float, sigma: Floats, steps: Floats, spacing: Floats,
+    jumps: Floats, out: Floats, low: int, high: int,
 ) -> None:  # fmt: skip
     """Fill in `expected`, `spread` and `log_density` in one pass."""
     d = xyz.shape[1]
+    known, fades, grows = 1.0, 1.0, 1.0  # powers of the duration, which is nearly always that of the pair before
     for e in range(low, high):
         p, q = i[e], j[e]
         c = crowding[p]
         case = (1 if previous[p] >= 0 else 0) + (2 if following[q] >= 0 else 0)
-        grown = duration[e] ** 0.7
+        if duration[e] != known:
+            known = duration[e]
+            fades, grows = known**0.7, known ** (0.5 * exponent)
         r2 = 0.0
         for axis in range(d):
             drift = a[c, case] * velocity_in[p, axis] + b[c, case] * velocity_out[q, axis]
-            r2 += (xyz[q, axis] - xyz[p, axis] - drift * grown) ** 2
+            r2 += (xyz[q, axis] - xyz[p, axis] - drift * fades) ** 2
         usual = speed[c]
         total = past_speed[p, 0] + future_speed[q, 0] + 3 * usual
         own = np.sqrt(total / ((past_speed[p, 1] + future_speed[q, 1] + 3) * max(usual, 1e-300)))
         own = min(max(own, _LOW_SPEED), _HIGH_SPEED) if np.isfinite(own) else 1.0
-        spread = own * scale[c, case] * pace[q] * duration[e] ** (0.5 * exponent)
-        out[e] = _mixture(r2, d, spread, sigma[c], weight[c], spacing[p], jump)
+        spread = own * scale[c, case] * pace[q] * grows
+        out[e] = _mixture(r2, d, spread, sigma[c], steps[c], spacing[p], jumps[p])
 
 
 def crowding_classes(spacing: Floats, n_links: int) -> Ints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -177,11 +178,10 @@ def _window(solution: Solution, low: int, high: int, first: int, stop: int) -> _
 
 
 def _messages(packing: Packing) -> Floats:
-    outgoing = packing.n_sources
-    nowhere = outgoing + packing.n_targets
-    ends = np.column_stack([packing.source, np.where(packing.target < 0, nowhere, outgoing + packing.target)])
+    nowhere = packing.n_sources + packing.n_targets
+    ends = _ends(packing.source, packing.target, packing.n_sources, nowhere)
     weight = np.exp(np.clip(packing.gain, -30, _MOST_GAIN))
-    return _propagate(ends.astype(np.int32), weight, packing.chosen, nowhere, _ITERATIONS)
+    return _propagate(ends, weight, packing.chosen, nowhere, _ITERATIONS)
 
 
 def _as_they_are(log_odds: Floats) -> Floats:
@@ -200,44 +200,84 @@ def _propagate(ends: Ints, weight: Floats, chosen: Ints, nowhere: int, iteration
     """Messages from ends to hypotheses, (h, 3): the weight that no other hypothesis takes the end.
 
     `ends` (h, 3) are the resources that a hypothesis takes, `nowhere` for none. The messages begin with what is
-    `chosen`: of several states that confirm themselves they find the one beside it.
+    `chosen`: of several states that confirm themselves they find the one beside it. What has settled rests until a
+    message at one of its ends moves.
     """
-    total = np.zeros(nowhere + 1)
-    total[ends[chosen]] = weight[chosen, None]
-    total[nowhere] = 0.0
-    free = 1 / (1 + total[ends])
-    free[chosen] = 1.0
-    moved = np.zeros(len(weight), np.bool_)
+    total, free = np.zeros(nowhere + 1), np.empty((len(weight), 3))
+    _begin(ends, weight, chosen, nowhere, total, free)
+    moved, stirred = np.ones(len(weight), np.bool_), np.empty(nowhere + 1, np.bool_)
     for _ in range(iterations):
-        _add_up(ends, weight, free, total)
-        in_slices(lambda low, high: _send(ends, weight, nowhere, total, free, moved, low, high), len(weight))
-        if not moved.any():
+        if not _add_up(ends, weight, free, nowhere, moved, stirred, total):
             break
+        in_slices(lambda low, high: _send(ends, weight, nowhere, total, stirred, free, moved, low, high), len(weight))
     return free
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_up(ends: Ints, weight: Floats, free: Floats, total: Floats) -> None:
-    """Sum up, for every end, what the hypotheses that take it weigh."""
-    total[:] = 0.0
-    for a in range(len(weight)):
-        product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
+def _ends(source: Ints, target: Ints, n_sources: int, nowhere: int) -> npt.NDArray[Any]:
+    """Resources that every hypothesis takes, (h, 3) int32."""
+    out = np.empty((len(source), 3), np.int32)
+    for a in range(len(source)):
+        out[a, 0] = source[a]
+        for side in range(2):
+            out[a, 1 + side] = nowhere if target[a, side] < 0 else n_sources + target[a, side]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _begin(ends: Ints, weight: Floats, chosen: Ints, nowhere: int, total: Floats, free: Floats) -> None:
+    """First messages: only what is chosen takes its ends."""
+    for a in chosen:
         for e in range(3):
-            total[ends[a, e]] += product / free[a, e]
+            total[ends[a, e]] = weight[a]
+    total[nowhere] = 0.0
+    for a in range(len(weight)):
+        for e in range(3):
+            free[a, e] = 1 / (1 + total[ends[a, e]])
+    for a in chosen:
+        free[a] = 1.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(
+    ends: Ints, weight: Floats, free: Floats, nowhere: int, moved: npt.NDArray[np.bool_],
+    stirred: npt.NDArray[np.bool_], total: Floats,
+) -> bool:  # fmt: skip
+    """Sum up, for every end at which a message `moved`, what the hypotheses that take it weigh; False if none did."""
+    stirred[:] = False
+    some = False
+    for a in range(len(weight)):
+        if moved[a]:
+            some = True
+            for e in range(3):
+                stirred[ends[a, e]] = True
+    stirred[nowhere] = False
+    for end in range(nowhere):
+        if stirred[end]:
+            total[end] = 0.0
+    for a in range(len(weight)):
+        if stirred[ends[a, 0]] or stirred[ends[a, 1]] or stirred[ends[a, 2]]:
+            product = weight[a] * free[a, 0] * free[a, 1] * free[a, 2]
+            for e in range(3):
+                if stirred[ends[a, e]]:
+                    total[ends[a, e]] += product / free[a, e]
+    return some
 
 
 @numba.njit(cache=True, nogil=True)
 def _send(
-    ends: Ints, weight: Floats, nowhere: int, total: Floats, free: Floats, moved: npt.NDArray[np.bool_], low: int,
-    high: int,
+    ends: Ints, weight: Floats, nowhere: int, total: Floats, stirred: npt.NDArray[np.bool_], free: Floats,
+    moved: npt.NDArray[np.bool_], low: int, high: int,
 ) -> None:  # fmt: skip
     """Replace the messages to the hypotheses low..high."""
     for a in range(low, high):
+        moved[a] = False
+        if not (stirred[ends[a, 0]] or stirred[ends[a, 1]] or stirred[ends[a, 2]]):
+            continue
         f0, f1, f2 = free[a, 0], free[a, 1], free[a, 2]
         product = weight[a] * f0 * f1 * f2
-        moved[a] = False
         for e in range(3):
-            if ends[a, e] == nowhere:
+            if not stirred[ends[a, e]]:
                 continue
             own = product / (f0 if e == 0 else f1 if e == 1 else f2)
             new = max(1 / (1 + max(total[ends[a, e]] - own, 0.0)), 1e-60)
