@@ -18,8 +18,8 @@ FLAGS = QUALITY_FLAGS
 """Names of the flags, in the order in which they are written."""
 
 _MAD_TO_SD = 1.4826
-_ROWS = 512
-"""Rows, at least, that the energy of the finest structures is taken from."""
+_ROWS = 256
+"""Rows, at least, that the energies of structures are taken from."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,10 @@ def _texture(plane: npt.NDArray[np.float32]) -> tuple[float, float, float]:
     fine, _, _ = band_energies(plane, half_kernel(1.0), half_kernel(2.0), 0.0, max(1, plane.shape[0] // _ROWS))
     # The coarse band is taken at half resolution: a quarter of the work, and noise of a quarter of the variance.
     # Clipped at 4 standard deviations of the noise: hot pixels then weigh little, and real structures still enough.
-    coarse, clipped, peak = band_energies(block_mean(plane, 2), half_kernel(1.5), half_kernel(3.0), 16.0 * floor, 1)
+    # Of a tall plane every second row is looked at: a structure of this band is three rows high and more.
+    half = block_mean(plane, 2)
+    every = 1 + (half.shape[0] >= 2 * _ROWS)
+    coarse, clipped, peak = band_energies(half, half_kernel(1.5), half_kernel(3.0), 16.0 * floor, every)
     energy = coarse - coarse_noise
     sharp = max(0.0, fine - fine_noise) / energy if energy > 0.0 else 0.0
     return sharp, clipped / floor - 1.0, peak / float(np.sqrt(floor))
