@@ -191,8 +191,8 @@ def _everything(path: Path) -> dict[str, object]:
     return found
 
 
-def disk(number: int, seed: int) -> None:
-    """Fill a small disk at a random moment of a random step; resume after room was made."""
+def disk(number: int, seed: int, first: int = 0) -> None:
+    """Fill a small disk at a random moment of each step from `first` on; resume after room was made."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         raw, finished, _ = _prepared(Path(scratch))
@@ -201,7 +201,7 @@ def disk(number: int, seed: int) -> None:
         place.mkdir()
         clear = opened = equal = 0
         where: Counter[str] = Counter()
-        for k in range(number):
+        for k in range(first, first + number):
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], check=True)
             try:
                 path = place / "small.marrow"
@@ -248,13 +248,14 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=50)
     parser.add_argument("--executors", default="serial,processes,dask")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="step that a full disk begins with, to run in parts")
     args = parser.parse_args()
     if args.part == "kills":
         kills(args.number, args.executors.split(","), args.seed)
     elif args.part == "flips":
         flips(args.number, args.seed)
     elif args.part == "disk":
-        disk(args.number, args.seed)
+        disk(args.number, args.seed, args.first)
     else:
         import study_rates
 

@@ -227,3 +227,22 @@ def test_wrong_arguments_are_named():
         register_sessions(image, image, spacing=(1.0, 1.0), kind="projective")
     with pytest.raises(SettingsError, match="negative"):
         register_sessions(image, image, spacing=(1.0, 1.0), max_shift_um=-1.0)
+
+
+def test_the_residual_of_a_frame_is_what_moved_within_the_field():
+    """Nothing moves: a small fraction of a pixel. The lower half slides by 3 µm against the upper: half of it each."""
+    rng = np.random.default_rng(5)
+    scene = spots(rng, 516, 900)
+    tracker = DriftTracker(spacing=(PIXEL, PIXEL), residuals=True)
+    first = tracker.add(camera(rng, view(scene, Transform())))
+    whole = tracker.add(camera(rng, view(scene, Transform(shift=np.array([2.0, 0.0]), kind="translation"))))
+    assert first.residual == 0.0
+    assert whole.residual < 0.3 * PIXEL
+    torn = view(scene, Transform(shift=np.array([0.0, 1.5]), kind="translation"))
+    torn[torn.shape[0] // 2 :] = view(scene, Transform(shift=np.array([0.0, -1.5]), kind="translation"))[
+        torn.shape[0] // 2 :
+    ]
+    found = tracker.add(camera(rng, torn))
+    # whichever half the field follows, or the middle between them: some blocks are off
+    assert 1.0 < found.residual < 3.3
+    assert np.isnan(DriftTracker(spacing=(PIXEL, PIXEL)).add(camera(rng, torn)).residual)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,11 @@ from scipy import fft
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.imaging.filtering import as_plane, taper, texture
+from napari_marrow.imaging.residuals import block_displacements
 from napari_marrow.imaging.transform import Transform
 
+_REACH = 6
+"""Pixels that a block of a frame may have moved in the field and still be found."""
 MIN_CORRELATION = 0.15
 """Correlation of the textures below which a translation is not accepted."""
 
@@ -138,6 +141,19 @@ def _translation(
     return Transform(shift=moved, kind="translation", correlation=correlation, accepted=accepted)
 
 
+def _overlaid(
+    fixed: _Spectrum, moving: _Spectrum, shift: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return both planes, the second one moved by `shift` pixels, and where the second is defined."""
+    rows, columns = np.fft.fftfreq(moving.shape[0]), np.fft.rfftfreq(moving.shape[1])
+    turn = np.exp(-2j * np.pi * (shift[0] * rows[:, None] + shift[1] * columns)).astype(np.complex64)
+    inside = np.ones(moving.shape, dtype=bool)
+    for axis, length in enumerate(np.ceil(np.abs(shift)).astype(int)):
+        gone = slice(0, length) if shift[axis] > 0 else slice(moving.shape[axis] - length, None)
+        inside[(gone, slice(None)) if axis == 0 else (slice(None), gone)] = False
+    return fft.irfft2(fixed.values, fixed.shape), fft.irfft2(moving.values * turn, moving.shape), inside
+
+
 class DriftTracker:
     """Follow the field through a session, one frame at a time, with memory for one frame.
 
@@ -151,12 +167,17 @@ class DriftTracker:
         Fractions of a pixel that are resolved.
     renew : float
         Correlation below which the key frame is replaced.
+    residuals : bool
+        Whether to measure what displacement is left, see `add`.
     """
 
-    def __init__(self, *, spacing: tuple[float, float], upsample: int = 10, renew: float = 0.5) -> None:
+    def __init__(
+        self, *, spacing: tuple[float, float], upsample: int = 10, renew: float = 0.5, residuals: bool = False
+    ) -> None:
         self._step = _spacing(spacing)
         self._upsample = upsample
         self._renew = renew
+        self._residuals = residuals
         self._key: _Spectrum | None = None
         self._key_transform = Transform(kind="translation")
         self._last = Transform(kind="translation")
@@ -165,7 +186,10 @@ class DriftTracker:
     def add(self, frame: npt.ArrayLike) -> Transform:
         """Return the translation of the next frame into the session's first frame.
 
-        A frame without texture, or one that cannot be placed, keeps the last position and is not accepted.
+        A frame without texture, or one that cannot be placed, keeps the last position and is not accepted. With
+        `residuals`, blocks of the frame are compared with the key frame once the field has been put back: the residual
+        is the median length of their displacements, and that of the key frame added in quadrature. Where it is far
+        above the correlation's own precision, what the frame shows has moved apart: cells, growth, a turn.
 
         Parameters
         ----------
@@ -176,15 +200,31 @@ class DriftTracker:
             if plane.norm == 0.0:
                 return Transform(kind="translation", accepted=False, correlation=0.0)
             self._key = plane
-            return Transform(kind="translation", correlation=1.0)
+            first = Transform(kind="translation", residual=0.0 if self._residuals else float("nan"), correlation=1.0)
+            self._key_transform = first
+            return first
         if plane.shape != self._key.shape:
             raise SettingsError(f"Frames of one session must have one shape, not {self._key.shape} and {plane.shape}.")
         found = self._place(plane)
         if not found.accepted:
             return Transform(shift=self._last.shift, kind="translation", accepted=False, correlation=found.correlation)
+        if self._residuals:
+            found = replace(found, residual=self._left_over(plane, found))
         self._last = found
         self._previous = (plane, found)
         return found
+
+    def _left_over(self, plane: _Spectrum, found: Transform) -> float:
+        """Return the residual, µm: NaN where fewer than three blocks can be compared."""
+        assert self._key is not None
+        moved = (found.shift - self._key_transform.shift) / self._step
+        blocks = block_displacements(
+            *_overlaid(self._key, plane, moved), reach=_REACH, size=int(np.clip(min(plane.shape) // 8, 16, 128))
+        )
+        if len(blocks.correlation) < 3:
+            return float("nan")
+        left = float(np.median(np.hypot(*(blocks.displacement * self._step).T)))
+        return float(np.hypot(left, np.nan_to_num(self._key_transform.residual)))
 
     def _place(self, plane: _Spectrum) -> Transform:
         assert self._key is not None

@@ -264,8 +264,12 @@ def comparison_sentence(row: pd.Series) -> str:
 def registration(data: StudyTables) -> list[str]:
     """Return how well sessions were registered, and where identity may not be carried over."""
     table = session_transforms(data)
+    within = _within_sessions(data["transforms"])
     if table.empty:
-        return ["There is one session per field, or registration was not run: nothing was registered between sessions."]
+        return [
+            "There is one session per field, or registration was not run: nothing was registered between sessions.",
+            *within,
+        ]
     accepted = table["accepted"].astype(bool)
     residual = table.loc[accepted, "residual"].dropna()
     text = [f"{int(accepted.sum())} of {plural(len(table), 'session')} after the first were registered with confidence"]
@@ -276,7 +280,23 @@ def registration(data: StudyTables) -> list[str]:
         refused = [f"{p} session {s}" for p, s in table.loc[~accepted, ["position", "session"]].itertuples(index=False)]
         shown = joined(refused[:8]) + (f" and {len(refused) - 8} more" if len(refused) > 8 else "")
         text.append(f"No identity was carried over for: {shown}.")
-    return text
+    return text + within
+
+
+def _within_sessions(transforms: pd.DataFrame) -> list[str]:
+    """Return what displacement is left between the frames of a session once their drift is taken off."""
+    if "drift_residual" not in transforms:
+        return []
+    left = transforms.loc[transforms["t"] > 0].groupby(["position", "session"])["drift_residual"].median().dropna()
+    if left.empty:
+        return []
+    worst = left.reset_index().sort_values("drift_residual").iloc[-1]
+    return [
+        f"Within {plural(len(left), 'session')} blocks of the frames lie {number(left.median())} µm from where the "
+        f"session began (median over frames, then sessions; most {number(worst['drift_residual'])} µm, "
+        f"{worst['position']} session {worst['session']}): what the registered channel shows has moved by so much "
+        "within the field."
+    ]
 
 
 def links(data: StudyTables) -> list[str]:

@@ -26,7 +26,7 @@ class RegisterStep(Step):
 
     name = "register"
     title = "Registering"
-    version = 2
+    version = 3
     reads = ("quality", "correct")
     tables = ("transforms",)
 
@@ -50,7 +50,8 @@ class RegisterStep(Step):
         rows = []
         for t, drift in enumerate(drifts):
             place = {"position": unit.position, "session": unit.session, "t": t, "time_h": session.image.times_h[t]}
-            rows.append({**place, **to_reference.compose(drift).to_row()})
+            found = to_reference.compose(drift)
+            rows.append({**place, **found.to_row(), "drift_residual": drift.residual})
         table = TRANSFORMS.conform(pd.DataFrame(rows))
         study.commit(self.tables[0], context.keys[self.name], unit.as_dict(), table)
         return {"frames": len(table), "accepted": int(table["accepted"].sum())}
@@ -136,7 +137,7 @@ def _drift(session: CorrectedSession, recipe: Recipe, cancel: CancelToken) -> li
         return [Transform() for _ in range(frames)]
     channel = _common_channel(recipe.registration.channels, session.channels, session.channels)
     assert channel is not None  # a session has at least one channel
-    tracker = DriftTracker(spacing=session.image.spacing[1:])
+    tracker = DriftTracker(spacing=session.image.spacing[1:], residuals=True)
     drift = []
     for t in range(frames):
         cancel.raise_if_cancelled()
