@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 sessions = typer.Typer(
-    help="Sessions of a study: list, leave out, take in again, order, remove to import anew.", no_args_is_help=True
+    help="Sessions of a study: list, leave out, take in again, order, replace, remove.", no_args_is_help=True
 )
 events = typer.Typer(
     help="Events of the culture (media change, drug, irradiation, ...): list, add, remove.", no_args_is_help=True
@@ -78,6 +78,41 @@ def remove(
         typer.confirm(f"Delete images and results of session {session}{where} from {study}?", abort=True)
     gone = remove_session(study, session, position=position)
     typer.echo(f"Deleted {', '.join(f'{p} session {s}' for p, s in gone)}: import what takes its place.")
+
+
+@sessions.command()
+def replace(
+    study: StudyPath,
+    sources: Annotated[list[Path], typer.Argument(help="The images that take its place.", show_default=False)],
+    session: Session,
+    position: Annotated[str | None, typer.Option(help="Position of the images; by default from their names.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in µm, where the files lack it.", min=0)] = None,
+    frame_interval: Annotated[float | None, typer.Option(help="Hours between frames.", min=0)] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Hours since time zero; by default as dated, or as before.")
+    ] = None,
+    axes: Annotated[str | None, typer.Option(help="Meaning of the axes, such as TCYX.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Channel names, separated by commas.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Import a session anew in one step: its images go when the new ones are there; other sessions keep theirs."""
+    from napari_marrow.cli.console import working
+    from napari_marrow.pipeline.session_replacing import replace_session
+
+    if not yes:
+        typer.confirm(f"Replace images and results of session {session} of {study}?", abort=True)
+    options = {
+        "position": position,
+        "pixel_size": (pixel_size, pixel_size) if pixel_size else None,
+        "frame_interval_h": frame_interval,
+        "start_h": start,
+        "axes": axes,
+        "channel_names": [name.strip() for name in channels.split(",")] if channels else None,
+    }
+    with working() as (progress, cancel):
+        done = replace_session(study, session, sources, progress=progress, cancel=cancel, **options)
+    places = ", ".join(f"{place} session {number}" for place, number in done)
+    typer.echo(f"Replaced {places}: `marrow run {study}` brings the results up to date.")
 
 
 @sessions.command()

@@ -77,7 +77,7 @@ def remove_session(study_path: Path | str, session: int, *, position: str = "") 
     """
     study, places = _opened(study_path, session, position)
     for where, _ in places:
-        _refuse_edited(study, where)
+        refuse_edited(study, where)
     with study.write_lock():
         for place in places:
             study.remove_session(*place)
@@ -175,10 +175,17 @@ def _refuse_noted(study: Study, position: str, changed: dict[int, int]) -> None:
         raise StudyError(
             f"Session {named[0]} of {position} is left out: take it in again, and leave it out afterwards."
         )
-    _refuse_edited(study, position)
+    refuse_edited(study, position)
 
 
-def _refuse_edited(study: Study, position: str) -> None:
+def refuse_edited(study: Study, position: str) -> None:
+    """Refuse to touch sessions of a position whose edits name them.
+
+    Raises
+    ------
+    StudyError
+        If there are any.
+    """
     if study.edits().standing(position):
         raise StudyError(
             f"Labels, tracks or colonies of {position} were edited, and the edits name its sessions: undo them first "
