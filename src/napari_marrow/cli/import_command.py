@@ -80,7 +80,7 @@ def import_images(
         "layout": layout,
         "position": position,
         "session": session,
-        "pixel_size": _pixel_size(pixel_size),
+        "pixel_size": ingest.parse_pixel_size(pixel_size) if pixel_size is not None else None,
         "frame_interval_h": frame_interval,
         "start_h": "auto" if start is None else start,
         "axes": axes,
@@ -102,20 +102,6 @@ def import_images(
     show_flags(judged, {(s.position, s.session) for s in summary.sessions})
 
 
-def _pixel_size(text: str | None) -> tuple[float, ...] | None:
-    from napari_marrow.errors import SettingsError
-
-    if text is None:
-        return None
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if not 1 <= len(values) <= 3 or any(not 0 < value < 1e6 for value in values):
-        raise SettingsError(f"--pixel-size is '{text}': give one, two (y,x) or three (z,y,x) positive numbers in µm.")
-    return values * 2 if len(values) == 1 else values
-
-
 def show_flags(judged: Sequence[SessionFlags], sessions: set[tuple[str, int]]) -> None:
     """Print the quality flags of the sessions that were asked for."""
     of_these = [found for found in judged if (found.position, found.session) in sessions]
@@ -131,35 +117,14 @@ def show_plan(planned: Sequence[PlannedSession]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from napari_marrow.ingest.plan_table import COLUMNS, plan_row, plan_summary
+
     table = Table(box=None, header_style="bold")
-    for name in ("source", "becomes", "channels", "frames", "time (h)", "size (px)", "pixel (µm)", "type", "missing"):
+    for name in COLUMNS:
         table.add_column(name, overflow="fold")
     for plan in planned:
-        _, _, z, y, x = plan.shape
-        lacking = "; ".join(f"{m.lacks.removeprefix('has ')}: {m.option}" for m in plan.missing)
-        table.add_row(
-            plan.source.name if plan.image == 0 else f"{plan.source.name} #{plan.image}",
-            f"{plan.position} session {plan.session}",
-            ", ".join(plan.channels),
-            str(plan.shape[0]),
-            _time_range(plan),
-            " x ".join(str(n) for n in ([z] if z > 1 else []) + [y, x]),
-            " x ".join("?" if s != s else f"{s:.4g}" for s in (plan.spacing if z > 1 else plan.spacing[1:])),
-            plan.dtype,
-            "is there already" if plan.present else lacking or "-",
-        )
+        table.add_row(*plan_row(plan))
     console = Console()
     console.width = max(console.width, 150)  # a pipe has no width, and a table cut to 80 columns says little
     console.print(table, highlight=False, markup=False)
-    new = [p for p in planned if not p.present]
-    typer.echo(f"{len(planned)} session(s), {sum(p.shape[0] for p in new)} frames to import; nothing was written.")
-
-
-def _time_range(plan: PlannedSession) -> str:
-    start = "?" if plan.start_h != plan.start_h else f"{plan.start_h:.4g}"
-    if plan.shape[0] == 1:
-        return start
-    if not plan.time_s:
-        return f"{start} to ?"
-    last = plan.time_s[-1] / 3600.0
-    return f"? to ? + {last:.4g}" if start == "?" else f"{start} to {plan.start_h + last:.4g}"
+    typer.echo(f"{plan_summary(planned)}; nothing was written.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_marrow.gui.study_reader import Contents
 
@@ -15,7 +15,7 @@ class PlacePicker(QWidget):
 
     Signals
     -------
-    sample_asked, study_asked
+    sample_asked, study_asked, import_asked
         A button was pressed.
     picked : (str, int)
         Position and session were chosen by the user.
@@ -23,6 +23,7 @@ class PlacePicker(QWidget):
 
     sample_asked = Signal()
     study_asked = Signal()
+    import_asked = Signal()
     picked = Signal(str, int)
 
     def __init__(self) -> None:
@@ -37,6 +38,9 @@ class PlacePicker(QWidget):
         self.study_button = QPushButton("Open study...")
         self.study_button.setToolTip("Open a *.marrow folder.")
         self.study_button.clicked.connect(self.study_asked)
+        self.import_button = QPushButton("Import...")
+        self.import_button.setToolTip("Make a study of microscope files, or add a session to one; with a preview.")
+        self.import_button.clicked.connect(self.import_asked)
         self.title = QLabel("No study is open.")
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.position = QComboBox()
@@ -49,8 +53,10 @@ class PlacePicker(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(4)
-        grid.addWidget(self.sample_button, 0, 0, 1, 2)
-        grid.addWidget(self.study_button, 0, 2)
+        buttons = QHBoxLayout()
+        for button in (self.sample_button, self.study_button, self.import_button):
+            buttons.addWidget(button)
+        grid.addLayout(buttons, 0, 0, 1, 3)
         grid.addWidget(self.title, 1, 0, 1, 3)
         grid.addWidget(QLabel("Position"), 2, 0)
         grid.addWidget(self.position, 2, 1, 1, 2)
@@ -101,6 +107,7 @@ class PlacePicker(QWidget):
         """Keep from opening another study while a job works on this one."""
         self.sample_button.setEnabled(not busy)
         self.study_button.setEnabled(not busy)
+        self.import_button.setEnabled(not busy)
 
     def _fill_positions(self, chosen: str) -> None:
         assert self._contents is not None

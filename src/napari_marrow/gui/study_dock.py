@@ -46,12 +46,15 @@ if TYPE_CHECKING:
     from napari_marrow.gui.charts import Pick
     from napari_marrow.gui.curated_layers import CuratedSession
     from napari_marrow.gui.estimate import Estimate
+    from napari_marrow.gui.import_dialog import ImportDialog
+    from napari_marrow.gui.import_request import ImportRequest
     from napari_marrow.pipeline.engine import RunSummary
     from napari_marrow.pipeline.status import Board
     from napari_marrow.progress import CancelToken, Progress
     from napari_marrow.segmentation.fine_tuning import FineTuningSettings
     from napari_marrow.tracking.edit_graph import Node
 
+_IMPORT_KEPT = "Cancelled. Whole sessions are kept: import the same files again to continue from there."
 _KEPT = "Cancelled. What is finished is kept: press Run to continue from there."
 
 
@@ -76,6 +79,7 @@ class StudyDock(QWidget):
         self.view = SessionView(napari_viewer)
         self.contents: Contents | None = None
         self.results = Results()
+        self.importing: ImportDialog | None = None
         self._loading: Job | None = None
         self._wanted_colony: Pick | None = None
         self._wanted: tuple[Path, tuple[str, int] | None] | None = None
@@ -135,6 +139,7 @@ class StudyDock(QWidget):
     def _connect(self) -> None:
         self.picker.sample_asked.connect(self.open_sample)
         self.picker.study_asked.connect(self._ask_study)
+        self.picker.import_asked.connect(self.ask_import)
         self.picker.picked.connect(self.show_place)
         self.runner.run_asked.connect(lambda: self.run_recipe())
         self.board.run_asked.connect(self.run_recipe)
@@ -289,6 +294,28 @@ class StudyDock(QWidget):
         path = QFileDialog.getExistingDirectory(self, "Open a study (a *.marrow folder)")
         if path:
             self.open_study(path)
+
+    def ask_import(self) -> ImportDialog:
+        """Ask for microscope files, with a preview of what they would become."""
+        from napari_marrow.gui.import_dialog import ImportDialog
+
+        dialog = self.importing = ImportDialog(self)
+        dialog.import_asked.connect(self.import_images)
+        dialog.show()
+        return dialog
+
+    def import_images(self, request: ImportRequest) -> Job | None:
+        """Import beside the window, then open the study.
+
+        Parameters
+        ----------
+        request : ImportRequest
+        """
+        if self.runner.busy:
+            return None
+        job = self.runner.start(request.carry_out, name="Importing", if_cancelled=_IMPORT_KEPT)
+        job.succeeded.connect(lambda summary: self.open_study(request.study))
+        return job
 
     # --- running
 

@@ -3,6 +3,16 @@
 from napari_marrow.ingest.importing import ImportSummary, import_files, preview
 from napari_marrow.ingest.layout import read_layout
 from napari_marrow.ingest.plan import Missing, PlannedSession
+from napari_marrow.ingest.plan_table import parse_pixel_size
 from napari_marrow.ingest.planning import require_all
 
-__all__ = ["ImportSummary", "Missing", "PlannedSession", "import_files", "preview", "read_layout", "require_all"]
+__all__ = [
+    "ImportSummary",
+    "Missing",
+    "PlannedSession",
+    "import_files",
+    "parse_pixel_size",
+    "preview",
+    "read_layout",
+    "require_all",
+]
