@@ -4,6 +4,7 @@
     python benchmarks/lineage.py coverage       bias and coverage: 20 % of cells lost, sessions with gaps of 24 and 72 h
     python benchmarks/lineage.py organoids      coverage with 3, 4, 6 and 12 organoids, common and rare lineages, none
     python benchmarks/lineage.py errors         type-I error by organoid and by cell
+    python benchmarks/lineage.py tracking       coverage where some divisions that tracks show are none
     python benchmarks/lineage.py agreement      statsmodels, lifelines, scipy
     python benchmarks/lineage.py speed          10^4, 10^5, 10^6 cells, and the forest figure
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from lineage_trees import MARKERS, Hazards, followed, grow, layout_of, organoids
+from lineage_trees import MARKERS, Hazards, doubtful_divisions, followed, grow, layout_of, organoids
 from napari_marrow import lineage, statistics
 
 Floats = npt.NDArray[np.float64]
@@ -174,6 +175,31 @@ def _yule(n: int, rate: float, until: float, rng: np.random.Generator) -> npt.ND
     return size
 
 
+def tracking() -> None:
+    """Coverage of divisions per clone where a known share of the divisions that tracks show are none."""
+    truth = 0.4
+    for wrong, apart in ((0.0, 2.0), (0.1, 2.0), (0.2, 2.0), (0.3, 2.0), (0.2, 0.0)):
+        rng = np.random.default_rng([9, int(100 * wrong)])
+        tracks, nodes, edges, layout = doubtful_divisions(rng, 400, 60, truth=truth, wrong=wrong, apart=apart)
+
+        def compute(table: pd.DataFrame, layout: pd.DataFrame = layout) -> dict[str, pd.DataFrame]:
+            clones = lineage.clone_table(lineage.Pedigree.from_tracks(table))
+            return {"clone_summary": lineage.clone_summary(clones, layout)}
+
+        draws = lineage.PedigreeDraws(tracks, nodes, edges, reach=0.0)
+        base = compute(tracks)
+        out = lineage.repeated_over_pedigrees(base, draws, lambda d, f=compute: f(d.tracks))["clone_summary"]
+        found = out[out["quantity"] == "divisions"]
+        inside = [((found[a] <= truth) & (truth <= found[b])).mean() for a, b in (("low", "high"), _TOTAL)]
+        how = "learned" if apart else "known"
+        print(f"{100 * wrong:2.0f} % of divisions are none, probabilities {how}: coverage without tracking error "
+              f"{inside[0]:.3f}, with it {inside[1]:.3f} of {len(found)}; estimate {found['value'].mean():.3f}, "
+              f"mean over pedigrees {found['drawn_mean'].mean():.3f}, true {truth:.3f}", flush=True)  # fmt: skip
+
+
+_TOTAL = ("low_total", "high_total")
+
+
 def agreement() -> None:
     """Largest differences to other packages on the same data."""
     import lifelines
@@ -264,8 +290,8 @@ class _Clock:
 
 
 PARTS: dict[str, Callable[[], None]] = {
-    "oracles": oracles, "coverage": coverage, "organoids": few_organoids, "errors": errors, "agreement": agreement,
-    "speed": speed,
+    "oracles": oracles, "coverage": coverage, "organoids": few_organoids, "errors": errors, "tracking": tracking,
+    "agreement": agreement, "speed": speed,
 }  # fmt: skip
 
 

@@ -210,3 +210,59 @@ def followed(
     frames["distance"] = rng.gamma(2.0, 15.0, len(seen))[row] + rng.normal(0, 4, n)
     table = seen.assign(session=1, position=position, mean_probability=1.0)
     return TRACKS.conform(table), frames.assign(session=1, position=position)
+
+
+def doubtful_divisions(
+    rng: np.random.Generator, experiments: int, clones: int, *, truth: float, wrong: float, apart: float = 2.0
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Clones of which a share `truth` divides once; a share `wrong` of the divisions shown are cells that came by.
+
+    TRACKS, nodes, edges (the second daughter's with the probability that she is one) and a layout in which each
+    experiment is a condition. Each division shown has a normal score, `apart` deviations higher where it is one; its
+    probability is learned from the scores of its experiment, as a tracker learns it from its study. With `apart` 0 the
+    probability is the same for all and known from elsewhere.
+    """
+    came_by = truth * wrong / (1 - wrong) / (1 - truth)
+    divides = rng.random((experiments, clones)) < truth
+    shown = divides | (rng.random((experiments, clones)) < came_by)
+    probability = np.where(shown, 1 - wrong, 0.0)
+    if apart:
+        ratio = np.exp(apart * (rng.normal(size=shown.shape) + apart * divides) - apart**2 / 2)
+        share = np.full((experiments, 1), 0.5)
+        for _ in range(2000):
+            probability = np.where(shown, share * ratio / (share * ratio + 1 - share), 0.0)
+            share = np.minimum(probability.sum(axis=1, keepdims=True) / shown.sum(axis=1, keepdims=True), 1.0)
+    place, clone = np.nonzero(np.ones_like(shown))
+    first = pd.DataFrame({"position": place, "track_id": 3 * clone + 1, "parent_track_id": 0, "t_start": 0})
+    splits = shown.ravel()
+    first["t_end"], first["fate"] = np.where(splits, 3, 7), np.where(splits, "division", "end")
+    first["birth"] = "start"
+    daughters = [
+        first[splits].assign(track_id=lambda d, k=k: d["track_id"] + k, parent_track_id=first["track_id"][splits],
+                             t_start=4, t_end=7, fate="end", birth="division")
+        for k in (1, 2)
+    ]  # fmt: skip
+    tracks = pd.concat([first, *daughters], ignore_index=True)
+    tracks["position"] = "E" + tracks["position"].astype(str).str.zfill(3)
+    tracks = tracks.assign(session=1, generation=0, founder_track_id=tracks["track_id"], mean_probability=1.0)
+    tracks["start_h"], tracks["end_h"] = tracks["t_start"].astype(float), tracks["t_end"].astype(float)
+    tracks["n_nodes"] = tracks["t_end"] - tracks["t_start"] + 1
+    nodes = tracks.loc[tracks.index.repeat(tracks["n_nodes"]), ["position", "session", "track_id", "t_start"]]
+    nodes = nodes.reset_index(drop=True)
+    nodes["t"] = nodes["t_start"] + nodes.groupby(["position", "track_id"]).cumcount()
+    nodes["time_h"], nodes["label"] = nodes["t"].astype(float), nodes["track_id"]
+    link = nodes[nodes["t"] > nodes["t_start"]]
+    links = link[["position", "session"]].assign(
+        t_parent=link["t"] - 1, label_parent=link["label"], t_child=link["t"], label_child=link["label"], kind="link",
+        probability=1.0,
+    )  # fmt: skip
+    born = tracks[tracks["parent_track_id"] > 0]
+    second = (born["track_id"] - born["parent_track_id"]) == 2
+    of_clone = (born["position"].str[1:].astype(int), (born["parent_track_id"] - 1) // 3)
+    divisions = born[["position", "session"]].assign(
+        t_parent=3, label_parent=born["parent_track_id"], t_child=4, label_child=born["track_id"], kind="division",
+        probability=np.where(second, np.minimum(probability[of_clone], 1.0), 1.0),
+    )  # fmt: skip
+    names = sorted(set(tracks["position"]))
+    layout = pd.DataFrame({"position": names, "organoid": names, "condition": names})
+    return TRACKS.conform(tracks), nodes, pd.concat([links, divisions], ignore_index=True), layout

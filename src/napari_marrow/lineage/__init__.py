@@ -6,6 +6,7 @@ Tables in, tables out; every time in hours. Where a value cannot be had it is Na
 from napari_marrow.lineage.annotated import annotated_trees
 from napari_marrow.lineage.birth_niche import birth_niche_output
 from napari_marrow.lineage.choice import lineage_choice
+from napari_marrow.lineage.clone_summary import clone_summary
 from napari_marrow.lineage.clones import (
     bias_null,
     birth_death_pmf,
@@ -31,7 +32,7 @@ from napari_marrow.lineage.coupling import COUPLING, coupling_test, niche_coupli
 from napari_marrow.lineage.cox import CoxFit, cox_regression, cox_scores
 from napari_marrow.lineage.deaths import DeathSettings, death_probabilities, with_deaths
 from napari_marrow.lineage.divisions import division_curve, division_times, division_types
-from napari_marrow.lineage.drawn import DrawnPedigree, PedigreeDraws, drawn_results, with_tracking_error
+from napari_marrow.lineage.drawn import DrawnPedigree, PedigreeDraws, drawn_results
 from napari_marrow.lineage.emergence_curves import emergence
 from napari_marrow.lineage.endpoints import organoid_endpoints
 from napari_marrow.lineage.exposure import exposure_spans
@@ -48,16 +49,19 @@ from napari_marrow.lineage.rates import hazard_by_generation, transition_rates
 from napari_marrow.lineage.survival import SurvivalCurve, kaplan_meier, nelson_aalen
 from napari_marrow.lineage.synchrony import onset_synchrony, pure_clades
 from napari_marrow.lineage.thresholds import Mixture, fit_mixture, marker_thresholds
+from napari_marrow.lineage.tracking_error import ESTIMATES, Estimate, repeated_over_pedigrees, with_tracking_error
 from napari_marrow.lineage.tree_statistics import TREE_TABLES, tree_statistics
 
 __all__ = [
     "COUPLING",
     "DEFAULT_RULES",
+    "ESTIMATES",
     "TREE_TABLES",
     "ColonyRule",
     "CoxFit",
     "DeathSettings",
     "DrawnPedigree",
+    "Estimate",
     "HiddenCommitment",
     "IncidenceCurves",
     "IntervalCurve",
@@ -74,6 +78,7 @@ __all__ = [
     "birth_niche_output",
     "blood_output",
     "classify_cells",
+    "clone_summary",
     "clone_table",
     "clustered_proportion_limits",
     "colony_emergence",
@@ -117,6 +122,7 @@ __all__ = [
     "production_trend",
     "pure_clades",
     "recovery",
+    "repeated_over_pedigrees",
     "rules_from_table",
     "rules_table",
     "track_lineages",

@@ -32,9 +32,10 @@ def clone_table(
     Returns
     -------
     pandas.DataFrame
-        position, session, founder_track_id, n_tracks, n_divisions, depth (last generation), n_end (cells alive in the
-        last frame), n_dead, n_escaped (left or lost: the clone's size is then a lower bound), extinct (all cells seen
-        to die), and with onsets ``n_<lineage>`` and `n_negative` over the clone's last cells (dead ones left out).
+        position, session, founder_track_id, birth (how the founder came into sight), n_tracks, n_divisions, depth (last
+        generation), n_end (cells alive in the last frame), n_dead, n_escaped (left or lost: the clone's size is then a
+        lower bound), extinct (all cells seen to die), and with onsets ``n_<lineage>`` and `n_negative` over the clone's
+        last cells (dead ones left out).
     """
     tracks = pedigree.tracks
     fate = tracks["fate"].astype(str)
@@ -59,7 +60,7 @@ def clone_table(
             frame[column] = tip & (lineage == name)
             how[column] = "sum"
     out = frame.groupby("founder", sort=True).agg(how)
-    place = tracks.loc[out.index, ["position", "session", "track_id"]].reset_index(drop=True)
+    place = tracks.loc[out.index, ["position", "session", "track_id", "birth"]].reset_index(drop=True)
     out = pd.concat([place.rename(columns={"track_id": "founder_track_id"}), out.reset_index(drop=True)], axis=1)
     out["extinct"] = (out["n_end"] == 0) & (out["n_escaped"] == 0) & (out["n_dead"] > 0)
     # A division whose daughters are missing from the table leaves a clone whose end nobody saw.

@@ -52,7 +52,8 @@ def division_times(tracks: pd.DataFrame | Pedigree, layout: pd.DataFrame | None 
     -------
     pandas.DataFrame
         organoid, condition, which (first, later), n_cells, n_divisions, median_h, q25_h, q75_h [h, Kaplan-Meier],
-        completed_mean_h [h; of completed cycles only, too short, for comparison], note.
+        completed_mean_h [h; of completed cycles only, too short, for comparison], low_h, high_h [h; 95 % limits of the
+        median, cells taken as independent], note.
     """
     pedigree = tracks if isinstance(tracks, Pedigree) else Pedigree.from_tracks(tracks)
     lifetimes = with_organoid(pedigree.lifetimes(), layout)
@@ -67,9 +68,11 @@ def division_times(tracks: pd.DataFrame | Pedigree, layout: pd.DataFrame | None 
                 note = "no cell followed" if mine.empty else "fewer than half are seen to divide"
             completed = float(divided.mean()) if len(divided) and which == "later" else float("nan")
             quantiles = [curve.quantile(q) for q in (0.5, 0.25, 0.75)]
-            rows.append([organoid, condition, which, len(mine), len(divided), *quantiles, completed, note])
+            limits = curve.quantile_interval(0.5) if np.isfinite(curve.median) else (np.nan, np.nan)
+            rows.append([organoid, condition, which, len(mine), len(divided), *quantiles, completed, *limits, note])
     names = ["organoid", "condition", "which", "n_cells", "n_divisions"]
-    return pd.DataFrame(rows, columns=[*names, "median_h", "q25_h", "q75_h", "completed_mean_h", "note"])
+    times = ["median_h", "q25_h", "q75_h", "completed_mean_h", "low_h", "high_h"]
+    return pd.DataFrame(rows, columns=[*names, *times, "note"])
 
 
 def division_types(pedigree: Pedigree, onsets: pd.DataFrame) -> pd.DataFrame:

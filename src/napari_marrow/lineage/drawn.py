@@ -6,8 +6,9 @@ of the nearest neighbour, or cut where there is none near enough, and everything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,9 @@ from napari_marrow.schemas import TRACK_EDGES, TRACKS
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Result = TypeVar("Result")
 _NODE = ["position", "session", "t", "label"]
+_TRACK = ["position", "session", "track_id"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,8 @@ class PedigreeDraws:
     Notes
     -----
     Cells that segmentation missed or invented are not drawn: nothing gives their probability. Links are drawn
-    independently, which understates how often one crowded frame spoils several.
+    independently but for pairs that exchange with each other, which understates how often one crowded frame spoils
+    several.
     """
 
     def __init__(
@@ -90,7 +94,12 @@ class PedigreeDraws:
         if ((self.probability < 0) | (self.probability > 1)).any():
             raise TableError("Link probabilities must lie between 0 and 1.")
         self.division = (table["kind"] == "division").to_numpy()
+        named = pd.MultiIndex.from_frame(self.tracks[_TRACK])
+        # A track is named within position and session: its row in the table is the one number that names it everywhere.
+        self._row = named.get_indexer(pd.MultiIndex.from_frame(self.nodes[_TRACK]))
         self._partner = self._nearest_links(reach)
+        self._paired = (self._partner >= 0) & (self._partner[self._partner] == np.arange(len(self._partner)))
+        self._mutual = np.flatnonzero(self._paired)
         self._last_fate = self._fates(losses)
 
     @property
@@ -100,7 +109,10 @@ class PedigreeDraws:
 
     def draw(self, rng: np.random.Generator) -> DrawnPedigree:
         """Draw one pedigree."""
-        wrong = rng.random(len(self.probability)) >= self.probability
+        chance = rng.random(len(self.probability))
+        # Two links that would be exchanged with each other are wrong together: one number decides for both.
+        chance[self._mutual] = chance[np.minimum(self._mutual, self._partner[self._mutual])]
+        wrong = chance >= self.probability
         parent = self.parent_node.copy()
         taken = np.zeros(len(parent), dtype=bool)
         cut = np.zeros(len(parent), dtype=bool)
@@ -108,7 +120,9 @@ class PedigreeDraws:
             if taken[edge]:
                 continue
             other = self._partner[edge]
-            if other >= 0 and not taken[other] and not self.division[edge]:
+            # Of a pair whose links are not equally sure, the less sure one may be wrong by itself.
+            alone = self._paired[edge] and not wrong[other]
+            if other >= 0 and not taken[other] and not self.division[edge] and not alone:
                 parent[edge], parent[other] = parent[other], parent[edge]
                 taken[edge] = taken[other] = True
             else:
@@ -141,20 +155,23 @@ class PedigreeDraws:
 
     def _fates(self, losses: pd.DataFrame | None) -> tuple[npt.NDArray[np.object_], Floats]:
         """Fate of each node that was the last of its track, and its probability of death; "" for others."""
-        order = self.nodes.reset_index().sort_values(["track_id", "t"], kind="stable")
-        last = order.groupby("track_id")["index"].last()
         fate = np.full(len(self.nodes), "", dtype=object)
         death = np.full(len(self.nodes), np.nan)
-        mine = self.tracks[self.tracks["track_id"].isin(last.index)]
-        at = last.loc[mine["track_id"]].to_numpy()
-        fate[at] = mine["fate"].to_numpy()
+        # Nodes are in order of time within a session, so the last writer of a track is its last node.
+        last = np.full(len(self.tracks), -1, dtype=np.int64)
+        inside = self._row >= 0
+        last[self._row[inside]] = np.flatnonzero(inside)
+        has = last >= 0
+        fate[last[has]] = self.tracks["fate"].to_numpy()[has]
         if losses is not None and len(losses):
-            known = losses[losses["track_id"].isin(last.index)]
-            probability = known["death_probability"].to_numpy(dtype=np.float64)
+            named = pd.MultiIndex.from_frame(self.tracks[_TRACK])
+            row = named.get_indexer(pd.MultiIndex.from_frame(losses[_TRACK]))
+            usable = (row >= 0) & has[row]
+            probability = losses["death_probability"].to_numpy(dtype=np.float64)[usable]
             # Losses that nobody could judge die as often as those that could be: left out, they would all have lived.
             judged = np.isfinite(probability)
             share = float(probability[judged].mean()) if judged.any() else np.nan
-            death[last.loc[known["track_id"]].to_numpy()] = np.where(judged, probability, share)
+            death[last[row[usable]]] = np.where(judged, probability, share)
         return fate, death
 
     def _rebuild(self, parent: Ints, child: Ints, rng: np.random.Generator) -> DrawnPedigree:
@@ -191,9 +208,9 @@ class PedigreeDraws:
         drawn = np.isfinite(death[last]) & np.isin(end.astype(str), ["loss", "death"])
         end = np.where(drawn, np.where(dies[last], "death", "loss"), end)
         end = np.where(children[last] > 1, "division", np.where((end == "") | (end == "division"), "loss", end))
-        old = self.tracks.set_index("track_id")
-        old_start = old["t_start"].reindex(self.nodes["track_id"].to_numpy()[first]).to_numpy()
-        old_birth = old["birth"].reindex(self.nodes["track_id"].to_numpy()[first]).astype(str).to_numpy()
+        before = self._row[first]
+        old_start = np.where(before >= 0, self.tracks["t_start"].to_numpy()[before], -1)
+        old_birth = np.where(before >= 0, self.tracks["birth"].astype(str).to_numpy()[before], "appearance")
         t = self.nodes["t"].to_numpy()
         same = (t[first] == old_start) & (old_birth != "division")
         birth = np.where(by_division, "division", np.where(same, old_birth, "appearance"))
@@ -212,19 +229,19 @@ class PedigreeDraws:
 
 def drawn_results(
     draws: PedigreeDraws,
-    compute: Callable[[DrawnPedigree], pd.DataFrame],
+    compute: Callable[[DrawnPedigree], Result],
     *,
     n_draws: int = 20,
     seed: int = 0,
     cancel: CancelToken | None = None,
-) -> list[pd.DataFrame]:
-    """Compute a table for each of several drawn pedigrees.
+) -> list[Result]:
+    """Compute something for each of several drawn pedigrees.
 
     Parameters
     ----------
     draws : PedigreeDraws
     compute : callable
-        From a drawn pedigree to a table, always with the same key columns.
+        From a drawn pedigree to a table, always with the same key columns, or to several.
     n_draws, seed
         Number of pedigrees, 2 or more, and seed.
     cancel : CancelToken, optional
@@ -236,54 +253,12 @@ def drawn_results(
 
 def _each(
     draws: PedigreeDraws,
-    compute: Callable[[DrawnPedigree], pd.DataFrame],
+    compute: Callable[[DrawnPedigree], Result],
     n_draws: int,
     seed: int,
     cancel: CancelToken | None,
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[Result]:
     for i in range(n_draws):
         if cancel is not None:
             cancel.raise_if_cancelled()
         yield compute(draws.draw(np.random.default_rng([seed, i])))
-
-
-def with_tracking_error(
-    table: pd.DataFrame, drawn: Sequence[pd.DataFrame], *, keys: Sequence[str], value: str, least: float = -np.inf,
-    most: float = np.inf,
-) -> pd.DataFrame:  # fmt: skip
-    """Widen the intervals of a table by the scatter of its values over drawn pedigrees.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of the most probable pedigree, with `value` and, where it has intervals, `low` and `high`.
-    drawn : sequence of pandas.DataFrame
-        The same table for drawn pedigrees.
-    keys : sequence of str
-        Columns that name a row.
-    value : str
-        Column that varies.
-    least, most : float
-        Bounds of the value (0 and 1 for a probability).
-
-    Returns
-    -------
-    pandas.DataFrame
-        With `tracking_sd` (over pedigrees), `drawn_mean`, and, where there were limits, `low_total`, `high_total`:
-        half-widths added in quadrature, as in Rubin's rules for multiple imputation (Rubin 1987), with 1 + 1/m for m
-        draws.
-    """
-    m = len(drawn)
-    stacked = pd.concat([d[[*keys, value]] for d in drawn], ignore_index=True)
-    spread = stacked.groupby(list(keys), sort=False)[value].agg(["std", "mean", "count"]).reset_index()
-    out = table.merge(spread, on=list(keys), how="left")
-    few = out["count"].fillna(0) < max(2, m / 2)
-    out["tracking_sd"] = out["std"].where(~few)
-    out["drawn_mean"] = out["mean"].where(~few)
-    if {"low", "high"} <= set(table.columns):
-        extra = 1.959964 * np.sqrt(1 + 1 / m) * out["tracking_sd"].to_numpy(dtype=np.float64)
-        centre = out[value].to_numpy(dtype=np.float64)
-        for name, sign in (("low", -1.0), ("high", 1.0)):
-            half = np.abs(out[name].to_numpy(dtype=np.float64) - centre)
-            out[f"{name}_total"] = np.clip(centre + sign * np.sqrt(half**2 + np.nan_to_num(extra) ** 2), least, most)
-    return out.drop(columns=["std", "mean", "count"])

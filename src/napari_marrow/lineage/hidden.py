@@ -56,6 +56,7 @@ def hidden_commitment(
     *,
     lineages: Sequence[str] | None = None,
     latent_at_start: float | None = 0.0,
+    start: pd.DataFrame | None = None,
 ) -> HiddenCommitment:
     """Estimate the rates uncommitted -> committed (by lineage) and committed -> marker from division trees.
 
@@ -68,6 +69,9 @@ def hidden_commitment(
         Those that occur by default.
     latent_at_start : float or None
         Probability that a founder had decided already when it was first seen; None estimates it.
+    start : pandas.DataFrame, optional
+        `rates` of a fit to nearly the same trees. Only the estimates are computed, from there: no intervals, and no
+        likelihood of the model without a hidden state (NaN).
 
     Returns
     -------
@@ -96,40 +100,55 @@ def hidden_commitment(
     hours = max(float(data.duration.sum()), 1e-9)
     counts = np.array([max((data.lineage == i).sum(), 0.5) for i in range(k)])
     rate = counts / hours
-    start = np.concatenate([np.log(rate * 2), [np.log(max(rate.sum() * 4, 1e-4))]])
+    first = np.concatenate([np.log(rate * 2), [np.log(max(rate.sum() * 4, 1e-4))]])
     if latent_at_start is None:
-        start = np.append(start, -2.0)
+        first = np.append(first, -2.0)
 
     def negative(theta: Floats) -> float:
         pi = 1 / (1 + np.exp(-theta[-1])) if latent_at_start is None else latent_at_start
         return -data.log_likelihood(np.exp(theta[:k]), float(np.exp(theta[k])), float(pi))
 
-    bounds = [(_LOWEST, _HIGHEST)] * (k + 1) + [(-9.0, 5.0)] * (len(start) - k - 1)
+    bounds = [(_LOWEST, _HIGHEST)] * (k + 1) + [(-9.0, 5.0)] * (len(first) - k - 1)
     # Where decision and marker swap their rates single cells look the same: both starts are tried.
-    swapped = start.copy()
-    swapped[:k] += start[k] - np.log(np.exp(start[:k]).sum())
-    swapped[k] = np.log(np.exp(start[:k]).sum())
-    fits = [minimize(negative, s, bounds=bounds, method="L-BFGS-B") for s in (start, swapped)]
+    swapped = first.copy()
+    swapped[:k] += first[k] - np.log(np.exp(first[:k]).sum())
+    swapped[k] = np.log(np.exp(first[:k]).sum())
+    begins = [first, swapped] if start is None else [_beginning(start, names, first)]
+    fits = [minimize(negative, s, bounds=bounds, method="L-BFGS-B") for s in begins]
     best = min(fits, key=lambda f: float(f.fun))
-    visible = -float(
-        minimize(
+    visible, error = np.nan, np.full(len(first), np.nan)
+    if start is None:
+        at_once = minimize(
             lambda v: -data.log_likelihood(np.exp(v), np.exp(_HIGHEST), 0.0), np.log(rate), bounds=bounds[:k],
             method="L-BFGS-B",
-        ).fun
-    )  # fmt: skip
+        )  # fmt: skip
+        visible, error = -float(at_once.fun), _errors(negative, np.asarray(best.x, dtype=np.float64))
     theta = np.asarray(best.x, dtype=np.float64)
     pi = float(1 / (1 + np.exp(-theta[-1]))) if latent_at_start is None else latent_at_start
     shares = np.exp(theta[:k]) / np.exp(theta[:k]).sum()
     return HiddenCommitment(
-        _rates(names, theta, _errors(negative, theta)), -float(best.fun), visible, pi,
+        _rates(names, theta, error), -float(best.fun), visible, pi,
         dict(zip(names, (float(s) for s in shares), strict=True)), bool(best.success),
     )  # fmt: skip
 
 
+def _beginning(rates: pd.DataFrame, names: list[str], otherwise: Floats) -> Floats:
+    """Logarithms of the rates of a former fit, within bounds; another beginning for what it does not have."""
+    known = rates.set_index("transition")["rate"]
+    out = otherwise.copy()
+    for i, label in enumerate(_labels(names)):
+        if known.get(label, 0.0) > 0:
+            out[i] = np.clip(np.log(float(known[label])), _LOWEST + 1, _HIGHEST - 1)
+    return out
+
+
+def _labels(names: list[str]) -> list[str]:
+    return [*(f"uncommitted -> committed {n}" for n in names), "committed -> marker"]
+
+
 def _rates(names: list[str], theta: Floats, error: Floats) -> pd.DataFrame:
-    labels = [*(f"uncommitted -> committed {n}" for n in names), "committed -> marker"]
     rows = []
-    for label, value, e in zip(labels, theta, error, strict=False):
+    for label, value, e in zip(_labels(names), theta, error, strict=False):
         at_end = not _LOWEST + 0.5 < value < _HIGHEST - 0.5
         note = (
             "at the edge of what can be told" if at_end else ("" if np.isfinite(e) else "no interval: flat likelihood")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.lineage.divisions import division_curve
@@ -78,13 +78,13 @@ def kin_correlation(
     pandas.DataFrame
         kind, n_pairs, n_clones, `pooled` (double-entry correlation of the pairs), `shuffled` (its exact expectation
         when values are shuffled within clones), `excess` (pooled - shuffled: what kinship adds to sharing a clone),
-        p_value (two-sided, of the excess), note.
+        p_value (two-sided, of the excess), low, high (95 % limits of the excess), note.
 
     Notes
     -----
     Double entry counts each pair in both orders, so that it does not matter who is named first (Fisher 1925); its mean
     and variance are those of all paired entries. Shuffled: two different cells of one clone have on average the product
-    ((Σx)² - Σx²)/(n(n-1)).
+    ((Σx)² - Σx²)/(n(n-1)). Limits by a jackknife over clones, Student's t with n_clones - 1 degrees of freedom.
     """
     x = np.asarray(values, dtype=np.float64).copy()
     if x.shape != (len(pedigree),):
@@ -97,7 +97,7 @@ def kin_correlation(
     rng = np.random.default_rng(seed)
     rows = [[kind, *_one_kind(pedigree, x, kind, permutations, rng)] for kind in kinds]
     return pd.DataFrame(
-        rows, columns=["kind", "n_pairs", "n_clones", "pooled", "shuffled", "excess", "p_value", "note"]
+        rows, columns=["kind", "n_pairs", "n_clones", "pooled", "shuffled", "excess", "p_value", "low", "high", "note"]
     )
 
 
@@ -133,25 +133,61 @@ def division_scores(pedigree: Pedigree) -> Floats:
 
 def _one_kind(
     pedigree: Pedigree, x: Floats, kind: str, permutations: int, rng: np.random.Generator
-) -> tuple[int, int, float, float, float, float, str]:
+) -> tuple[int, int, float, float, float, float, float, float, str]:
     nan = float("nan")
     pairs = kin_pairs(pedigree, kind)
     pairs = pairs[np.isfinite(x[pairs]).all(axis=1)]
     clones = np.unique(pedigree.founder[pairs[:, 0]]) if len(pairs) else np.empty(0, np.int64)
     if len(pairs) < 3:
-        return len(pairs), len(clones), nan, nan, nan, nan, "fewer than 3 pairs with known values"
+        return len(pairs), len(clones), nan, nan, nan, nan, nan, nan, "fewer than 3 pairs with known values"
     entered = x[pairs].ravel()
     centre, spread = float(entered.mean()), float(entered.var())
     if spread <= 0:
-        return len(pairs), len(clones), nan, nan, nan, nan, "all values are equal"
+        return len(pairs), len(clones), nan, nan, nan, nan, nan, nan, "all values are equal"
     z = (x - centre) / np.sqrt(spread)
     pooled = float((z[pairs[:, 0]] * z[pairs[:, 1]]).mean())
     rows = np.unique(pairs)  # the cells that such pairs are made of: only they are shuffled
     clone = pedigree.founder[rows]
     shuffled = _expected_product(z[rows], clone, pedigree.founder[pairs[:, 0]])
     p = _permutation_p(z, rows, clone, pairs, pooled - shuffled, shuffled, permutations, rng)
+    low, high = _clone_limits(x, rows, pairs, pedigree.founder, pooled - shuffled)
     note = "" if len(clones) > 1 else "one clone only"
-    return len(pairs), len(clones), pooled, shuffled, pooled - shuffled, p, note
+    return len(pairs), len(clones), pooled, shuffled, pooled - shuffled, p, low, high, note
+
+
+def _clone_limits(
+    x: Floats, rows: Ints, pairs: npt.NDArray[np.int64], founder: Ints, excess: float
+) -> tuple[float, float]:
+    """Limits of the excess by leaving out each clone in turn; everything is a function of sums over clones."""
+    names, of_cell = np.unique(founder[rows], return_inverse=True)
+    of_pair = np.searchsorted(names, founder[pairs[:, 0]])
+    m = len(names)
+    if m < 3:
+        return float("nan"), float("nan")
+
+    def sums(index: Ints, weights: Floats) -> Floats:
+        return np.bincount(index, weights=weights, minlength=m).astype(np.float64)
+
+    shift = float(x[rows].mean())  # about the mean, for the sums of squares
+    a, b, cell = x[pairs[:, 0]] - shift, x[pairs[:, 1]] - shift, x[rows] - shift
+    number, n = sums(of_pair, np.ones(len(pairs))), sums(of_cell, np.ones(len(rows)))
+    total = sums(of_cell, cell)
+    alike = (total**2 - sums(of_cell, cell**2)) / (n * np.maximum(n - 1, 1))
+    parts = np.stack(
+        [number, sums(of_pair, a + b), sums(of_pair, a**2 + b**2), sums(of_pair, a * b), number * alike,
+         number * total / n]
+    )  # fmt: skip
+    pairs_left, first, second, product, together, mean = parts.sum(axis=1, keepdims=True) - parts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = first / (2 * pairs_left)
+        spread = second / (2 * pairs_left) - centre**2
+        pooled = (product / pairs_left - centre**2) / spread
+        shuffled = (together / pairs_left - 2 * centre * mean / pairs_left + centre**2) / spread
+        left_out = pooled - shuffled
+    if not np.isfinite(left_out).all():
+        return float("nan"), float("nan")
+    half = float(t.ppf(0.975, m - 1) * np.sqrt((m - 1) / m * ((left_out - left_out.mean()) ** 2).sum()))
+    return excess - half, excess + half
 
 
 def _expected_product(z: Floats, clone: Ints, pair_clone: Ints) -> float:

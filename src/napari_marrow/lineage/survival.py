@@ -68,6 +68,17 @@ class SurvivalCurve:
         reached = np.flatnonzero(self.survival <= 1 - q + 1e-12)
         return float(self.times[reached[0]]) if reached.size else float("nan")
 
+    def quantile_interval(self, q: float, *, level: float = 0.95) -> tuple[float, float]:
+        """Return limits of the quantile [h]: the times whose survival has 1 - q within its limits.
+
+        The upper one is NaN where the curve does not say how late it may be (Brookmeyer & Crowley 1982, Biometrics
+        38:29).
+        """
+        limits = log_log_interval(self.survival, self.variance, level=level)
+        reached = [np.flatnonzero(limit <= 1 - q + 1e-12) for limit in limits]
+        low, high = (float(self.times[at[0]]) if at.size else float("nan") for at in reached)
+        return low, high
+
     @property
     def median(self) -> float:
         """Median time [h], NaN where fewer than half are seen to have the event."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import beta, t
 
 from napari_marrow.lineage.kinship import kin_pairs
 from napari_marrow.lineage.onset import track_lineages
@@ -40,7 +41,8 @@ def onset_synchrony(
     -------
     pandas.DataFrame
         kind, measure (``same lineage``: share of pairs; ``time difference``: mean [h]), n_pairs, observed, shuffled
-        (mean of the permutations), p_value (one-sided: more alike than shuffled), note. Synchronous onset of sisters is
+        (mean of the permutations), p_value (one-sided: more alike than shuffled), low, high (95 % limits of observed,
+        from the scatter between clones), note. Synchronous onset of sisters is
         no proof of a decision at onset: what their mother decided shows in both.
     """
     mine = onsets[onsets["event"] == "onset"]
@@ -57,8 +59,9 @@ def onset_synchrony(
     for kind in kinds:
         pairs = kin_pairs(pedigree, kind)
         pairs = pairs[(code[pairs] >= 0).all(axis=1)]
-        out += _concordance(kind, pairs, code, when, rows, pedigree.founder[rows], permutations, rng)
-    return pd.DataFrame(out, columns=["kind", "measure", "n_pairs", "observed", "shuffled", "p_value", "note"])
+        out += _concordance(kind, pairs, code, when, rows, pedigree.founder, permutations, rng)
+    names = ["kind", "measure", "n_pairs", "observed", "shuffled", "p_value", "low", "high", "note"]
+    return pd.DataFrame(out, columns=names)
 
 
 def _concordance(
@@ -67,22 +70,23 @@ def _concordance(
     code: Ints,
     when: Floats,
     cells: Ints,
-    clone: Ints,
+    founder: Ints,
     permutations: int,
     rng: np.random.Generator,
 ) -> list[list[object]]:
     nan = float("nan")
     if len(pairs) < 3:
         why = f"{len(pairs)} pairs with two onsets: three are needed"
-        return [[kind, m, len(pairs), nan, nan, nan, why] for m in ("same lineage", "time difference")]
+        return [[kind, m, len(pairs), *[nan] * 5, why] for m in ("same lineage", "time difference")]
 
     def measures(lineage: Ints, time: Floats) -> tuple[float, float]:
         same = lineage[pairs[:, 0]] == lineage[pairs[:, 1]]
         return float(same.mean()), float(np.abs(time[pairs[:, 0]] - time[pairs[:, 1]]).mean())
 
     observed = measures(code, when)
-    order = np.argsort(clone, kind="stable")
-    cells, clone = cells[order], clone[order]
+    order = np.argsort(founder[cells], kind="stable")
+    cells = cells[order]
+    clone, pair_clone = founder[cells], founder[pairs[:, 0]]
     drawn = np.empty((permutations, 2))
     for i in range(permutations):
         mixed = cells[np.lexsort((rng.random(len(cells)), clone))]
@@ -90,12 +94,33 @@ def _concordance(
         lineage[cells], time[cells] = code[mixed], when[mixed]
         drawn[i] = measures(lineage, time)
     more = (drawn[:, 0] >= observed[0] - 1e-12).sum(), (drawn[:, 1] <= observed[1] + 1e-9).sum()
-    mean = drawn.mean(axis=0)
+    mean = drawn.mean(axis=0) if permutations else np.full(2, nan)
+    p = [float((1 + n) / (permutations + 1)) if permutations else nan for n in more]
+    each = (code[pairs[:, 0]] == code[pairs[:, 1]]).astype(np.float64), np.abs(when[pairs[:, 0]] - when[pairs[:, 1]])
+    limits = [_clone_limits(values, pair_clone) for values in each]
+    limits[0] = (limits[0][0], min(limits[0][1], 1.0))
+    if observed[0] in (0.0, 1.0):
+        # Clones without any scatter say no more than so many independent ones (Jeffreys' limits).
+        n, k = len(np.unique(pair_clone)), len(np.unique(pair_clone)) * observed[0]
+        low, high = float(beta.ppf(0.025, k + 0.5, n - k + 0.5)), float(beta.ppf(0.975, k + 0.5, n - k + 0.5))
+        limits[0] = (low, 1.0) if k else (0.0, high)
     note = "" if len(np.unique(clone)) < len(clone) else "every clone has one onset only: nothing to shuffle"
     return [
-        [kind, measure, len(pairs), observed[k], float(mean[k]), float((1 + more[k]) / (permutations + 1)), note]
+        [kind, measure, len(pairs), observed[k], float(mean[k]), p[k], *limits[k], note]
         for k, measure in enumerate(("same lineage", "time difference"))
     ]
+
+
+def _clone_limits(values: Floats, clone: Ints) -> tuple[float, float]:
+    """Limits of the mean over pairs, whose clones are the units (linearised ratio of clone totals; Cochran 1977)."""
+    names, index = np.unique(clone, return_inverse=True)
+    m = len(names)
+    if m < 2:
+        return float("nan"), float("nan")
+    mean = float(values.mean())
+    away = np.bincount(index.ravel(), weights=values - mean, minlength=m)
+    half = float(t.ppf(0.975, m - 1)) * float(np.sqrt(m / (m - 1) * (away**2).sum())) / len(values)
+    return max(mean - half, 0.0), mean + half
 
 
 def pure_clades(pedigree: Pedigree, onsets: pd.DataFrame) -> pd.DataFrame:

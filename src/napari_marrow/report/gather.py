@@ -47,6 +47,13 @@ _OPTIONAL = {
     ],
     "niche_dwell": ["organoid"],
     "hidden_rates": ["transition", "rate", "low", "high", "note"],
+    "division_times": ["condition", "organoid", "which", "median_h"],
+    "division_types": ["type", "probability"],
+    "onset_rates": ["condition", "to", "rate"],
+    "generation_hazards": ["generation", "to", "rate"],
+    "kin_correlations": ["quantity", "kind", "excess"],
+    "onset_synchrony": ["kind", "measure", "observed"],
+    "clone_summary": ["condition", "quantity", "value"],
     "session_links": ["position", "session_parent", "session_child", "registration", "accepted", "reason"],
 }  # fmt: skip
 _AUDIT = ("position", "session", "drawn", "judged", "wrong", "rate", "low", "high")

@@ -21,6 +21,7 @@ from napari_marrow.report.figures import (
 )
 from napari_marrow.report.figures import comparisons as comparison_figures
 from napari_marrow.report.gather import StudyTables, cells_per_frame, session_transforms
+from napari_marrow.report.lineage_estimates import RESULT_TABLES, estimates_part
 from napari_marrow.report.parts import FigurePart, Section, TablePart, drawn_part
 from napari_marrow.report.thumbnails import collect_tiles
 from napari_marrow.report.wording import plural
@@ -280,6 +281,7 @@ def lineage(data: StudyTables) -> Section:
         "hidden_rates": "Rates (1/h) of a hidden decision and of the marker that shows it, from division trees.",
     }
     tables += [TablePart(name, title, data[name], folded=True) for name, title in titles.items() if len(data[name])]
+    tables += estimates_part({name: data[name] for name in RESULT_TABLES})
     paragraphs = [" ".join(summaries.lineage(data))] if len(curves) else []
     paragraphs += [*summaries.deaths(data), *summaries.coupling(data)]
     return Section("lineage", "Lineage emergence", paragraphs, figures, tables, missing)

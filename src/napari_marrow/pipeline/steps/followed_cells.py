@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import ONSETS
 
 if TYPE_CHECKING:
-    from napari_marrow.lineage import OnsetSettings
+    from napari_marrow.lineage import DrawnPedigree, OnsetSettings
     from napari_marrow.lineage.emergence_curves import Method
     from napari_marrow.study import Study
 
@@ -71,38 +71,73 @@ class FollowedCells:
         """Return the ONSETS table of the most probable tracks."""
         return self._onsets(self.tracks, self.nodes)
 
-    def emergence(self, layout: pd.DataFrame, onsets: pd.DataFrame, cancel: CancelToken) -> pd.DataFrame:
-        """Return the EMERGENCE table with its intervals for tracks as they are, and with tracking error in them."""
+    def results(
+        self, layout: pd.DataFrame, vessels: pd.DataFrame | None, cancel: CancelToken
+    ) -> dict[str, pd.DataFrame]:
+        """Return onsets and every table computed from pedigrees, intervals without and with the error of tracking.
+
+        Without markers there is no table ``emergence``, and ``niche_coupling`` has no rows.
+        """
         from napari_marrow import lineage
 
-        def curves(table: pd.DataFrame, bootstrap: int, times: list[float] | None, method: Method) -> pd.DataFrame:
-            return lineage.emergence(
-                table, layout, lineages=list(self.section.markers), thresholds=self.thresholds, bootstrap=bootstrap,
-                seed=self.seed, session=session, times_h=times, method=method,
+        placed = self if vessels is None else replace(self, nodes=self.nodes.assign(**_to_vessels(self.nodes, vessels)))
+        onsets = self.onsets()
+        tables = lineage.tree_statistics(self.tracks, onsets, layout, seed=self.seed)
+        cancel.raise_if_cancelled()
+        tables["niche_coupling"] = pd.DataFrame(columns=COUPLING_COLUMNS)
+        if self.markers:
+            tables["emergence"] = self._curves(onsets, layout)
+            tables["niche_coupling"] = placed.coupling(onsets, layout)
+        if self.section.n_pedigrees >= 2 and len(self.edges):
+            again = lineage.PedigreeDraws(self.tracks, placed.nodes, self.edges, losses=self.losses)
+            tables = lineage.repeated_over_pedigrees(
+                tables, again, lambda d: placed.again(d, layout, tables),
+                n_draws=self.section.n_pedigrees, seed=self.seed, cancel=cancel,
             )  # fmt: skip
+        return {**tables, "onsets": onsets}
+
+    def again(
+        self, drawn: DrawnPedigree, layout: pd.DataFrame, tables: dict[str, pd.DataFrame]
+    ) -> dict[str, pd.DataFrame]:
+        """Return the tables of a drawn pedigree, without what does not bear on their intervals."""
+        from napari_marrow import lineage
+
+        mine = replace(self, tracks=drawn.tracks, nodes=drawn.nodes)
+        onsets = mine.onsets()
+        again = lineage.tree_statistics(drawn.tracks, onsets, layout, permutations=0, seed=self.seed, like=tables)
+        if len(tables.get("emergence", ())):
+            again["emergence"] = mine._curves(onsets, layout, like=tables["emergence"])
+        if len(tables["niche_coupling"]):
+            again["niche_coupling"] = mine.coupling(onsets, layout, settle=False)
+        return {name: again[name] for name in lineage.ESTIMATES if name in again}
+
+    def _curves(self, onsets: pd.DataFrame, layout: pd.DataFrame, like: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return the EMERGENCE table, or the bare curves at the times of another."""
+        from napari_marrow import lineage
 
         session: int | Literal["bridged"] | None = "bridged" if self.section.bridge_sessions else None
-        base = curves(onsets, self.section.n_bootstrap, None, "auto")
-        if self.section.n_pedigrees < 2 or base.empty:
-            return base
-        session, times = session or int(base["session"].iloc[0]), sorted(set(base["time_h"]))
-        method: Method = base["method"].iloc[0]
-        draws = lineage.PedigreeDraws(self.tracks, self.nodes, self.edges, losses=self.losses)
-        drawn = lineage.drawn_results(
-            draws, lambda d: curves(self._onsets(d.tracks, d.nodes), 0, times, method),
-            n_draws=self.section.n_pedigrees, seed=self.seed, cancel=cancel,
+        method: Method = "auto"
+        times: list[float] | None = None
+        if like is not None:
+            session, times = session or int(like["session"].iloc[0]), sorted(set(like["time_h"]))
+            method = like["method"].iloc[0]
+        bootstrap = self.section.n_bootstrap if like is None else 0
+        return lineage.emergence(
+            onsets, layout, lineages=list(self.section.markers), thresholds=self.thresholds, bootstrap=bootstrap,
+            seed=self.seed, session=session, times_h=times, method=method,
         )  # fmt: skip
-        keys = ["condition", "organoid", "lineage", "time_h"]
-        return lineage.with_tracking_error(base, drawn, keys=keys, value="cumulative_incidence", least=0, most=1)
 
-    def coupling(self, vessels: pd.DataFrame | None, onsets: pd.DataFrame, layout: pd.DataFrame) -> pd.DataFrame:
-        """Return how the hazard of onset changes with the distance to vessels, and with all else around a cell."""
+    def coupling(self, onsets: pd.DataFrame, layout: pd.DataFrame, *, settle: bool = True) -> pd.DataFrame:
+        """Return how the hazard of onset changes with the distance to vessels, and with all else around a cell.
+
+        `settle` asks the question that was settled on beforehand by its permutation test.
+        """
         from napari_marrow import lineage
         from napari_marrow.statistics import benjamini_hochberg
 
         if onsets.empty:
             return pd.DataFrame(columns=COUPLING_COLUMNS)
-        parts = [] if vessels is None else self._vessel_coupling(vessels, onsets, layout)
+        parts = self._vessel_coupling(onsets, layout, settle) if _VESSEL in self.nodes.columns else []
         # What else surrounds a cell was not settled on beforehand: to be looked at, never to be concluded from.
         around = _covariates(self.nodes)
         names = [str(name) for name in around]
@@ -119,19 +154,19 @@ class FollowedCells:
         out["p_adjusted"] = np.where(out["primary"], out["settled_p"], others)
         return out.sort_values("primary", ascending=False, kind="stable", ignore_index=True)[COUPLING_COLUMNS]
 
-    def _vessel_coupling(self, vessels: pd.DataFrame, onsets: pd.DataFrame, layout: pd.DataFrame) -> list[pd.DataFrame]:
+    def _vessel_coupling(self, onsets: pd.DataFrame, layout: pd.DataFrame, settle: bool) -> list[pd.DataFrame]:
         """Ask the question that was settled on beforehand, and three beside it."""
         from napari_marrow import lineage
 
-        # On a logarithmic scale from 10 µm on: what a vessel gives off fades, so 10 to 30 µm matter, 110 to 130 do not.
-        nodes = self.nodes.assign(**{_VESSEL: np.log1p(_distance_to_vessels(self.nodes, vessels) / 10.0)})
         parts = []
         for exposure in ("current", "history"):
-            spans = lineage.exposure_spans(self.tracks, nodes, onsets, [_VESSEL], exposure=exposure)
+            spans = lineage.exposure_spans(self.tracks, self.nodes, onsets, [_VESSEL], exposure=exposure)
             for question, ask in (("hazard", lineage.niche_coupling), ("choice", lineage.lineage_choice)):
                 found = ask(spans, layout, covariate=_VESSEL)
                 primary = question == "hazard" and exposure == "history"
                 parts.append(found.assign(exposure=exposure, question=question, primary=primary, settled_p=np.nan))
+        if not settle:
+            return parts
         # The last spans are those of the question settled on beforehand.
         test = lineage.coupling_test(spans, layout, covariate=_VESSEL, seed=self.seed).set_index("lineage")
         for part in parts:
@@ -182,8 +217,16 @@ def _covariates(nodes: pd.DataFrame) -> pd.DataFrame:
             found["log(1 + distance to the tissue's edge / 10 µm)"] = nodes[column] / 10.0
         elif name == "local_density":
             found["log(1 + local density / its median)"] = nodes[column] / nodes[column].median()
-    table = pd.DataFrame({name: np.log1p(np.maximum(v.to_numpy(dtype=np.float64), 0.0)) for name, v in found.items()})
-    return table.set_index(nodes.index).loc[:, table.notna().any().to_numpy()]
+    values = {name: np.log1p(np.maximum(v.to_numpy(dtype=np.float64), 0.0)) for name, v in found.items()}
+    return pd.DataFrame(values, index=nodes.index).dropna(axis="columns", how="all")
+
+
+def _to_vessels(nodes: pd.DataFrame, vessels: pd.DataFrame) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Return the covariate of vessels for each node.
+
+    It is logarithmic from 10 µm on: what a vessel gives off fades, so that 10 to 30 µm matter, 110 to 130 do not.
+    """
+    return {_VESSEL: np.log1p(_distance_to_vessels(nodes, vessels) / 10.0)}
 
 
 def _distance_to_vessels(nodes: pd.DataFrame, vessels: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -30,7 +30,7 @@ class LineageStep(Step):
         "organoid_summary", "onsets", "losses", "emergence", "colony_growth", "colony_emergence", "colony_types",
         "comparisons", "blood_output", "production", "niche_coupling", "division_times", "division_types",
         "onset_rates", "generation_hazards", "hidden_rates", "kin_correlations", "onset_synchrony", "pure_clades",
-        "clones",
+        "clones", "clone_summary",
     )  # fmt: skip
     whole_study = True
 
@@ -63,13 +63,12 @@ class LineageStep(Step):
         coupling = pd.DataFrame(columns=COUPLING_COLUMNS)
         if tracks is not None:
             followed = FollowedCells.read(study, tracks, cells, context)
-            tracks, losses, onsets = followed.tracks, followed.losses, followed.onsets()
-            cancel.raise_if_cancelled()
-            if followed.markers:
-                emergence = followed.emergence(layout, onsets, cancel)
-                coupling = followed.coupling(_table(study, "vessels", context.keys["niche"]), onsets, layout)
-            for name, table in lineage.tree_statistics(tracks, onsets, layout, seed=context.recipe.seed).items():
-                study.commit(name, key, {}, table)
+            tracks, losses = followed.tracks, followed.losses
+            found = followed.results(layout, _table(study, "vessels", context.keys["niche"]), cancel)
+            onsets, emergence = found["onsets"], found.get("emergence", emergence)
+            coupling = found["niche_coupling"]
+            for name in lineage.TREE_TABLES:
+                study.commit(name, key, {}, found[name])
         output = lineage.blood_output(cells, layout)
         production = lineage.production_trend(output)
         growth = lineage.colony_growth(colonies, layout) if colonies is not None else COLONY_GROWTH.empty()
