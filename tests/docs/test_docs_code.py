@@ -8,6 +8,7 @@ frames). What a how-to calls the reader's own files is made from it, too.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -184,10 +185,23 @@ def _readme_files(folder: Path) -> None:
     measured[["t", "y", "x", "area"]].to_csv(folder / "points.csv", index=False)
 
 
+def _imported_files(folder: Path) -> None:
+    """A film before and after a restart of the microscope, the second part once more, and a folder of planes."""
+    rng = np.random.default_rng(1)
+    for name in ("before", "after", "again"):
+        film = rng.poisson(120, (5, 48, 48)).astype(np.uint16)
+        tifffile.imwrite(folder / f"{name}.tif", film, photometric="minisblack", metadata={"axes": "TYX"})
+    (folder / "series").mkdir()
+    for well, channel, time in itertools.product(("B02", "B03"), ("nuclei", "CD31"), range(3)):
+        plane = rng.poisson(120, (48, 48)).astype(np.uint16)
+        tifffile.imwrite(folder / "series" / f"{well}_s1_w{channel}_t{time}.tif", plane)
+
+
 # What the reader of a page is taken to have of his own
 OWN_FILES: dict[str, Callable[[Path], None]] = {
     README: _readme_files,
     "how-to/analyse_trees": _tree_files,
+    "how-to/import_your_files": _imported_files,
     "how-to/measure_a_niche": _niche_files,
     "how-to/train_a_model": _annotated_files,
     "how-to/train_a_pixel_classifier": _scribbled_files,
