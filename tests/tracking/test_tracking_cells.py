@@ -303,6 +303,32 @@ def test_labels_of_any_kind_are_tracked():
     assert same_partition(points["label"] > 10**6, found.track_id)
 
 
+@pytest.mark.parametrize("moved", [0.0, 1.0, 5e3])
+def test_two_detections_are_enough(moved):
+    points = pd.DataFrame({"t": [0, 1], "y": [0.0, moved], "x": [0.0, 0.0], "area": [80.0, 81.0]})
+    assert track_points(points).track_id.tolist() in ([1, 1], [1, 2])
+
+
+def test_a_label_that_stands_for_two_objects_is_refused():
+    frames = np.zeros((2, 60, 60), np.int64)
+    frames[:, 5:11, 5:11] = 7
+    frames[1, 40:46, 41:47] = 7  # 35 px down, 36 px to the right
+    with pytest.raises(TableError, match=r"Label 7 of frame t = 1 stands for two objects 25.1 µm apart"):
+        track_labels(frames, spacing=(0.5, 0.5))
+    volume = frames[:, None].repeat(3, axis=1)
+    with pytest.raises(TableError, match="Label 7 of frame t = 1"):
+        track_labels(volume, spacing=(2.0, 0.5, 0.5))
+
+
+def test_a_speck_or_a_crack_does_not_make_two_objects():
+    frames = np.zeros((2, 60, 60), np.uint16)
+    frames[:, 5:11, 5:25] = 1
+    frames[1, 5:11, 14:16] = 0  # a crack through a long cell
+    frames[1, 50, 50] = 1  # a speck far off
+    _, points = track_labels(frames, spacing=(1.0, 1.0))
+    assert points["area"].tolist() == [120.0, 109.0]
+
+
 def test_bad_labels_are_refused_in_a_sentence():
     with pytest.raises(TableError, match="whole numbers"):
         track_labels(np.zeros((2, 4, 4)), spacing=(1, 1))

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import ndimage
 
 from napari_marrow.errors import TableError
 from napari_marrow.progress import CancelToken
-from napari_marrow.tracking.points import Floats
+from napari_marrow.tracking.points import Floats, Ints
+
+_SPRAWL = 3.0  # extent of an object, in sides of a square or cube of its size, from which its pieces are looked at
+_APART = 2.0  # distance of two pieces, in sides of the larger one
+_PIECE = 0.25  # least size of a piece, of the largest one: specks are left alone
 
 
 def label_points(
@@ -40,7 +45,8 @@ def label_points(
     Raises
     ------
     TableError
-        If a frame holds no whole numbers or its shape does not fit spacing, image or times.
+        If a frame holds no whole numbers, its shape does not fit spacing, image or times, or a label stands for two
+        objects far apart.
     """
     steps = np.asarray(spacing, dtype=np.float64)
     if steps.ndim != 1 or len(steps) not in (2, 3) or not (np.isfinite(steps).all() and (steps > 0).all()):
@@ -85,6 +91,7 @@ def _frame_points(
     names, index = np.unique(values, return_inverse=True)
     if len(names) and int(names[-1]) > np.iinfo(np.int64).max:
         raise TableError(f"Label frame t = {t} holds values beyond 2^63: relabel it.")
+    _refuse_repeats(frame.shape, where, names, index, steps, t)
     count = np.bincount(index, minlength=len(names)).astype(np.float64)
     table: dict[str, Any] = {"t": np.full(len(names), t, np.int64), "label": names.astype(np.int64)}
     for axis, position, step in zip(axes, where, steps, strict=True):
@@ -93,3 +100,29 @@ def _frame_points(
     if image is not None:
         table["intensity"] = np.bincount(index, image[where], minlength=len(names)) / np.maximum(count, 1)
     return pd.DataFrame(table)
+
+
+def _refuse_repeats(
+    shape: tuple[int, ...], where: tuple[Ints, ...], names: npt.NDArray[Any], index: Ints, steps: Floats, t: int
+) -> None:
+    """Raise if a label holds two objects that lie apart: their common middle would be the place of neither."""
+    numbered = np.zeros(shape, np.int32)
+    numbered[where] = index + 1
+    voxel, d = float(np.prod(steps)), len(steps)
+    size = np.bincount(index, minlength=len(names)) * voxel
+    for k, box in enumerate(ndimage.find_objects(numbered)):
+        extent = max((part.stop - part.start) * step for part, step in zip(box, steps, strict=True))
+        if extent <= _SPRAWL * size[k] ** (1 / d):
+            continue
+        pieces, many = ndimage.label(numbered[box] == k + 1, np.ones((3,) * d))
+        if many < 2:
+            continue
+        sizes = np.bincount(pieces.ravel())[1:] * voxel
+        first, second = np.argsort(-sizes, kind="stable")[:2]
+        middles = np.array(ndimage.center_of_mass(pieces > 0, pieces, [first + 1, second + 1])) * steps
+        apart = float(np.linalg.norm(middles[1] - middles[0]))
+        if sizes[second] >= _PIECE * sizes[first] and apart > _APART * sizes[first] ** (1 / d):
+            raise TableError(
+                f"Label {names[k]} of frame t = {t} stands for two objects {apart:.3g} µm apart: "
+                "give each object of a frame a label of its own."
+            )

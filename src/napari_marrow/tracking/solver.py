@@ -204,6 +204,8 @@ def start(detections: Detections, settings: TrackingSettings) -> Learner:
         no_chains(detections),
         motion,
         first_rates(detections, settings.max_gap),
+        life=np.zeros(detections.n, np.int64),
+        change=np.full(detections.features.shape, np.nan),
         beside=_neighbours(detections),
     )
     for _ in range(3):
