@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from napari_marrow.progress import CancelToken, no_progress
 from napari_marrow.tracking import TrackingSettings, track_points
 from napari_marrow.tracking.points import read_points
-from napari_marrow.tracking.posterior import posterior
+from napari_marrow.tracking.posterior import lonely_detections, posterior
 from napari_marrow.tracking.reliability import division_evidence, link_evidence, usual_division, usual_link
 from napari_marrow.tracking.scores import links_of
 from napari_marrow.tracking.solver import solve
@@ -169,7 +169,7 @@ def evidence(truth: pd.DataFrame, features: list[str]) -> tuple[Evidence, Eviden
     linked, divided = _log_odds(chances.links), _log_odds(np.concatenate([*chances.divisions.T, chances.late]))
     return (
         judged(solution.i, solution.j, link_evidence(linked, usual_link(linked))),
-        judged(mothers, daughters, division_evidence(divided, usual_division(divided))),
+        judged(mothers, daughters, division_evidence(divided, usual_division(divided), lonely_detections(n, solution))),
     )
 
 
@@ -178,39 +178,51 @@ def _log_odds(p: np.ndarray) -> np.ndarray:
     return np.log(p / (1 - p))
 
 
+_TIDY = {"missed": 0.002, "merged": 0.0, "merged_sisters": 0.0, "broken": 0.0, "specks": 0.0, "debris": 0.0}
+"""Detections nearly without errors."""
+
+
 def fit() -> None:
-    """Print the numbers of `napari_marrow.tracking.reliability`; every kind of set counts alike."""
-    small = {"slow": replace(SETS["slow"], cells=250), "crowded": replace(SETS["crowded"], cells=300, frames=60)}
+    """Print the numbers of `napari_marrow.tracking.reliability`; every kind of set counts alike for links.
+
+    For divisions a kind counts by the root of their number: small sets have few.
+    """
+    fields = SETS | {
+        "slow": replace(SETS["slow"], cells=250),
+        "crowded": replace(SETS["crowded"], cells=300, frames=60),
+        "tiny, tidy": replace(SETS["tiny"], **_TIDY),
+    }
+    fields["slow, tidy"] = replace(fields["slow"], **_TIDY)
     both, first = ["area", "intensity"], _FIRST_SEED - 100
-    kinds = [("tiny", both, 16), ("sparse", both, 4), ("slow", both, 4), ("crowded", both, 4)]
-    kinds += [("tiny", [], 8), ("sparse", [], 2), ("slow", [], 4)]
-    links, measured, places = [], [], []
+    kinds = [("tiny", both, 24), ("sparse", both, 6), ("slow", both, 6), ("crowded", both, 8), ("tiny", [], 8)]
+    kinds += [
+        ("sparse", [], 2),
+        ("slow", [], 4),
+        ("tiny, tidy", both, 8),
+        ("tiny, tidy", [], 8),
+        ("slow, tidy", both, 3),
+    ]
+    links, divisions = [], []
     for name, features, seeds in kinds:
-        sets = [evidence(simulate(small.get(name, SETS[name]), first + k), features) for k in range(seeds)]
-        many = sum(len(one.right) for one, _ in sets)
-        links += [(one.right, one.columns, np.full(len(one.right), 1 / many)) for one, _ in sets]
-        (measured if features else places).extend((two.right, two.columns, np.ones(len(two.right))) for _, two in sets)
-    print("links: offset, slope, per usual", *_fitted(links, [None] * 3))
-    offset, slope, _ = _fitted(measured, [None, None, 0.0])
-    # what weak evidence takes off is learned where only places are known: elsewhere the usual division is not weak
-    print("divisions: offset, slope, per weak", *_fitted(places, [offset, slope, None]))
+        sets = [evidence(simulate(fields[name], first + k), features) for k in range(seeds)]
+        many, few = (sum(len(one[kind].right) for one in sets) for kind in (0, 1))
+        if "tidy" not in name:
+            links += [(one.right, one.columns, np.full(len(one.right), 1 / many)) for one, _ in sets]
+        divisions += [(one.right, one.columns, np.full(len(one.right), few**-0.5)) for _, one in sets]
+        print(f"{name}{'' if features else ', positions'}: {many} links, {few} division edges", flush=True)
+    print("links: offset, slope, per usual", *_fitted(links))
+    print("divisions: offset, slope, per log usual, slope per log usual, per lonely", *_fitted(divisions))
 
 
-def _fitted(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], known: list[float | None]) -> list[float]:
-    """Logistic regression on (right, columns, weight); known coefficients stay."""
+def _fitted(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[float]:
+    """Logistic regression on (right, columns, weight)."""
     right, columns, weight = (np.concatenate(each) for each in zip(*parts, strict=True))
     sign, weight = 2.0 * right - 1, weight / weight.sum()
-    free = [k for k, value in enumerate(known) if value is None]
-
-    def line(found: np.ndarray) -> np.ndarray:
-        out = np.array([0.0 if value is None else value for value in known])
-        out[free] = found
-        return out
 
     def loss(found: np.ndarray) -> float:
-        return float((weight * np.logaddexp(0, -sign * (columns @ line(found)))).sum())
+        return float((weight * np.logaddexp(0, -sign * (columns @ found))).sum())
 
-    return [round(float(value), 3) for value in line(minimize(loss, np.zeros(len(free))).x)]
+    return [round(float(value), 3) for value in minimize(loss, np.zeros(columns.shape[1])).x]
 
 
 def _pooled(parts: list[tuple[Judged, Judged]]) -> tuple[Judged, Judged]:
@@ -239,8 +251,8 @@ def main() -> None:
     shown: dict[str, tuple[Judged, Judged]] = {}
     both = ["area", "intensity"]
     simulated: list[tuple[Judged, Judged]] = []
-    kinds = [("tiny", both, 16), ("sparse", both, 4), ("slow", both, 1), ("crowded", both, 1)]
-    for name, features, seeds in [*kinds, ("sparse", [], 1), ("slow", [], 1)]:
+    kinds = [("tiny", both, 48), ("sparse", both, 12), ("slow", both, 3), ("crowded", both, 3)]
+    for name, features, seeds in [*kinds, ("sparse", [], 2), ("slow", [], 2)]:
         said = f"simulated, {name}" + ("" if features else ", positions")
         parts = [judge(simulate(SETS[name], _FIRST_SEED + k), features) for k in range(seeds * options.seeds)]
         shown[said] = _pooled(parts)

@@ -11,6 +11,7 @@ from napari_marrow.tracking import track_points
 from napari_marrow.tracking.divisions import Triples
 from napari_marrow.tracking.hypotheses import Links, Solution
 from napari_marrow.tracking.posterior import posterior
+from napari_marrow.tracking.reliability import alone, division_probability
 
 
 @dataclass
@@ -136,3 +137,17 @@ def test_windows_of_a_large_data_set_leave_probabilities_as_they_are(monkeypatch
     off = np.abs(cut - whole).to_numpy()
     assert np.quantile(off, 0.9) < 1e-3
     assert off.max() > 0  # the windows were made
+
+
+def test_detections_that_nothing_touches_are_counted_for_each_division():
+    # ten detections: 0 -> 1 -> 2, 3 divides into 4 and 5, 6 to 9 stay alone
+    lonely = alone(10, np.array([0, 1, 3]), np.array([1, 2, 4, 5]), 1)
+    assert lonely == pytest.approx(np.log((4 + 1) / (1 + 3)))
+    assert alone(10_000, np.zeros(0, np.int64), np.zeros(0, np.int64), 0) == 2.5  # held within limits
+    assert alone(2, np.array([0]), np.array([1]), 1000) == -2.0
+
+
+def test_divisions_are_surer_where_fewer_detections_are_false():
+    odds = np.array([-2.0, 0.0, 4.0, 8.0])
+    among_false, among_few = (division_probability(odds, 8.0, lonely) for lonely in (2.0, -1.5))
+    assert (among_few > among_false).all() and (np.diff(among_false) > 0).all()

@@ -14,6 +14,7 @@ from napari_marrow.tracking.exchange_groups import Packing, group_odds
 from napari_marrow.tracking.hypotheses import Solution
 from napari_marrow.tracking.points import Floats, Ints
 from napari_marrow.tracking.reliability import (
+    alone,
     division_probability,
     link_probability,
     usual_division,
@@ -75,13 +76,22 @@ def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
     if not calibrated:
         return Posterior(*(_as_they_are(part) for part in (linked, daughters, late, -into, -out)))
     usual, dividing = usual_link(linked), usual_division(np.concatenate([daughters.ravel(), late]))
+    lonely = lonely_detections(n, solution)
     return Posterior(
         link_probability(linked, usual),
-        division_probability(daughters.ravel(), dividing).reshape(-1, 2),
-        division_probability(late, dividing),
+        division_probability(daughters.ravel(), dividing, lonely).reshape(-1, 2),
+        division_probability(late, dividing, lonely),
         1 - link_probability(into, usual),
         1 - link_probability(out, usual),
     )
+
+
+def lonely_detections(n: int, solution: Solution) -> float:
+    """Return how many detections nothing touches for each division: see `reliability.alone`."""
+    divisions, late = solution.divisions, solution.late
+    sources = np.concatenate([solution.i, divisions.mother])
+    targets = np.concatenate([solution.j, divisions.first, divisions.second, late.second])
+    return alone(n, sources, targets, len(divisions) + len(late))
 
 
 def link_marginals(n: int, solution: Solution) -> Floats:

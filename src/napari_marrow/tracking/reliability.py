@@ -1,21 +1,22 @@
 """Log odds of decisions brought to the frequencies found on simulated truth.
 
 Gains share evidence and know no rivals beyond the candidates. What a decision's odds are worth depends on how well the
-data tell cells apart, which the odds of the usual link and of the usual division of the same data show. The numbers are
-fitted by ``benchmarks/calibration.py --fit`` to seeds of their own, and held against other seeds and real truth.
+data tell cells apart, which the odds of the usual link and of the usual division of the same data show; and on how many
+false detections there are, which make look-alikes of divisions: most of them stay alone. The numbers are fitted by
+``benchmarks/calibration.py --fit`` to seeds of their own, and held against other seeds and real truth.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from napari_marrow.tracking.points import Floats
+from napari_marrow.tracking.points import Floats, Ints
 
-_SLOPE, _OFFSET, _PER_USUAL = 0.638, 0.121, 0.056
+_SLOPE, _OFFSET, _PER_USUAL = 0.632, 0.103, 0.052
 _USUAL, _LEAST_USUAL, _MOST_USUAL = 10.0, 1.0, 20.0
-_DIVISION_SLOPE, _DIVISION_OFFSET, _PER_WEAK = 3.082, -0.183, 0.736
+_DIVISION = (0.166, 2.764, -0.058, 1.144, -0.178)
 _USUAL_DIVISION, _FEW = 8.0, 5.0  # where divisions are few, and how many they count for
-_WEAK = 5.0
+_FEW_ALONE, _LEAST_ALONE, _MOST_ALONE = 3.0, -2.0, 2.5
 
 
 def usual_link(log_odds: Floats) -> float:
@@ -47,14 +48,31 @@ def link_evidence(log_odds: Floats, usual: float) -> Floats:
     return np.column_stack([np.ones(len(log_odds)), log_odds, np.full(len(log_odds), usual - _USUAL)])
 
 
-def division_evidence(log_odds: Floats, usual: float) -> Floats:
-    """Return what the probability of mother and daughter is logistic in, (m, 3).
+def alone(n: int, sources: Ints, targets: Ints, divisions: int) -> float:
+    """Log of how many detections no link and no division touches for each division; from -2 to 2.5.
+
+    Parameters
+    ----------
+    n : int
+        Number of detections.
+    sources, targets : int64
+        Detections that something follows, that something precedes.
+    divisions : int
+    """
+    touched = np.zeros(n, np.bool_)
+    touched[sources] = touched[targets] = True
+    ratio = (n - np.count_nonzero(touched) + 1.0) / (divisions + _FEW_ALONE)
+    return float(np.clip(np.log(ratio), _LEAST_ALONE, _MOST_ALONE))
+
+
+def division_evidence(log_odds: Floats, usual: float, lonely: float) -> Floats:
+    """Return what the probability of mother and daughter is logistic in, (m, 5).
 
     What speaks for a division (sizes, places) speaks for its look-alikes as well, so that a division is judged beside
-    the usual one of the same data; where the usual one itself is weak, none is sure.
+    the usual one of the same data; the better divisions are told there, the steeper.
     """
-    weak = min(0.0, float(np.log(usual / _WEAK)))
-    return np.column_stack([np.ones(len(log_odds)), log_odds / usual, np.full(len(log_odds), weak)])
+    beside, one, told = log_odds / usual, np.ones(len(log_odds)), float(np.log(usual / _USUAL_DIVISION))
+    return np.column_stack([one, beside, told * one, told * beside, lonely * one])
 
 
 def link_probability(log_odds: Floats, usual: float) -> Floats:
@@ -69,7 +87,7 @@ def link_probability(log_odds: Floats, usual: float) -> Floats:
     return _logistic(link_evidence(log_odds, usual) @ np.array([_OFFSET, _SLOPE, _PER_USUAL]))
 
 
-def division_probability(log_odds: Floats, usual: float) -> Floats:
+def division_probability(log_odds: Floats, usual: float, lonely: float) -> Floats:
     """Probability of mothers and daughters.
 
     Parameters
@@ -77,8 +95,10 @@ def division_probability(log_odds: Floats, usual: float) -> Floats:
     log_odds : (m,) float64
     usual : float
         See `usual_division`.
+    lonely : float
+        See `alone`.
     """
-    return _logistic(division_evidence(log_odds, usual) @ np.array([_DIVISION_OFFSET, _DIVISION_SLOPE, _PER_WEAK]))
+    return _logistic(division_evidence(log_odds, usual, lonely) @ np.array(_DIVISION))
 
 
 def _logistic(x: Floats) -> Floats:
