@@ -150,4 +150,5 @@ def test_detections_that_nothing_touches_are_counted_for_each_division():
 def test_divisions_are_surer_where_fewer_detections_are_false():
     odds = np.array([-2.0, 0.0, 4.0, 8.0])
     among_false, among_few = (division_probability(odds, 8.0, lonely) for lonely in (2.0, -1.5))
-    assert (among_few > among_false).all() and (np.diff(among_false) > 0).all()
+    assert (among_few > among_false).all()
+    assert (np.diff(among_false) > 0).all()

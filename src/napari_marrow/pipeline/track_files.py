@@ -88,7 +88,8 @@ def track_labels_files(
     try:
         points = label_points(frames, spacing=steps, times_h=times_h, cancel=cancel)
     except (SettingsError, TableError) as error:
-        raise type(error)(f"{frames.files[0].path}: {error}") from error
+        first = frames.files[0].path
+        raise type(error)(f"{first if len(frames.files) == 1 else first.parent}: {error}") from error
     tracking = track_points(points, settings=settings, progress=progress, cancel=cancel)
     t, label = points["t"].to_numpy(np.int64), points["label"].to_numpy(np.int64)
     tracks = ctc_tracks(t, tracking.track_id.astype(np.int64), tracking.parent_track_id.astype(np.int64))
