@@ -3,6 +3,7 @@
     python benchmarks/lineage.py oracles        exact values and Monte-Carlo errors
     python benchmarks/lineage.py coverage       bias and coverage: 20 % of cells lost, sessions with gaps of 24 and 72 h
     python benchmarks/lineage.py organoids      coverage with 3, 4, 6 and 12 organoids, common and rare lineages, none
+    python benchmarks/lineage.py limits         the limits of few organoids alone, without trees
     python benchmarks/lineage.py errors         type-I error by organoid and by cell
     python benchmarks/lineage.py tracking       coverage where some divisions that tracks show are none
     python benchmarks/lineage.py agreement      statsmodels, lifelines, scipy
@@ -103,6 +104,27 @@ def few_organoids() -> None:
                 differ = "that differ" if spread else "alike"
                 hazards = Hazards(rates=rates)
                 _experiments(f"{n:2d} organoids {differ}, {label}", hazards, [(0, 48)], 40, 400, n=n, spread=spread)
+
+
+def limits() -> None:
+    """Coverage of the limits of a condition, shares of 60 independent clones per organoid instead of trees."""
+    share = (np.arange(2000) + 0.5) / 2000
+    for n in (3, 4, 6, 12):
+        for spread in (0.0, SPREAD):
+            line = []
+            for rate in (0.005, 0.02):
+                rng = np.random.default_rng([11, n, int(1000 * rate)])
+
+                def incidence(factor: Floats, rate: float = rate) -> Floats:
+                    return rate / 0.0255 * -np.expm1(-0.0255 * factor * 40.0)
+
+                true = float(incidence(np.exp(norm.ppf(share) * spread - spread**2 / 2)).mean())
+                factor = np.exp(rng.normal(-(spread**2) / 2, spread, (n, 20_000)))
+                events = rng.binomial(60, incidence(factor))
+                low, high = lineage.clustered_proportion_limits(events / 60, events, np.full_like(events, 60))
+                line.append(f"of {true:.3f} {((low <= true) & (true <= high)).mean():.3f} "
+                            f"(above {(low > true).mean():.3f}, below {(high < true).mean():.3f})")  # fmt: skip
+            print(f"{n:2d} organoids {'that differ' if spread else 'alike'}: coverage {'; '.join(line)}", flush=True)
 
 
 def errors(experiments: int = 400) -> None:
@@ -290,8 +312,8 @@ class _Clock:
 
 
 PARTS: dict[str, Callable[[], None]] = {
-    "oracles": oracles, "coverage": coverage, "organoids": few_organoids, "errors": errors, "tracking": tracking,
-    "agreement": agreement, "speed": speed,
+    "oracles": oracles, "coverage": coverage, "organoids": few_organoids, "limits": limits, "errors": errors,
+    "tracking": tracking, "agreement": agreement, "speed": speed,
 }  # fmt: skip
 
 

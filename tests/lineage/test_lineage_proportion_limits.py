@@ -26,13 +26,32 @@ def test_nothing_seen_in_organoids_that_differ_happens_as_often_as_it_says():
     assert nothing == pytest.approx(0.025, abs=0.0015)
 
 
-def test_many_events_give_a_t_interval_on_the_arcsine_scale():
+def test_many_events_give_a_t_interval_on_the_logit_scale():
     values = np.array([0.30, 0.42, 0.35, 0.51])
     low, high = clustered_proportion_limits(values, np.full(4, 20), np.full(4, 40))
     mean, error = values.mean(), values.std(ddof=1) / 2
-    angle = np.arcsin(np.sqrt(mean))
-    half = t.ppf(0.975, 3) * error / (2 * np.sqrt(mean * (1 - mean)))
-    np.testing.assert_allclose([low, high], np.sin([angle - half, angle + half]) ** 2)
+    odds = np.log(mean / (1 - mean))
+    half = t.ppf(0.975, 3) * error / (mean * (1 - mean))
+    np.testing.assert_allclose([low, high], 1 / (1 + np.exp(-np.array([odds - half, odds + half]))))
+
+
+@pytest.mark.parametrize("n", [3, 4, 12])
+@pytest.mark.parametrize("rate", [0.005, 0.02])
+def test_limits_of_few_organoids_that_differ_cover_the_mean(n, rate):
+    """Hazards with a log-normal factor of mean 1, SD .4 of its logarithm; 60 independent clones per organoid."""
+    rng = np.random.default_rng([n, int(1000 * rate)])
+
+    def incidence(factor):
+        return rate / 0.0255 * -np.expm1(-0.0255 * factor * 40.0)
+
+    def factors(shape):
+        return np.exp(rng.normal(-0.08, 0.4, shape))
+
+    true = incidence(factors(1_000_000)).mean()
+    events = rng.binomial(60, incidence(factors((n, 8000))))
+    low, high = clustered_proportion_limits(events / 60, events, np.full_like(events, 60))
+    assert ((low <= true) & (true <= high)).mean() == pytest.approx(0.95, abs=0.012)
+    assert max((low > true).mean(), (high < true).mean()) < 0.035
 
 
 def test_few_events_are_never_surer_than_so_many_events():

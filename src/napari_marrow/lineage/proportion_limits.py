@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 from scipy.stats import beta, t
 
 from napari_marrow.errors import SettingsError
@@ -41,7 +42,8 @@ def clustered_proportion_limits(
 
     Notes
     -----
-    Student's t with n - 1 degrees of freedom on the arcsine scale, from the scatter between organoids. With fewer than
+    Student's t with n - 1 degrees of freedom on the logit scale, from the scatter between organoids: hazards differ by
+    factors, and the arcsine scale is too short above where three organoids differ much. With fewer than
     `FEW_EVENTS` events in all that scatter may be small or nothing by chance, so that the limits then hold those of as
     many independent events as well (Jeffreys' beta limits; Brown, Cai & DasGupta 2001, Stat Sci 16:101, with the
     effective number of trials events / mean, after Korn & Graubard 1998, Surv Methodol 24:193). Where no organoid had
@@ -57,9 +59,8 @@ def clustered_proportion_limits(
     mean = p.mean(axis=0)
     inside = np.clip(mean, 1e-12, 1 - 1e-12)
     error = p.std(axis=0, ddof=1) / np.sqrt(n)
-    half = float(t.ppf(1 - tail, n - 1)) * error / (2 * np.sqrt(inside * (1 - inside)))
-    centre = np.arcsin(np.sqrt(inside))
-    low, high = (np.sin(np.clip(centre + side * half, 0, np.pi / 2)) ** 2 for side in (-1, 1))
+    half = float(t.ppf(1 - tail, n - 1)) * error / (inside * (1 - inside))
+    low, high = (expit(logit(inside) + side * half) for side in (-1, 1))
     seen = x.sum(axis=0)
     few = (seen < FEW_EVENTS) & (seen > 0)
     least, most = few_limits(seen, inside, tail)
