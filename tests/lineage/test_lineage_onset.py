@@ -138,6 +138,30 @@ def test_bleaching_is_undone(make_tracks):
     assert marker_onsets(tracks, nodes, markers=ERY, settings=settings)[0]["right_h"].tolist() == [6]
 
 
+@pytest.mark.parametrize("level", [100.0, "ring"])
+def test_background_is_subtracted_before_bleaching_is_undone(make_tracks, level):
+    tracks = make_tracks([(1, 0, 0, 9, "start", "end")])
+    signal = 100 + 150 * (np.arange(10) >= 6) * 0.9 ** np.arange(10)
+    nodes = nodes_of(tracks, CD235a={1: signal.tolist()}).assign(ring=100.0)
+    settings = OnsetSettings(
+        thresholds={"CD235a": 140.0}, background={"CD235a": level}, bleaching_per_frame={"CD235a": 0.1}
+    )
+    found = marker_onsets(tracks, nodes, markers=ERY, settings=settings)[0]
+    assert (found["left_h"].tolist(), found["right_h"].tolist()) == ([5], [6])
+    # without it the background itself is taken for a marker, once bleaching is undone
+    raw = OnsetSettings(thresholds={"CD235a": 140.0}, bleaching_per_frame={"CD235a": 0.1})
+    assert marker_onsets(tracks, nodes, markers=ERY, settings=raw)[0]["right_h"].tolist() == [4]
+
+
+def test_a_background_that_is_none_is_refused(make_tracks):
+    tracks = make_tracks([(1, 0, 0, 9, "start", "end")])
+    with pytest.raises(SettingsError, match="background of CD235a is nan"):
+        OnsetSettings(background={"CD235a": float("nan")})
+    with pytest.raises(TableError, match="lack the column 'ring'"):
+        marker_onsets(tracks, nodes_of(tracks, CD235a={}), markers=ERY,
+                      settings=OnsetSettings(background={"CD235a": "ring"}))  # fmt: skip
+
+
 def test_mixture_finds_the_valley_between_two_populations():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0, 12, 9500), rng.lognormal(np.log(250), 0.4, 500)])

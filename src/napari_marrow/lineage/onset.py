@@ -38,6 +38,10 @@ class OnsetSettings:
         A positive cell stays positive until it falls below this fraction of the threshold, in (0, 1].
     thresholds : mapping
         Channel to threshold [counts] from a negative control; others are estimated by a two-component mixture.
+    background : mapping
+        Channel to what is subtracted from its intensities before anything else: a number [counts], or the name of a
+        column of the nodes that holds each cell's own (a ring around it, the frame's median). In a study the step
+        *correct* has taken it off the pixels already.
     bleaching_per_frame : mapping
         Channel to the fraction of signal lost per frame; intensities are divided by (1 - rate)^t.
     quantity : {"mean", "total"}
@@ -52,6 +56,7 @@ class OnsetSettings:
     consecutive: int = 2
     hysteresis: float = 0.7
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    background: Mapping[str, float | str] = field(default_factory=dict)
     bleaching_per_frame: Mapping[str, float] = field(default_factory=dict)
     quantity: Literal["mean", "total"] = "mean"
     min_cells: int = 30
@@ -64,6 +69,9 @@ class OnsetSettings:
             raise SettingsError(f"Unknown quantity {self.quantity!r}: choose mean or total.")
         if not 0 < self.hysteresis <= 1:
             raise SettingsError(f"hysteresis is {self.hysteresis}: give a fraction of the threshold in (0, 1].")
+        for channel, level in self.background.items():
+            if not isinstance(level, str) and not np.isfinite(level):
+                raise SettingsError(f"The background of {channel} is {level}: give counts, or the name of a column.")
         for channel, rate in self.bleaching_per_frame.items():
             if not 0 <= rate < 1:
                 raise SettingsError(f"The bleaching of {channel} is {rate} per frame: give a fraction in [0, 1).")
@@ -260,7 +268,7 @@ class _Best:
 def _prepare(
     pedigree: Pedigree, nodes: pd.DataFrame, markers: Mapping[str, str], settings: OnsetSettings
 ) -> pd.DataFrame:
-    """Nodes of the tracks in order of track and time, with bleaching undone."""
+    """Nodes of the tracks in order of track and time, with background and bleaching undone."""
     missing = [c for c in ("position", "session", "t", "time_h", "track_id") if c not in nodes.columns]
     if missing:
         raise TableError(f"The track nodes lack the column(s) {', '.join(missing)}.")
@@ -280,9 +288,19 @@ def _prepare(
         size = area / np.nanmedian(area)
     for channel in dict.fromkeys(markers.values()):
         values = intensity_column(nodes, channel).to_numpy(dtype=np.float64)
+        values = values - _background(nodes, channel, settings)
         rate = settings.bleaching_per_frame.get(channel, 0.0)
         out[f"intensity_{channel}"] = size * values / (1 - rate) ** out["t"].to_numpy(dtype=np.float64)
     return out.sort_values(["row", "time_h"], kind="stable", ignore_index=True)
+
+
+def _background(nodes: pd.DataFrame, channel: str, settings: OnsetSettings) -> Floats | float:
+    level = settings.background.get(channel, 0.0)
+    if not isinstance(level, str):
+        return float(level)
+    if level not in nodes.columns:
+        raise TableError(f"The track nodes lack the column '{level}' with the background of {channel}.")
+    return nodes[level].to_numpy(dtype=np.float64)
 
 
 def _one_marker(
