@@ -134,16 +134,19 @@ def _count(cells: pd.DataFrame, clone: Ints, k: int) -> _Session:
     m = len(times)
     one = np.ones(len(entry))
     into = csr_array((one, (clone, np.searchsorted(times, entry, side="right"))), shape=(units, m + 1))
-    # Who divides or is lost between two frames is at risk of being seen to die in half of that time (Kaplan & Meier's
-    # actuarial estimate); an onset that is confirmed is none of these.
+    # Who divides or is lost between two frames is at risk of being seen to die in half of that time (the actuarial
+    # estimate). A death is booked at the last frame: of cells that came on, frames before the confirming one count.
     goes = cells["event"].isin(["division", "loss", "exit"]).to_numpy() if "event" in cells.columns else cause < 0
     share = np.where(goes, 0.5, 1.0)
+    came_on = (cause > 0) & (cause < k)
 
     def leaving(weight: Floats, at: npt.NDArray[np.intp]) -> csr_array:
         return csr_array((weight, (clone, at)), shape=(units, m + 1))
 
-    after = [np.searchsorted(times, end, side="right") for end in ends]
-    out_of = [leaving(one, after[0]), leaving(share, after[1]) + leaving(1 - share, np.searchsorted(times, ends[1]))]
+    onset_end = np.searchsorted(times, ends[0], side="right")
+    before, after = (np.searchsorted(times, ends[1], side=side) for side in ("left", "right"))
+    death_end = np.where(came_on, before, after)
+    out_of = [leaving(one, onset_end), leaving(share, death_end) + leaving(1 - share, before)]
     events = []
     for c in range(1, k + 1):
         mine = cause == c
