@@ -122,6 +122,32 @@ def test_commands_say_what_they_need(viewer: Any, qtbot: Any) -> None:
 
 
 @pytest.mark.gui
+def test_a_layer_without_a_scale_is_measured_in_pixels_and_one_of_wrong_axes_is_refused(
+    viewer: Any, qtbot: Any
+) -> None:
+    from napari.utils.notifications import notification_manager
+
+    image = viewer.add_image(np.random.default_rng(0).poisson(9, (2, 40, 40)).astype(np.uint16), name="bare")
+    labels = viewer.add_labels(np.pad(np.ones((2, 9, 9), np.int32), ((0, 0), (5, 26), (5, 26))), name="bare cells")
+    select(viewer, labels)
+    notification_manager.records.clear()
+    execute("measure_layer")
+    assert "'bare cells' has no pixel size: lengths and areas are in pixels" in notification_manager.records[0].message
+    qtbot.waitUntil(lambda: "marrow" in labels.metadata, timeout=60_000)
+    assert labels.features["area"].tolist() == [81.0]
+    image.units = labels.units = ("pixel", "um", "um")
+    labels.metadata.clear()
+    notification_manager.records.clear()
+    execute("measure_layer")
+    qtbot.waitUntil(lambda: "marrow" in labels.metadata, timeout=60_000)
+    assert not notification_manager.records
+    many = viewer.add_image(np.zeros((1, 2, 2, 8, 8), np.uint8), name="five")
+    select(viewer, many)
+    assert execute("segment_layer") is None
+    assert notification_manager.records[-1].message == "'five' has 5 axes: pick a layer of (t, z,) y and x."
+
+
+@pytest.mark.gui
 def test_layer_frames_know_time_from_depth() -> None:
     from napari.layers import Image
 

@@ -168,10 +168,16 @@ def _selected(viewer: Any, kind: str, verb: str, wanted: str) -> LayerFrames | N
         show_warning(f"Select {wanted} to {verb}.")
         return None
     try:
-        return layer_frames(layer)
+        frames = layer_frames(layer)
     except MarrowError as error:
         show_warning(sentence(error))
         return None
+    if not frames.physical:
+        show_warning(
+            f"'{frames.name}' has no pixel size: lengths and areas are in pixels. Set layer.scale, and layer.units to "
+            "µm, for others."
+        )
+    return frames
 
 
 def _show_cells(viewer: Any, layer: Any, cells: pd.DataFrame, n_frames: int) -> None:

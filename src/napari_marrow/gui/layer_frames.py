@@ -38,6 +38,11 @@ class LayerFrames:
     spacing: tuple[float, ...]
     transform: dict[str, Any]
 
+    @property
+    def physical(self) -> bool:
+        """Whether the pixel size is a length: a layer without a scale counts pixels."""
+        return all(str(unit) != "pixel" for unit in self.transform["units"][-2:])
+
     def __len__(self) -> int:
         return int(self.data.shape[0]) if self.timed else 1
 
