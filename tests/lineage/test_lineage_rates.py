@@ -66,3 +66,24 @@ def test_hours_at_risk_by_hand(make_tracks):
     assert table.loc["death", "time_h"] == pytest.approx(5.5 + 4 + 2.5 + 2 + 2)
     plain = transition_rates(ONSETS.conform(onsets.reset_index()[ONSETS.names])).set_index("to")
     assert plain.loc["erythroid", "time_h"] == plain.loc["death", "time_h"] == pytest.approx(5 + 2.5 + 2 + 3 + 3)
+
+
+@pytest.mark.parametrize(("last", "incidence"), [(2, 1 / 3.5), (3, (1 - 1 / 4) / 5), (4, (1 - 1 / 5) / 4)])
+def test_incidence_of_death_by_hand(make_tracks, last, incidence):
+    """Five cells as above, and one that is last seen, negative, at 2, 3 or 4 h and dies.
+
+    At 2 h one of four others divides before the next look: half of it is at risk. At 3 h the cell that came on is not
+    yet confirmed, and would have died as a negative one; at 4 h it is. An onset of the dying cell could be confirmed up
+    to its last look but one.
+    """
+    rows = [(1, 0, 0, 5, "start", "loss"), (2, 0, 0, 5, "start", "end"), (3, 0, 0, 2, "start", "division"),
+            (4, 3, 3, 5, "division", "end"), (5, 3, 3, 5, "division", "end"),
+            (6, 0, 0, last, "start", "death")]  # fmt: skip
+    tracks = make_tracks(rows)
+    seen = [(r[0], t) for r in rows for t in range(r[2], r[3] + 1)]
+    nodes = pd.DataFrame(seen, columns=["track_id", "t"]).assign(position="B02_f00", session=1, intensity_CD41=0.0)
+    nodes["time_h"] = nodes["t"].astype(float)
+    nodes["intensity_CD235a"] = np.where((nodes["track_id"] == 2) & (nodes["t"] >= 3), 100.0, 0.0)
+    curve = emergence(onsets_of(tracks, nodes, 2), None, times_h=[5.0], bootstrap=0, method="midpoint")
+    row = curve[(curve["organoid"] == "all") & (curve["lineage"] == "death")].iloc[0]
+    assert row["cumulative_incidence"] == pytest.approx(incidence)

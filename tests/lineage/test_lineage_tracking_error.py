@@ -171,6 +171,14 @@ def test_rates_are_combined_as_factors_and_shares_stay_below_one():
     assert shares["high_total"].tolist()[0] > 2.0
 
 
+def test_an_open_limit_stays_open():
+    table = pd.DataFrame({"name": ["a"], "value": [33.0], "low": [30.0], "high": [np.nan]})
+    drawn = [table.assign(high=40.0), table]
+    out = with_tracking_error(table, drawn, keys=["name"], value="value").iloc[0]
+    assert out["low_total"] == pytest.approx(30.0)
+    assert np.isnan(out["high_total"])
+
+
 def test_what_comes_out_rarely_has_no_total_interval():
     table = pd.DataFrame({"name": ["a"], "value": [0.5], "low": [0.4], "high": [0.6]})
     drawn = [pd.DataFrame({"name": ["a"], "value": [0.5]}), *[pd.DataFrame({"name": ["b"], "value": [0.5]})] * 3]

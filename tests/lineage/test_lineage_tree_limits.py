@@ -118,3 +118,14 @@ def test_pieces_of_clones_are_left_out_and_deaths_counted():
     assert found.loc["cells alive at the end", ["value", "low", "high"]].tolist() == [6, 6, 6]
     pieces = clone_summary(table.assign(birth="appearance"))
     assert pieces["note"].str.startswith("pieces of clones").all()
+
+
+def test_a_lineage_that_no_clone_made_has_an_upper_limit():
+    table = clones_of(np.random.default_rng(5), 30, 0.3)
+    table["n_erythroid"], table["n_megakaryocytic"] = 6, 0
+    found = clone_summary(table).set_index("quantity")
+    none, all_ = found.loc["share megakaryocytic"], found.loc["share erythroid"]
+    assert none["low"] == none["value"] == 0
+    assert 0.02 < none["high"] < 0.12  # about 2.5 over the number of clones (Jeffreys)
+    assert (all_["high"], all_["low"]) == pytest.approx((1, 1 - none["high"]))
+    assert found.loc["preference", "note"].startswith("needs five clones")

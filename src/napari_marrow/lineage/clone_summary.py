@@ -97,6 +97,9 @@ def _ratio(part: Floats, total: Floats) -> Limits:
     value = float(part.sum() / total.sum())
     if n < 2:
         return value, _NAN, _NAN, "fewer than two clones: no interval"
+    if value in (0.0, 1.0):
+        # Without any scatter clones say no more than so many independent ones.
+        return _share(int(n * value), n)
     away = part - value * total
     error = float(np.sqrt(n / (n - 1) * (away**2).sum())) / float(total.sum())
     half = float(t.ppf(0.975, n - 1)) * error

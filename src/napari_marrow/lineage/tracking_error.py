@@ -197,10 +197,10 @@ def _scaled(table: pd.DataFrame, columns: list[str], log: bool) -> pd.DataFrame:
 
 
 def _half_width(out: pd.DataFrame, value: str, side: str, squared: str) -> Floats:
-    """Root mean square of the drawn half-widths; the table's own where the drawn ones have none."""
+    """Root mean square of the drawn half-widths; the table's own where the drawn ones have none, NaN if it is open."""
     own = np.abs(out[side].to_numpy(dtype=np.float64) - out[value].to_numpy(dtype=np.float64))
     drawn = np.sqrt(out[squared].to_numpy(dtype=np.float64))
-    return np.where(np.isfinite(drawn), drawn, own)
+    return np.where(np.isfinite(drawn) & np.isfinite(own), drawn, own)
 
 
 def _quantile(widths: Floats, between: Floats, m: int) -> Floats:
