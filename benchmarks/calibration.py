@@ -1,6 +1,6 @@
 """Reliability of link and division probabilities on held simulated seeds and on real truth, with a figure.
 
-Usage: ``python benchmarks/calibration.py [--seeds 1] [--data FOLDER] [--fit]
+Usage: ``python benchmarks/calibration.py [--seeds 1] [--sets NAME ...] [--data FOLDER] [--fit]
 [--figure docs/images/link_reliability.png]``.
 """
 
@@ -26,6 +26,13 @@ from tracking_simulator import SETS, simulate
 
 _BINS = 15
 _FIRST_SEED = 900  # no other script and no test uses these
+_MEASURED = ["area", "intensity"]
+_HELD: list[tuple[str, list[str], int]] = [
+    ("tiny", _MEASURED, 48), ("sparse", _MEASURED, 12), ("slow", _MEASURED, 3), ("crowded", _MEASURED, 3),
+    ("sparse", [], 2), ("slow", [], 2),
+]  # fmt: skip
+"""Sets, what is measured beside places, and how many seeds."""
+_HELD_NAMES = list(dict.fromkeys(name for name, _, _ in _HELD))
 
 
 @dataclass
@@ -232,11 +239,29 @@ def _pooled(parts: list[tuple[Judged, Judged]]) -> tuple[Judged, Judged]:
     return links, divisions
 
 
+def _simulated(names: list[str], times: int) -> dict[str, tuple[Judged, Judged]]:
+    """Judge held seeds of these sets, with and without measurements, and print a row of each and of all."""
+    shown: dict[str, tuple[Judged, Judged]] = {}
+    both: list[tuple[Judged, Judged]] = []
+    for name, features, seeds in _HELD:
+        if name not in names:
+            continue
+        said = f"simulated, {name}" + ("" if features else ", positions")
+        parts = [judge(simulate(SETS[name], _FIRST_SEED + k), features) for k in range(seeds * times)]
+        shown[said] = _pooled(parts)
+        print(line(said, *shown[said]), flush=True)
+        both += parts if features else []
+    if both:
+        print(line("simulated with measurements, pooled", *_pooled(both)), flush=True)
+    return shown
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="of each large set; smaller ones get more")
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--sets", nargs="+", choices=[*_HELD_NAMES, "real"], help="only these")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--fit", action="store_true", help="fit the calibration on training seeds instead")
     options = parser.parse_args()
@@ -248,25 +273,16 @@ def main() -> None:
         "| by chance |"
     )
     print("|---" * 10 + "|")
-    shown: dict[str, tuple[Judged, Judged]] = {}
-    both = ["area", "intensity"]
-    simulated: list[tuple[Judged, Judged]] = []
-    kinds = [("tiny", both, 48), ("sparse", both, 12), ("slow", both, 3), ("crowded", both, 3)]
-    for name, features, seeds in [*kinds, ("sparse", [], 2), ("slow", [], 2)]:
-        said = f"simulated, {name}" + ("" if features else ", positions")
-        parts = [judge(simulate(SETS[name], _FIRST_SEED + k), features) for k in range(seeds * options.seeds)]
-        shown[said] = _pooled(parts)
-        print(line(said, *shown[said]), flush=True)
-        simulated += parts if features else []
-    print(line("simulated with measurements, pooled", *_pooled(simulated)), flush=True)
-    pooled: list[tuple[Judged, Judged]] = []
-    for name, (table, features) in real_sets(options.data).items():
-        pooled.append(judge(table, features))
-        print(line(name, *pooled[-1]), flush=True)
+    wanted = options.sets or [*_HELD_NAMES, "real"]
+    shown = _simulated([name for name in wanted if name != "real"], options.seeds)
+    real = real_sets(options.data) if "real" in wanted else {}
+    pooled = {name: judge(table, features) for name, (table, features) in real.items()}
+    for name, judged in pooled.items():
+        print(line(name, *judged), flush=True)
     if pooled:
-        shown["real truth"] = _pooled(pooled)
+        shown["real truth"] = _pooled(list(pooled.values()))
         print(line("real truth, pooled", *shown["real truth"]))
-    else:
+    elif "real" in wanted:
         print(f"No real sets in {options.data}.")
     if options.figure:
         draw(shown, options.figure)
