@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_marrow.errors import RecipeError
+from napari_marrow.errors import RecipeError, SettingsError
 from napari_marrow.niche import vessel_remodelling
 from napari_marrow.pipeline import parse_recipe
+from napari_marrow.pipeline.step import Context, Unit
+from napari_marrow.pipeline.steps.cell_classes import CellClassesStep, marker_positivity
 from napari_marrow.pipeline.steps.niche_over_time import condition_means, organoid_values
+from napari_marrow.progress import CancelToken
 from napari_marrow.study import Study
 
 PLACE = ["position", "session", "t", "label"]
@@ -74,3 +77,48 @@ def test_rules_of_classes_in_a_recipe_are_checked():
     assert parse_recipe({"niche": {"cell_classes": {"B": "CD19+ CD45+"}}}).niche.cell_classes == {"B": "CD19+ CD45+"}
     with pytest.raises(RecipeError, match="never one"):
         parse_recipe({"niche": {"cell_classes": {"B": "CD19+"}}})
+
+
+def test_thresholds_come_from_control_wells(finished_copy):
+    study = Study.open(finished_copy)
+    cells = study.table("cells")
+    condition = cells["position"].map(study.layout.set_index("position")["condition"])
+    first, second = [c.removeprefix("intensity_") for c in cells.columns if c.startswith("intensity_")][:2]
+    name = condition.iloc[0]
+    niche = {"cell_classes": {"both": f"{first}+ {second}+"}, "class_control": name, "class_control_quantile": 0.9}
+    recipe = parse_recipe({"niche": niche})
+    step, context = CellClassesStep(), Context(recipe, {**study.active, "cell_classes": "0" * 12})
+    with study.write_lock():
+        step.run_unit(study, Unit(), context, CancelToken())
+    found = study.table("class_thresholds", "0" * 12).set_index("marker")
+    for marker in (first, second):
+        row, held = found.loc[marker], cells.loc[condition == name, f"intensity_{marker}"].dropna()
+        assert row["method"] == "control"
+        assert row["threshold"] == pytest.approx(np.quantile(held, 0.9))
+        assert row["low"] <= row["threshold"] <= row["high"]
+    unknown = Context(parse_recipe({"niche": {**niche, "class_control": "isotype"}}), context.keys)
+    with pytest.raises(SettingsError, match=rf"'isotype' \(recipe: niche.class_control\).*{name}"):
+        step.run_unit(study, Unit(), unknown, CancelToken())
+
+
+def test_a_control_names_what_is_on_better_than_chance_and_says_what_it_cannot_tell():
+    rng = np.random.default_rng(3)
+    organoid = np.repeat(["n1", "n2", "n3", "n4", "s1", "s2"], 500)
+    control = np.char.startswith(organoid, "n")
+    on = ~control & (rng.random(3000) < 0.3)
+    values = 100 + 10 * rng.normal(size=3000) + np.where(on, 80.0, 0.0)
+    ask = {"given": None, "quantile": 0.99, "seed": 0}
+    probability, row = marker_positivity(values, organoid, control, **ask)
+    # 99 % of negatives lie under 100 + 2.326 x 10; positives start six sd above it.
+    assert row["threshold"] == pytest.approx(123.3, abs=2.0)
+    assert row["note"] == ""
+    assert (probability[on] > 0.9).mean() > 0.99
+    assert (probability[~on & ~control] > 0.9).mean() == pytest.approx(0.01, abs=0.01)
+    _, alone = marker_positivity(values, np.where(control, "n", organoid), control, **ask)
+    assert "one control organoid only" in alone["note"]
+    unstained, nothing = marker_positivity(np.where(control, np.nan, values), organoid, control, **ask)
+    assert np.isnan(unstained).all()
+    assert (nothing["method"], np.isnan(nothing["threshold"])) == ("none", True)
+    assert "0 control cells" in nothing["note"]
+    _, known = marker_positivity(values, organoid, control, given=130.0, quantile=0.99, seed=0)
+    assert (known["method"], known["threshold"]) == ("given", 130.0)

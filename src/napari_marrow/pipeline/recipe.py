@@ -332,9 +332,17 @@ class NicheSection(_Section):
         description="Classes of cells and their markers with signs; a slash joins stains that stand for each other.",
     )
     class_thresholds: dict[str, float] = Field(
-        {}, description="Thresholds of markers from a negative control; others come from a mixture.",
+        {}, description="Thresholds of markers that are known; others come from control wells or a mixture.",
         json_schema_extra=_unit("counts"),
     )  # fmt: skip
+    class_control: str | None = Field(
+        None, min_length=1,
+        description="Condition of the wells without the stains (isotype, fluorescence minus one): thresholds are their "
+        "quantile; empty: thresholds come from a mixture.",
+    )  # fmt: skip
+    class_control_quantile: float = Field(
+        0.99, ge=0.5, lt=1, description="Share of the control wells' cells that counts as off."
+    )
     min_class_probability: float = Field(
         0.9, gt=0.5, lt=1, description="Least probability of a cell's class; below it the cell is ambiguous."
     )

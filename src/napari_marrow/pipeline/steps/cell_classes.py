@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_marrow.errors import SettingsError
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.pipeline.steps.classify import PLACE, classified_cells
@@ -33,6 +34,8 @@ class CellClassesStep(Step):
         return {
             "rules": list(section.cell_classes.items()),  # their order decides between fallbacks
             "thresholds": section.class_thresholds,
+            "control": section.class_control,
+            "control_quantile": section.class_control_quantile,
             "min_probability": section.min_class_probability,
             "seed": recipe.seed,
         }
@@ -49,15 +52,19 @@ class CellClassesStep(Step):
         from napari_marrow.niche import classify_by_rules
 
         cells = study.table("cells", context.keys["measure"])
-        organoid = cells["position"].map(study.layout.drop_duplicates("position").set_index("position")["organoid"])
+        layout = study.layout.drop_duplicates("position").set_index("position")
+        organoid = cells["position"].map(layout["organoid"]).to_numpy()
         rules, section = _rules(context.recipe), context.recipe.niche
+        control = control_cells(cells["position"].map(layout["condition"]), section.class_control)
         positive, rows = {}, []
         for marker in dict.fromkeys(m for rule in rules for m in rule.markers):
             cancel.raise_if_cancelled()
             if f"intensity_{marker}" in cells.columns:
                 values = cells[f"intensity_{marker}"].to_numpy(dtype=np.float64)
-                given = section.class_thresholds.get(marker)
-                positive[marker], row = _positivity(values, organoid.to_numpy(), given, context.recipe.seed)
+                positive[marker], row = marker_positivity(
+                    values, organoid, control, given=section.class_thresholds.get(marker),
+                    quantile=section.class_control_quantile, seed=context.recipe.seed,
+                )  # fmt: skip
                 rows.append({"marker": marker, **row})
         named = classify_by_rules(
             pd.DataFrame(positive, index=cells.index), rules, min_probability=section.min_class_probability
@@ -69,12 +76,13 @@ class CellClassesStep(Step):
         return {str(name): int(n) for name, n in counts.items()}
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
-        """Name the markers without a threshold."""
+        """Name the markers without a threshold, and what the interval of a control leaves out."""
         key = context.keys[self.name]
         if not study.has_table("class_thresholds", key):
             return []
         table = study.table("class_thresholds", key)
-        return [f"{row.marker}: {row.note}." for row in table[table["method"] == "none"].itertuples()]
+        said = table["method"].isin(["none", "control"]) & (table["note"] != "")
+        return [f"{row.marker}: {row.note}." for row in table[said].itertuples()]
 
 
 def _rules(recipe: Recipe) -> Any:
@@ -83,18 +91,66 @@ def _rules(recipe: Recipe) -> Any:
     return parse_rules(recipe.niche.cell_classes)
 
 
-def _positivity(
-    values: npt.NDArray[np.float64], organoid: npt.NDArray[Any], given: float | None, seed: int
-) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
-    from napari_marrow.lineage import given_positivity, mixture_positivity
+def control_cells(condition: pd.Series[Any], control: str | None) -> npt.NDArray[np.bool_] | None:
+    """Return which cells lie in wells of the negative control; None where no control is named.
 
+    Raises
+    ------
+    SettingsError
+        If no cell was measured in a well of that condition.
+    """
+    if control is None:
+        return None
+    held = (condition == control).to_numpy(dtype=bool)
+    if not held.any():
+        known = ", ".join(sorted(condition.dropna().astype(str).unique()))
+        raise SettingsError(
+            f"No cell was measured in a well of the condition '{control}' (recipe: niche.class_control): cells are "
+            f"known of {known or 'none'}."
+        )
+    return held
+
+
+def marker_positivity(
+    values: npt.NDArray[np.float64],
+    organoid: npt.NDArray[Any],
+    control: npt.NDArray[np.bool_] | None,
+    *,
+    given: float | None,
+    quantile: float,
+    seed: int,
+) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
+    """P(on) of each cell and the row of its threshold: a number that is known, else control wells, else a mixture.
+
+    Parameters
+    ----------
+    values : ndarray (n,) float64
+        Intensities [counts]; NaN where not imaged.
+    organoid : ndarray (n,)
+        Drawn as a whole: cells of an organoid are no replicates of each other.
+    control : ndarray (n,) bool or None
+        Cells of the negative control. A control in which the marker was not imaged gives no threshold; a mixture does
+        not take its place, since the recipe asked for the control.
+    given : float or None
+        Threshold that is known [counts].
+    quantile : float
+        Share of the control's cells that counts as off.
+    seed : int
+    """
+    from napari_marrow.lineage import control_positivity, given_positivity, mixture_positivity
+
+    note = ""
     if given is not None:
         found = given_positivity(values, given)
+    elif control is not None:
+        found = control_positivity(values, values[control], clusters=organoid[control], quantile=quantile, seed=seed)
+        if len(pd.unique(organoid[control & np.isfinite(values)])) == 1:
+            note = "one control organoid only: the interval leaves out how control wells differ"
     else:
         found = mixture_positivity(values, clusters=organoid, seed=seed)
     row = {
-        "threshold": found.threshold, "low": found.low, "high": found.high, "method": found.method, "note": found.note,
-        "n_cells": int(np.isfinite(values).sum()),
+        "threshold": found.threshold, "low": found.low, "high": found.high, "method": found.method,
+        "note": found.note or note, "n_cells": int(np.isfinite(values).sum()),
     }  # fmt: skip
     return found.probability, row
 
