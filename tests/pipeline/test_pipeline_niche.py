@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from napari_marrow.pipeline.steps.niche_over_time import condition_means, organo
 from napari_marrow.progress import CancelToken
 from napari_marrow.study import Study
 
+KEY = "0" * 12
 PLACE = ["position", "session", "t", "label"]
 
 
@@ -79,25 +82,56 @@ def test_rules_of_classes_in_a_recipe_are_checked():
         parse_recipe({"niche": {"cell_classes": {"B": "CD19+"}}})
 
 
-def test_thresholds_come_from_control_wells(finished_copy):
-    study = Study.open(finished_copy)
-    cells = study.table("cells")
-    condition = cells["position"].map(study.layout.set_index("position")["condition"])
-    first, second = [c.removeprefix("intensity_") for c in cells.columns if c.startswith("intensity_")][:2]
-    name = condition.iloc[0]
-    niche = {"cell_classes": {"both": f"{first}+ {second}+"}, "class_control": name, "class_control_quantile": 0.9}
-    recipe = parse_recipe({"niche": niche})
-    step, context = CellClassesStep(), Context(recipe, {**study.active, "cell_classes": "0" * 12})
+def cells_of_wells(path: Path) -> Study:
+    """Two wells without stains, two of the condition "drug" in which every third cell carries both markers."""
+    layout = pd.DataFrame(
+        [
+            {
+                "position": f"B{k:02d}_f00", "well": f"B{k:02d}", "organoid": f"O{k}", "donor": "d", "batch": "b",
+                "condition": "unstained" if k < 4 else "drug", "dose": np.nan, "replicate": k,
+            }
+            for k in range(2, 6)
+        ]
+    )  # fmt: skip
+    rng, n = np.random.default_rng(0), 300
+    parts = []
+    for well in layout.itertuples():
+        on = (np.arange(n) % 3 == 0) & (well.condition == "drug")
+        part = pd.DataFrame({"label": np.arange(1, n + 1), "position": well.position, "session": 1, "t": 0})
+        for column in ("z", "y", "x", "z_reg", "y_reg", "x_reg", "eccentricity", "time_h"):
+            part[column] = 1.0
+        part = part.assign(area=50.0, touches_border=False)
+        for marker in ("CD34", "CD45"):
+            part[f"intensity_{marker}"] = 20 + 10 * rng.normal(size=n) + 200.0 * on
+        parts.append(part)
+    study = Study.create(path, layout=layout)
+    with study.write_lock():
+        study.commit("cells", KEY, {}, pd.concat(parts, ignore_index=True))
+    return study
+
+
+def test_thresholds_come_from_control_wells(tmp_path):
+    study = cells_of_wells(tmp_path / "wells.marrow")
+    cells = study.table("cells", KEY)
+    niche = {"cell_classes": {"both": "CD34+ CD45+"}, "class_control": "unstained", "class_control_quantile": 0.9}
+    step, context = CellClassesStep(), Context(parse_recipe({"niche": niche}), {"measure": KEY, "cell_classes": KEY})
     with study.write_lock():
         step.run_unit(study, Unit(), context, CancelToken())
-    found = study.table("class_thresholds", "0" * 12).set_index("marker")
-    for marker in (first, second):
-        row, held = found.loc[marker], cells.loc[condition == name, f"intensity_{marker}"].dropna()
+    found = study.table("class_thresholds", KEY).set_index("marker")
+    unstained = cells["position"].isin(["B02_f00", "B03_f00"])
+    for marker in ("CD34", "CD45"):
+        row = found.loc[marker]
         assert row["method"] == "control"
-        assert row["threshold"] == pytest.approx(np.quantile(held, 0.9))
+        assert row["threshold"] == pytest.approx(np.quantile(cells.loc[unstained, f"intensity_{marker}"], 0.9))
         assert row["low"] <= row["threshold"] <= row["high"]
+    named = cells.merge(study.table("cell_classes", KEY), on=PLACE)
+    on = named["intensity_CD34"] > 120
+    assert on.sum() == 200
+    assert (named.loc[on, "cell_class"] == "both").all()
+    # Each marker is on in a tenth of the negatives, both in a hundredth of them.
+    assert (named.loc[~on, "cell_class"] == "both").mean() < 0.03
     unknown = Context(parse_recipe({"niche": {**niche, "class_control": "isotype"}}), context.keys)
-    with pytest.raises(SettingsError, match=rf"'isotype' \(recipe: niche.class_control\).*{name}"):
+    with pytest.raises(SettingsError, match=r"'isotype' \(recipe: niche.class_control\).*drug, unstained"):
         step.run_unit(study, Unit(), unknown, CancelToken())
 
 
