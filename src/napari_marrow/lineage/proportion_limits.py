@@ -43,8 +43,9 @@ def clustered_proportion_limits(
     Notes
     -----
     Student's t with n - 1 degrees of freedom on the logit scale, from the scatter between organoids: hazards differ by
-    factors, and the arcsine scale is too short above where three organoids differ much. With fewer than
-    `FEW_EVENTS` events in all that scatter may be small or nothing by chance, so that the limits then hold those of as
+    factors, and the arcsine scale is too short above where three organoids differ much. With fewer than `FEW_EVENTS`
+    events in all the scatter may be small or nothing by chance, and the logit scale has no end below one event; the
+    arcsine scale is taken, and the limits hold those of as
     many independent events as well (Jeffreys' beta limits; Brown, Cai & DasGupta 2001, Stat Sci 16:101, with the
     effective number of trials events / mean, after Korn & Graubard 1998, Surv Methodol 24:193). Where no organoid had
     the event the upper limit is the proportion at which that still happens in (1 - level) / 2 of experiments, if
@@ -63,6 +64,9 @@ def clustered_proportion_limits(
     low, high = (expit(logit(inside) + side * half) for side in (-1, 1))
     seen = x.sum(axis=0)
     few = (seen < FEW_EVENTS) & (seen > 0)
+    half, centre = half * np.sqrt(inside * (1 - inside)) / 2, np.arcsin(np.sqrt(inside))
+    angle = [np.sin(np.clip(centre + side * half, 0, np.pi / 2)) ** 2 for side in (-1, 1)]
+    low, high = np.where(few, angle[0], low), np.where(few, angle[1], high)
     least, most = few_limits(seen, inside, tail)
     low, high = np.where(few, np.fmin(low, least), low), np.where(few, np.fmax(high, most), high)
     none = seen == 0
