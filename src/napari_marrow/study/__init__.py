@@ -5,7 +5,7 @@
 
 from napari_marrow.study.channel import ROLES, Channel
 from napari_marrow.study.labels import SessionLabels
-from napari_marrow.study.record import SCHEMA_VERSION
+from napari_marrow.study.migration import SCHEMA_VERSION
 from napari_marrow.study.session_image import SessionImage
 from napari_marrow.study.session_writer import SessionWriter
 from napari_marrow.study.study import Study

@@ -16,7 +16,7 @@ from napari_marrow.study.durable import storing, sync_folder
 from napari_marrow.study.naming import image_path
 
 if TYPE_CHECKING:
-    from napari_marrow.study.study import Study
+    from napari_marrow.study.results import StudyResults
     from napari_marrow.study.verify import Problem
 
 REMOVED = ".removed"
@@ -52,13 +52,13 @@ class UnusedResult:
 
 
 def discard(
-    study: Study, problem: Problem, *, commits: Sequence[str], with_it: Sequence[str] = ()
+    study: StudyResults, problem: Problem, *, commits: Sequence[str], with_it: Sequence[str] = ()
 ) -> list[Mapping[str, Any]]:
     """Remove what is left of a damaged or lost result, and the records that say that its units are done.
 
     Parameters
     ----------
-    study : Study
+    study : StudyResults
         Whoever calls holds the lock.
     problem : Problem
         One with a place.
@@ -116,7 +116,7 @@ def _drop_parts(root: Path, names: Sequence[str], key: str, unit: Mapping[str, A
     return dropped
 
 
-def unused_results(study: Study) -> list[UnusedResult]:
+def unused_results(study: StudyResults) -> list[UnusedResult]:
     """Return every key of tables and labels that is neither active nor read by default, largest first.
 
     Results of a run that did not end are among them: the same recipe would go on from them.
@@ -149,12 +149,12 @@ def _unused(key: str, parts: Mapping[str, list[Path]], run: Mapping[str, Any]) -
     )  # fmt: skip
 
 
-def remove_results(study: Study, results: Sequence[UnusedResult], *, first: Sequence[str] = ()) -> int:
+def remove_results(study: StudyResults, results: Sequence[UnusedResult], *, first: Sequence[str] = ()) -> int:
     """Delete results; a kill on the way leaves units that are done again, never half a result that counts.
 
     Parameters
     ----------
-    study : Study
+    study : StudyResults
         Whoever calls holds the lock.
     results : sequence of UnusedResult
     first : sequence of str

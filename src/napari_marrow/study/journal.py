@@ -1,22 +1,18 @@
-"""What was run on a study, which results are complete, and what it holds."""
+"""What was run on a study, and which results are complete."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_marrow.errors import CorruptDataError
 from napari_marrow.study import labels, sessions, tables
 from napari_marrow.study.durable import read_document, write_document
 from napari_marrow.study.naming import check_key, check_word, image_path
 from napari_marrow.study.remote import is_remote
-
-if TYPE_CHECKING:
-    from napari_marrow.study.study import Study
 
 
 def complete_table(root: Path, table: str, key: str) -> None:
@@ -80,64 +76,3 @@ def runs(root: Path) -> list[dict[str, Any]]:
         except CorruptDataError:
             continue
     return sorted(found, key=lambda r: (int(r.get("number", 0)), str(r["utc"])))
-
-
-def summary(study: Study) -> dict[str, Any]:
-    """Return what a study holds, as plain values.
-
-    Returns
-    -------
-    dict
-        name, path, id, t0, schema_version, positions, n_frames, sessions (a list of dicts), tables (rows of each active
-        table), active, runs, bytes (0 at a URL).
-    """
-    listing = []
-    for position, session in sessions.listed(study.path):
-        image = study.image(position, session)
-        hours = image.times_h
-        listing.append(
-            {
-                "position": position,
-                "session": session,
-                "name": image.name,
-                "frames": image.shape[0],
-                "shape": list(image.shape),
-                "channels": image.channel_names,
-                "spacing_um": list(image.spacing),
-                "dtype": image.dtype.name,
-                "start_h": float(hours[0]),
-                "end_h": float(hours[-1]),
-                "source_file": image.metadata["source_file"],
-            }
-        )
-    document = study._document()
-    return {
-        "name": study.name,
-        "path": str(study.path),
-        "id": study.id,
-        "t0": study.t0,
-        "schema_version": document["schema_version"],
-        "positions": study.positions,
-        "n_frames": sum(s["frames"] for s in listing),
-        "sessions": listing,
-        "tables": {table: _n_rows(study.path, table, key) for table, key in sorted(study.active_tables.items())},
-        "active": study.active,
-        "runs": len(runs(study.path)),
-        "bytes": 0 if is_remote(study.path) else _size_of(study.path),
-    }
-
-
-def _n_rows(root: Path, table: str, key: str) -> int:
-    records = [tables.read_record(path) for path, _ in tables.parts(root, table, key)]
-    return sum(int(r["rows"]) for r in records if r is not None)
-
-
-def _size_of(root: Path) -> int:
-    return sum(_size(Path(folder, name)) for folder, _, names in os.walk(root) for name in names)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -1,6 +1,6 @@
 """From each schema of a study to the next.
 
-A change of the layout on disk raises `record.SCHEMA_VERSION` and gets a function here that makes of a study of the
+A change of the layout on disk raises `SCHEMA_VERSION` and gets a function here that makes of a study of the
 schema before one of the new. Every function may be killed and run again: it leaves data alone that are already as they
 should be, and the number in ``study.json`` is raised last, in one atomic step. A small study of each past schema is
 kept in the tests.
@@ -23,6 +23,9 @@ from typing import Any
 from napari_marrow.errors import StudyError
 
 Document = dict[str, Any]
+
+SCHEMA_VERSION = 2
+"""What this version writes; the table above says what changed with each."""
 
 
 def _to_2(root: Path, document: Document) -> Document:
@@ -49,8 +52,6 @@ def upgraded(root: Path, document: Document) -> Document:
     StudyError
         If there is no way from its schema.
     """
-    from napari_marrow.study.record import SCHEMA_VERSION
-
     document = dict(document)
     while document["schema_version"] < SCHEMA_VERSION:
         version = document["schema_version"]

@@ -13,16 +13,15 @@ from napari_marrow.study import culture_log, journal, migration
 from napari_marrow.study.durable import read_document, sweep_partials, write_document
 from napari_marrow.study.edits import EditJournal
 from napari_marrow.study.lock import WriteLock
+from napari_marrow.study.migration import SCHEMA_VERSION
 from napari_marrow.study.naming import check_key, check_word
 from napari_marrow.study.remote import is_remote
 
-SCHEMA_VERSION = 2
-"""What this version writes; `migration` says what changed with each."""
 DOCUMENT = "study.json"
 
 
 class StudyRecord:
-    """What a study says of itself; the base of `Study`, which adds images, labels and tables.
+    """What a study says of itself; the base of `StudyImages`, which adds sessions and images.
 
     Attributes
     ----------

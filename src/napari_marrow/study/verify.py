@@ -16,7 +16,7 @@ from napari_marrow.study.edits import JOURNAL
 from napari_marrow.study.naming import image_path, split_position, unit_of
 
 if TYPE_CHECKING:
-    from napari_marrow.study.study import Study
+    from napari_marrow.study.results import StudyResults
 
 _RUN = "`marrow verify --repair` takes it out, then `marrow run` makes it again"
 AGAIN = {
@@ -81,7 +81,7 @@ class Problem:
 class _Check:
     """One pass over a study: a list of jobs, each of which explains one or more files."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: StudyResults) -> None:
         self.study = study
         self.root = study.path
         self.active: dict[str, Any] = {"active": {}, "active_tables": {}}
@@ -315,12 +315,14 @@ def _image_folders(images: Path) -> Iterator[Path]:
                 yield from sorted(entry for entry in column.iterdir() if entry.is_dir())
 
 
-def verify(study: Study, *, progress: Progress = no_progress, cancel: CancelToken | None = None) -> list[Problem]:
+def verify(
+    study: StudyResults, *, progress: Progress = no_progress, cancel: CancelToken | None = None
+) -> list[Problem]:
     """Read every document, every chunk and every table of a study.
 
     Parameters
     ----------
-    study : Study
+    study : StudyResults
         Not written to; what a running writer adds meanwhile may be reported as an orphan.
     progress : callable, optional
     cancel : CancelToken, optional
