@@ -17,6 +17,7 @@ import time
 import venv
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -146,20 +147,45 @@ def within(seeds: range, peer: StackReg | None) -> None:
         sessions = [first_session(scenario(seed, light=light)) for seed in seeds]
         for channel in ("nuclei", "CD31"):
             stacks = [[plane(s, t, channel) for t in range(s.shape[0])] for s in sessions]
-            for name, method in methods.items():
+            jobs: dict[str, Callable[[], list[list[Matrix]]]] = {
+                name: partial(lambda way, films: [way(film) for film in films], method, stacks)
+                for name, method in methods.items()
+            }
+            if channel == "nuclei":
+                jobs["the cells' true steps, their mean"] = partial(
+                    lambda films: [true_steps(f) for f in films], sessions
+                )
+            for name, job in jobs.items():
                 errors = []
                 begin = time.process_time()
-                founds = [method(stack) for stack in stacks]
+                founds = job()
                 used = 1000 * (time.process_time() - begin) / sum(map(len, stacks))
                 for session, found in zip(sessions, founds, strict=True):
                     for t, matrix in enumerate(found[1:], start=1):
                         errors.append(error_um(matrix, true_transform(session, 0, session, t), (512, 512)) / SPACING[0])
-                cost = "" if name.startswith("pystackreg") else f"{used:.0f}"
+                cost = "" if name.startswith(("pystackreg", "the cells")) else f"{used:.0f}"
                 print(
                     f"| light {light:g} | {channel} | {name} | {np.median(errors):.2f} | "
                     f"{np.quantile(errors, 0.95):.2f} | {max(errors):.2f} | {cost} |",
                     flush=True,
                 )
+
+
+def true_steps(session: simulation.experiment.SimulatedSession) -> list[Matrix]:
+    """Place every frame by the mean of the cells' true steps: the most that nuclei can tell, were each one known."""
+    from scipy import ndimage
+
+    places: list[dict[int, npt.NDArray[np.float64]]] = []
+    for t in range(session.shape[0]):
+        labels = session.labels(t).max(axis=0) if session.labels(t).ndim == 3 else session.labels(t)
+        numbers = np.unique(labels)[1:]
+        centres = np.array(ndimage.center_of_mass(np.ones_like(labels), labels, numbers)) * SPACING
+        places.append(dict(zip(numbers.tolist(), centres, strict=True)))
+    shift, found = np.zeros(2), [np.eye(3)]
+    for before, after in pairwise(places):
+        shift = shift - np.mean([after[k] - before[k] for k in after.keys() & before.keys()], axis=0)
+        found.append(homogeneous(np.eye(2), shift))
+    return found
 
 
 def first_session(chosen: simulation.Scenario) -> simulation.experiment.SimulatedSession:
