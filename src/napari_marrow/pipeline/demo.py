@@ -67,6 +67,7 @@ def run_demo(
         If the folder holds something else than the same demonstration.
     """
     from napari_marrow.ingest import import_files
+    from napari_marrow.pipeline.judging import ImportedFrames, judge_frames
 
     out = Path(out)
     cancel = cancel or CancelToken()
@@ -75,7 +76,11 @@ def run_demo(
     _prepare(out, raw, preset, seed, progress, cancel)
     simulated = time.perf_counter()
     if not (study / "study.json").is_file() or not _imported(out):
-        import_files(study, [raw / "raw"], layout=raw / "layout.csv", progress=progress, cancel=cancel)
+        measured = ImportedFrames()
+        import_files(
+            study, [raw / "raw"], layout=raw / "layout.csv", observe=measured, progress=progress, cancel=cancel
+        )
+        judge_frames(study, measured=measured, progress=progress, cancel=cancel)
         _mark(out, preset, seed, "imported")
     summary = run(study, Recipe(), executor=executor, progress=progress, cancel=cancel)
     finished = time.perf_counter()
