@@ -206,8 +206,8 @@ def _subjects(table: pd.DataFrame, names: list[str], bridged: bool) -> pd.DataFr
     out["cause"] = np.where((out["event"] == "death").to_numpy(), code["death"], cause)
     out["entry"] = out["entry_h"].to_numpy() - origin
     out["exit"] = event_times(out) - origin
-    of_onset, of_death = risk_ends(out)
-    out["watched"], out["exposed"] = of_onset - origin, of_death - origin
+    of_onset = risk_ends(out)[0]
+    out["watched"] = of_onset - origin
     out["left"] = np.where(onset, np.maximum(out["left_h"], out["entry_h"]), of_onset) - origin
     out["right"] = out["right_h"].to_numpy() - origin
     if {"followed_from_h", "followed_to_h"} <= set(out.columns):

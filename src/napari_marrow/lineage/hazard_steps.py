@@ -127,26 +127,18 @@ class HazardSteps:
 
 def _count(cells: pd.DataFrame, clone: Ints, k: int) -> _Session:
     entry, leave = cells["entry"].to_numpy(), cells["exit"].to_numpy()
-    ends = tuple(cells[c].to_numpy() if c in cells.columns else leave for c in ("watched", "exposed"))
+    # Death keeps the plain risk set. It counts too many deaths (before an onset is confirmed) and too many at risk (in
+    # the looks before divisions and losses); with two looks to confirm an onset these make up for each other.
+    ends = (cells["watched"].to_numpy() if "watched" in cells.columns else leave, leave)
     cause = cells["cause"].to_numpy(dtype=np.int64)
     units = int(clone.max()) + 1
     times = np.unique(leave[cause > 0])
     m = len(times)
     one = np.ones(len(entry))
     into = csr_array((one, (clone, np.searchsorted(times, entry, side="right"))), shape=(units, m + 1))
-    # Who divides or is lost between two frames is at risk of being seen to die in half of that time (the actuarial
-    # estimate). A death is booked at the last frame: of cells that came on, frames before the confirming one count.
-    goes = cells["event"].isin(["division", "loss", "exit"]).to_numpy() if "event" in cells.columns else cause < 0
-    share = np.where(goes, 0.5, 1.0)
-    came_on = (cause > 0) & (cause < k)
-
-    def leaving(weight: Floats, at: npt.NDArray[np.intp]) -> csr_array:
-        return csr_array((weight, (clone, at)), shape=(units, m + 1))
-
-    onset_end = np.searchsorted(times, ends[0], side="right")
-    before, after = (np.searchsorted(times, ends[1], side=side) for side in ("left", "right"))
-    death_end = np.where(came_on, before, after)
-    out_of = [leaving(one, onset_end), leaving(share, death_end) + leaving(1 - share, before)]
+    out_of = [
+        csr_array((one, (clone, np.searchsorted(times, end, side="right"))), shape=(units, m + 1)) for end in ends
+    ]
     events = []
     for c in range(1, k + 1):
         mine = cause == c

@@ -57,8 +57,8 @@ def organoid_curve(
     Parameters
     ----------
     cells : pandas.DataFrame
-        Cells: entry, exit (at risk from one to the other, where that is later), watched and exposed (ends of the risk
-        of an onset and of death; `exit` by default), left, right, tracked_from, tracked_to [h on the organoid's clock],
+        Cells: entry, exit (at risk from one to the other, where that is later), watched (end of the risk of an onset;
+        `exit` by default), left, right, tracked_from, tracked_to [h on the organoid's clock],
         cause (0, 1..K), event, clone, session.
     grid : (m,) float64
         Times [h].
