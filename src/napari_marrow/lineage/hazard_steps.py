@@ -127,9 +127,10 @@ class HazardSteps:
 
 def _count(cells: pd.DataFrame, clone: Ints, k: int) -> _Session:
     entry, leave = cells["entry"].to_numpy(), cells["exit"].to_numpy()
-    # Death keeps the plain risk set. It counts too many deaths (before an onset is confirmed) and too many at risk (in
-    # the looks before divisions and losses); with two looks to confirm an onset these make up for each other.
-    ends = (cells["watched"].to_numpy() if "watched" in cells.columns else leave, leave)
+    watched = cells["watched"].to_numpy() if "watched" in cells.columns else leave
+    # Of death, too, the last look of a lost cell does not count: it is seen to die in a part of it only. What is left
+    # (divisions between two looks, deaths before an onset is confirmed) makes up for each other with two looks.
+    ends = (watched, np.where(cells["cause"] == k, leave, watched))
     cause = cells["cause"].to_numpy(dtype=np.int64)
     units = int(clone.max()) + 1
     times = np.unique(leave[cause > 0])
