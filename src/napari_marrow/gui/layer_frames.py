@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from napari_marrow.errors import InputFileError
 
+_NAMES = ("t", "c", "z", "y", "x")
 _TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
@@ -27,7 +28,7 @@ class LayerFrames:
     timed : bool
         Whether the first axis is time.
     spacing : tuple of float
-        Pixel size along the axes of a frame, in the layer's units.
+        Pixel size along the axes of a frame: in µm where the layer has a unit of length, else its scale as it is.
     transform : dict
         Arguments that put another layer in the same place of the world.
     """
@@ -77,14 +78,37 @@ def layer_frames(layer: Any) -> LayerFrames:
     Raises
     ------
     InputFileError
-        If the layer is no grey image or labels of two to four axes.
+        If the layer is no grey image or labels of two to four axes in the order t, z, y, x, or holds no pixel.
     """
     data = layer.data[0] if layer.multiscale else layer.data
     if getattr(layer, "rgb", False):
         raise InputFileError(f"'{layer.name}' is a colour picture: split it into channels (Layers > Data > Split RGB).")
     if not 2 <= data.ndim <= 4:
         raise InputFileError(f"'{layer.name}' has {data.ndim} axes: pick a layer of (t, z,) y and x.")
+    if 0 in data.shape:
+        raise InputFileError(
+            f"'{layer.name}' has the shape {tuple(data.shape)} and holds no pixel: pick another layer."
+        )
     axes = [str(label).strip().lower() for label in layer.axis_labels]
+    _check_order(layer.name, axes)
     timed = data.ndim == 4 or (data.ndim == 3 and axes[0] != "z")
-    spacing = tuple(abs(float(s)) for s in layer.scale[1 if timed else 0 :])
+    first = 1 if timed else 0
+    scaled = zip(layer.scale[first:], layer.units[first:], strict=True)
+    spacing = tuple(abs(float(size)) * _micrometres(unit) for size, unit in scaled)
     return LayerFrames(data, layer.name, timed, spacing, {name: getattr(layer, name) for name in _TRANSFORM})
+
+
+def _check_order(name: str, axes: list[str]) -> None:
+    """Refuse axes that say themselves that they are others than their place makes them."""
+    leading: list[set[str]] = {2: [], 3: [{"t", "z"}], 4: [{"t"}, {"z"}]}[len(axes)]
+    wanted = [*leading, {"y"}, {"x"}]
+    if all(axis not in _NAMES or axis in places for axis, places in zip(axes, wanted, strict=True)):
+        return
+    remedy = "split its channels first (Layers > Data > Split Stack)" if "c" in axes else "reorder its axes"
+    raise InputFileError(f"'{name}' has the axes {', '.join(axes)}, wanted are (t, z,) y, x: {remedy}.")
+
+
+def _micrometres(unit: Any) -> float:
+    """Return how many µm a unit of a layer is, 1 for one that is no length (napari's default is the pixel)."""
+    one = 1 * unit
+    return float(one.to("micrometer").magnitude) if one.check("[length]") else 1.0

@@ -13,15 +13,14 @@ from qtpy.QtCore import QSize, Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QPushButton, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
-from napari_marrow.errors import MarrowError
 from napari_marrow.gui.board_tab import BoardTab
 from napari_marrow.gui.canvas_picks import CanvasPicks
 from napari_marrow.gui.chart_panel import lineage_panel, niche_panel
 from napari_marrow.gui.colony_place import find_colony
 from napari_marrow.gui.curate_keys import bind_keys, free_keys
 from napari_marrow.gui.curate_tab import CurateTab
-from napari_marrow.gui.job import Job, Work
 from napari_marrow.gui.napari_names import camera
+from napari_marrow.gui.opening import Opening
 from napari_marrow.gui.outlook import Outlook
 from napari_marrow.gui.painting import Painting
 from napari_marrow.gui.pedigree_plot import PedigreePlot
@@ -31,14 +30,13 @@ from napari_marrow.gui.previewing import Previewing
 from napari_marrow.gui.recipe_form import RecipeForm
 from napari_marrow.gui.run_panel import RunPanel
 from napari_marrow.gui.selection import Selection
-from napari_marrow.gui.sentences import sentence
 from napari_marrow.gui.session_view import SessionView, study_of
-from napari_marrow.gui.study_reader import Contents, Loaded, Results, read_all
+from napari_marrow.gui.study_reader import Contents, Loaded, Results
+from napari_marrow.gui.study_runs import StudyRuns
 from napari_marrow.gui.subset_bar import SharedSubset
 from napari_marrow.gui.track_table import TrackTable
 from napari_marrow.gui.track_window import every_vertex
 from napari_marrow.gui.turns import Turns
-from napari_marrow.gui.warm_up import warm_up_labels, warm_up_plots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,14 +46,10 @@ if TYPE_CHECKING:
     from napari_marrow.gui.estimate import Estimate
     from napari_marrow.gui.import_dialog import ImportDialog
     from napari_marrow.gui.import_request import ImportRequest
-    from napari_marrow.pipeline.engine import RunSummary
+    from napari_marrow.gui.job import Job
     from napari_marrow.pipeline.status import Board
-    from napari_marrow.progress import CancelToken, Progress
     from napari_marrow.segmentation.fine_tuning import FineTuningSettings
     from napari_marrow.tracking.edit_graph import Node
-
-_IMPORT_KEPT = "Cancelled. Whole sessions are kept: import the same files again to continue from there."
-_KEPT = "Cancelled. What is finished is kept: press Run to continue from there."
 
 
 class StudyDock(QWidget):
@@ -80,11 +74,9 @@ class StudyDock(QWidget):
         self.contents: Contents | None = None
         self.results = Results()
         self.importing: ImportDialog | None = None
-        self._loading: Job | None = None
         self._wanted_colony: Pick | None = None
-        self._wanted: tuple[Path, tuple[str, int] | None] | None = None
         self._turns = Turns(self)
-        self._served: tuple[Path, tuple[str, int] | None] | None = None
+        self._opening = Opening(self)
         self.picker = PlacePicker()
         self.form = RecipeForm()
         self.runner = RunPanel()
@@ -100,6 +92,7 @@ class StudyDock(QWidget):
         self.curate = CurateTab(self.selection)
         self.painting = Painting(self.view, self.curate.author_name)
         self.picks = CanvasPicks(napari_viewer, self.view, self.selection)
+        self.runs = StudyRuns(self.runner, self.form, self.painting)
         self.report_button = QPushButton("Open report")
         self.report_button.setToolTip("Open the report's page in the web browser.")
         self.report_button.setEnabled(False)
@@ -141,6 +134,12 @@ class StudyDock(QWidget):
         self.picker.study_asked.connect(self._ask_study)
         self.picker.import_asked.connect(self.ask_import)
         self.picker.picked.connect(self.show_place)
+        self._opening.read.connect(self._on_read)
+        self._opening.refused.connect(self._complain)
+        self.runs.made.connect(self.open_study)
+        self.runs.changed.connect(self._refresh)
+        self.runs.reported.connect(self._on_reported)
+        self.runs.refused.connect(self._complain)
         self.runner.run_asked.connect(lambda: self.run_recipe())
         self.board.run_asked.connect(self.run_recipe)
         self.board.picked.connect(self.show_place)
@@ -178,18 +177,14 @@ class StudyDock(QWidget):
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
         tabs = (self.curate, self.previewing, self.outlook, self.lineage, self.niche)
-        parts = (self.runner, self._turns, self.painting, *tabs)
-        return self._loading is None and not any(part.busy for part in parts)
+        parts = (self.runner, self._opening, self._turns, self.painting, *tabs)
+        return not any(part.busy for part in parts)
 
     # --- opening
 
     def open_sample(self) -> Job:
         """Open the tutorial study, after making it if this is the first time."""
-        from napari_marrow.gui.sample import make_sample
-
-        job = self.runner.start(make_sample, name="Making the sample", if_cancelled="Cancelled.")
-        job.succeeded.connect(self.open_study)
-        return job
+        return self.runs.make_sample()
 
     def open_study(self, path: Path | str, place: tuple[str, int] | None = None) -> None:
         """Read a study beside the window and show a session of it; what is no study is refused with a sentence.
@@ -201,29 +196,14 @@ class StudyDock(QWidget):
         place : (str, int), optional
             Position and session; by default the first position's longest session.
         """
-        self._wanted = (Path(path), place)
-        if self._loading is None:
-            self._load()
+        self._opening.ask(Path(path), place)
 
     def show_place(self, position: str, session: int) -> None:
         """Show another session of the open study; of several asked for in a row the last one wins."""
         if self.contents is not None:
             self.open_study(self.contents.path, (position, session))
 
-    def _load(self) -> None:
-        assert self._wanted is not None
-        wanted = self._wanted
-        job = Job(lambda progress, cancel: _read(*wanted), name="reading")
-        self._loading = job
-        job.succeeded.connect(self._on_loaded)
-        job.failed.connect(self._on_load_failed)
-        job.ended.connect(self._on_load_ended)
-        self._served = wanted
-        job.start()
-
-    def _on_loaded(self, loaded: Loaded) -> None:
-        if self._served is not self._wanted:
-            return
+    def _on_read(self, loaded: Loaded) -> None:
         if self.contents is None or self.contents.path != loaded.contents.path:
             told = f"{len(loaded.contents.places)} sessions of {len(loaded.contents.positions())} positions."
             if loaded.contents.recipe is not None:
@@ -236,6 +216,7 @@ class StudyDock(QWidget):
         """Show what was read, piece by piece."""
         shown = loaded.layers
         self.contents, self.results = loaded.contents, loaded.results
+        self.runs.study = loaded.contents.path
         self.picker.set_contents(loaded.contents, shown.position, shown.session)
         self.runner.allow_run(True)
         self.report_button.setEnabled(loaded.contents.report is not None)
@@ -266,15 +247,6 @@ class StudyDock(QWidget):
         if self._wanted_colony is not None:
             self.go_to_colony(self._wanted_colony)
         self.loaded.emit()
-
-    def _on_load_failed(self, error: BaseException) -> None:
-        if self._served is self._wanted:
-            self._complain(sentence(error))
-
-    def _on_load_ended(self) -> None:
-        self._loading = None
-        if self._served is not self._wanted:
-            self._load()
 
     def _adopt_open_study(self) -> None:
         for layer in self._viewer.layers:
@@ -311,11 +283,7 @@ class StudyDock(QWidget):
         ----------
         request : ImportRequest
         """
-        if self.runner.busy:
-            return None
-        job = self.runner.start(request.carry_out, name="Importing", if_cancelled=_IMPORT_KEPT)
-        job.succeeded.connect(lambda summary: self.open_study(request.study))
-        return job
+        return self.runs.import_images(request)
 
     # --- running
 
@@ -327,27 +295,7 @@ class StudyDock(QWidget):
         until : str
             Last step; every step by default.
         """
-        from napari_marrow.pipeline import run
-
-        if self.contents is None or self.runner.busy:
-            return None
-        try:
-            recipe = self.form.recipe()
-        except MarrowError as error:
-            self._complain(sentence(error))
-            return None
-        self.painting.flush()
-        if self.painting.busy:  # what was painted belongs into the run
-            self.painting.settled.connect(partial(self.run_recipe, until), Qt.ConnectionType.SingleShotConnection)
-            return None
-        path = self.contents.path
-        last = until or None
-        work: Work = lambda progress, cancel: run(path, recipe, until=last, progress=progress, cancel=cancel)  # noqa: E731
-        job = self.runner.start(work, name="Run", if_cancelled=_KEPT)
-        job.succeeded.connect(self._on_run)
-        job.stopped.connect(self._refresh)
-        job.failed.connect(self._refresh)
-        return job
+        return self.runs.run_recipe(until)
 
     def fine_tune(self, settings: FineTuningSettings | None = None) -> Job | None:
         """Train the recipe's model on with the painted frames, beside the window; it becomes one of the user's models.
@@ -357,41 +305,15 @@ class StudyDock(QWidget):
         settings : FineTuningSettings, optional
             Five minutes by default.
         """
-        if self.contents is None or self.runner.busy or self.painting.busy:
-            return None
-        try:
-            recipe = self.form.recipe()
-        except MarrowError as error:
-            self._complain(sentence(error))
-            return None
-        path = self.contents.path
-
-        def work(progress: Progress, cancel: CancelToken) -> Any:
-            from napari_marrow.pipeline.painted_training import train_on_painted
-
-            return train_on_painted(path, recipe, settings=settings, progress=progress, cancel=cancel)
-
-        job = self.runner.start(work, name="Training", if_cancelled="Cancelled. No model was kept.")
-        job.succeeded.connect(
-            lambda card: self.runner.say(f"The model {card.name} is kept: choose it in the recipe (segment.model).")
-        )
-        return job
+        return self.runs.fine_tune(settings)
 
     def _on_painted(self, said: str) -> None:
         self.runner.say(said)
         self.curate.renew()
         self.outlook.renew()
 
-    def _on_run(self, summary: RunSummary) -> None:
-        counts = {name: value for step in summary.steps for name, value in step.counts.items()}
-        told = ", ".join(
-            f"{counts[name]:g} {name}" for name in ("cells", "tracks", "divisions", "colonies") if name in counts
-        )
-        self.runner.say(f"Finished in {summary.seconds:.0f} s{': ' + told if told else ''}.")
-        self.runner.status.setToolTip("\n".join(summary.notes))
-        if summary.steps and summary.steps[-1].name == "report":
-            self.tabs.setCurrentWidget(self.lineage)
-        self._refresh()
+    def _on_reported(self) -> None:
+        self.tabs.setCurrentWidget(self.lineage)
 
     def _refresh(self, *_: Any) -> None:
         """Show what the study holds now."""
@@ -542,16 +464,6 @@ def dock_of(viewer: napari.Viewer) -> StudyDock | None:
     """
     found = _docks.get(viewer)
     return None if found is None else found()
-
-
-def _read(path: Path, place: tuple[str, int] | None) -> Loaded:
-    """Read what is shown and prepare what draws it, beside the window."""
-    loaded = read_all(path, place)
-    if any(kind == "labels" for _, _, kind in loaded.layers.layers):
-        warm_up_labels()
-    if loaded.results.emergence is not None or loaded.results.tracks is not None:
-        warm_up_plots()
-    return loaded
 
 
 def _of_session(table: pd.DataFrame | None, position: str, session: int) -> pd.DataFrame | None:
