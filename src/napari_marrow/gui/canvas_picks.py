@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NAME = "Selection"
 _RING = 1.7
+_MOST_RINGS = 5000
 
 
 class CanvasPicks:
@@ -37,11 +38,14 @@ class CanvasPicks:
         self._view, self._selection = view, selection
         self.curation: Curation | None = None
         viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.dims.events.current_step.connect(self._on_frame)
         selection.changed.connect(self._show)
 
     def disconnect(self) -> None:
-        """Hear no longer of the viewer's mouse."""
+        """Hear no longer of the viewer's mouse and frames."""
         viewer = self._viewer()
+        if viewer is not None:
+            viewer.dims.events.current_step.disconnect(self._on_frame)
         if viewer is not None and self._on_press in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(self._on_press)
 
@@ -105,6 +109,10 @@ class CanvasPicks:
             viewer.layers.selection.active = active
         return layer
 
+    def _on_frame(self, *_: Any) -> None:
+        if len(self._selection.crowd):
+            self._show()
+
     def _show(self) -> None:
         """Ring the picked cells in their frames; where they come from shows as a cross in the frame after."""
         data, sizes, symbols, colours = self._marks(self.curation)
@@ -119,9 +127,20 @@ class CanvasPicks:
         if len(data):
             layer.size, layer.symbol, layer.border_color = sizes, symbols, colours
 
-    def _marks(self, curation: Curation | None) -> tuple[Any, Any, list[str], list[str]]:
+    def _crowd_marks(self, ndim: int) -> tuple[Any, Any, Any, Any]:
+        """Ring those of many cells that are in the frame on display."""
+        viewer, crowd = self._viewer(), self._selection.crowd
+        t = 0 if viewer is None else int(viewer.dims.current_step[0])
+        there = crowd.in_frame(t)
+        place = crowd.place[there][:_MOST_RINGS, -(ndim - 1) :]
+        size = _RING * 2 * np.sqrt(np.maximum(np.nan_to_num(crowd.area[there][:_MOST_RINGS]), 1.0) / np.pi)
+        return np.column_stack([np.full(len(place), float(t)), place]), size, "disc", SKY
+
+    def _marks(self, curation: Curation | None) -> tuple[Any, Any, Any, Any]:
         cells = self._view.layer("cells")
         points, sizes, symbols, colours = [], [], [], []
+        if cells is not None and len(self._selection.crowd):
+            return self._crowd_marks(cells.ndim)
         if curation is None or cells is None:
             return np.zeros((0, 3)), np.zeros(0), [], []
         picked = list(self._selection.cells)

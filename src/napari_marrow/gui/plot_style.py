@@ -8,18 +8,20 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 
-def styled_plot(bottom: str, left: str) -> Any:
+def styled_plot(bottom: str, left: str, *, view_box: Any = None) -> Any:
     """Return an empty plot in the colours of napari's current theme.
 
     Parameters
     ----------
     bottom, left : str
         Titles of the axes, with their units.
+    view_box : pyqtgraph.ViewBox, optional
+        Another view than pyqtgraph's own.
     """
     import pyqtgraph as pg
 
     background, text = theme_colours()
-    plot = pg.PlotWidget(background=background)
+    plot = pg.PlotWidget(background=background, viewBox=view_box)
     plot.setMenuEnabled(False)
     plot.hideButtons()
     plot.showGrid(x=True, y=True, alpha=0.12)

@@ -3,10 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from qtpy.QtCore import QObject, Signal
 
 from napari_marrow.tracking.edit_graph import Node
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """Cells that were selected together and are too many to be edited one by one.
+
+    Attributes
+    ----------
+    t, label : (n,) int64
+        Frame and label of each, by frame.
+    place : (n, 3) float64
+        z, y and x in µm.
+    area : (n,) float64
+        µm².
+    """
+
+    t: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    place: npt.NDArray[np.float64]
+    area: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, cells: pd.DataFrame) -> Crowd:
+        """Return rows of the table `cells` as a crowd."""
+        cells = cells.sort_values("t", kind="stable")
+        area = cells["area"].to_numpy(np.float64) if "area" in cells else np.full(len(cells), 80.0)
+        place = cells[["z", "y", "x"]].to_numpy(np.float64)
+        return cls(cells["t"].to_numpy(np.int64), cells["label"].to_numpy(np.int64), place, area)
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def in_frame(self, t: int) -> slice:
+        """Return which of them are in a frame."""
+        return slice(*np.searchsorted(self.t, [t, t + 1]).tolist())
+
+
+_NOBODY = Crowd(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))
 
 
 class Selection(QObject):
@@ -23,6 +65,8 @@ class Selection(QObject):
         In the order in which they were picked.
     tracks : frozenset of int
         Their tracks, or tracks that were picked as such (a pedigree's line, a table's rows, a lasso).
+    crowd : Crowd
+        What a lasso in a plot holds, where these are more than a handful; `cells` are then none.
     """
 
     changed = Signal()
@@ -31,13 +75,27 @@ class Selection(QObject):
         super().__init__()
         self.cells: tuple[Node, ...] = ()
         self.tracks: frozenset[int] = frozenset()
+        self.crowd = _NOBODY
 
     def select(self, cells: Iterable[Node] = (), tracks: Iterable[int] = ()) -> None:
         """Select these and nothing else."""
         wanted = tuple(dict.fromkeys(cells)), frozenset(int(k) for k in tracks)
-        if wanted != (self.cells, self.tracks):
+        if wanted != (self.cells, self.tracks) or len(self.crowd):
             self.cells, self.tracks = wanted
+            self.crowd = _NOBODY
             self.changed.emit()
+
+    def select_crowd(self, crowd: Crowd, tracks: Iterable[int]) -> None:
+        """Select many cells together, and nothing else.
+
+        Parameters
+        ----------
+        crowd : Crowd
+        tracks : iterable of int
+            Their tracks.
+        """
+        self.cells, self.tracks, self.crowd = (), frozenset(tracks), crowd
+        self.changed.emit()
 
     def toggle(self, cell: Node, track_id: int) -> None:
         """Add a cell to what is selected, or take it out."""

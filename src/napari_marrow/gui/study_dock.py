@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QPushButton, QSplitter, QTabWidget, QVBo
 
 from napari_marrow.gui.board_tab import BoardTab
 from napari_marrow.gui.canvas_picks import CanvasPicks
+from napari_marrow.gui.cells_tab import CellsTab
 from napari_marrow.gui.chart_panel import lineage_panel, niche_panel
 from napari_marrow.gui.colony_place import find_colony
 from napari_marrow.gui.curate_keys import bind_keys, free_keys
@@ -75,6 +76,7 @@ class StudyDock(QWidget):
         self.results = Results()
         self.importing: ImportDialog | None = None
         self._wanted_colony: Pick | None = None
+        self._wanted_cell: Node | None = None
         self._turns = Turns(self)
         self._opening = Opening(self)
         self.picker = PlacePicker()
@@ -89,6 +91,7 @@ class StudyDock(QWidget):
         self.pedigree = PedigreePlot()
         self.track_table = TrackTable()
         self.selection = Selection()
+        self.cells = CellsTab(self.selection)
         self.curate = CurateTab(self.selection)
         self.painting = Painting(self.view, self.curate.author_name)
         self.picks = CanvasPicks(napari_viewer, self.view, self.selection)
@@ -103,11 +106,12 @@ class StudyDock(QWidget):
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
-        self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 4px; }")  # seven fit beside an image on a small screen
+        self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 4px; }")  # eight fit beside an image on a small screen
         self.tabs.addTab(self.form, "Recipe")
         self.tabs.addTab(self.preview, "Preview")
         self.tabs.addTab(self.board, "Board")
         self.tabs.addTab(self.curate, "Curate")
+        self.tabs.addTab(self.cells, "Cells")
         self.tabs.addTab(self.lineage, "Lineage")
         self.tabs.addTab(self.niche, "Niche")
         trees = QSplitter(Qt.Orientation.Vertical)
@@ -155,10 +159,12 @@ class StudyDock(QWidget):
         self.curate.read.connect(self._on_curation)
         self.curate.edited.connect(self._on_edited)
         self.curate.refused.connect(self._complain)
-        for panel in (self.lineage, self.niche):
+        for panel in (self.lineage, self.niche, self.cells):
             panel.refused.connect(self._complain)
             panel.exported.connect(self.runner.say)
+        for panel in (self.lineage, self.niche):
             panel.picked.connect(self.go_to_colony)
+        self.cells.picked.connect(self._on_point)
         self.curate.update_asked.connect(lambda: self.run_recipe())
         self.curate.blinded_changed.connect(self._on_blinded)
         self.runner.busy_changed.connect(self.curate.set_locked)
@@ -176,7 +182,7 @@ class StudyDock(QWidget):
     @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
-        tabs = (self.curate, self.previewing, self.outlook, self.lineage, self.niche)
+        tabs = (self.curate, self.previewing, self.outlook, self.cells, self.lineage, self.niche)
         parts = (self.runner, self._opening, self._turns, self.painting, *tabs)
         return not any(part.busy for part in parts)
 
@@ -228,7 +234,7 @@ class StudyDock(QWidget):
             self.picks.prepare()
             yield
         recipe = "" if loaded.contents.recipe is None else loaded.contents.recipe.digest
-        for panel in (self.lineage, self.niche):
+        for panel in (self.lineage, self.niche, self.cells):
             panel.set_study(loaded.contents.path, loaded.contents.name, recipe, shown.position, shown.session)
         yield
         place = (shown.position, shown.session)
@@ -246,6 +252,8 @@ class StudyDock(QWidget):
         self.form.study = loaded.contents.path
         if self._wanted_colony is not None:
             self.go_to_colony(self._wanted_colony)
+        if self._wanted_cell is not None:
+            self._on_point(shown.position, shown.session, self._wanted_cell)
         self.loaded.emit()
 
     def _adopt_open_study(self) -> None:
@@ -366,6 +374,22 @@ class StudyDock(QWidget):
             self._viewer.dims.set_current_step(0, cell.t)
             self._centre(layer, [float(cell.t), *(float(row[name]) for name in ("z", "y", "x"))][-layer.ndim :])
 
+    def _on_point(self, position: str, session: int, cell: Node) -> None:
+        """Go to the cell of a plot's point; another session is opened first."""
+        if self.picker.place() != (position, session):
+            self._wanted_cell = cell
+            self.show_place(position, session)
+            return
+        self._wanted_cell = None
+        layer = self.view.layer("cells")
+        curation = self.curate.curation
+        track = 0 if curation is None else curation.numbering.track_of(cell)
+        if track and layer is not None:
+            self.go_to(track, float(layer.metadata["marrow"]["times_h"][cell.t]))
+            return
+        self._viewer.dims.set_current_step(0, cell.t)
+        self.go_to_cell(cell)
+
     def go_to_colony(self, pick: Pick) -> None:
         """Go to a colony of a plot: its place in the middle, its tracks selected; another position is opened first.
 
@@ -418,6 +442,8 @@ class StudyDock(QWidget):
         self.painting.follow()
         place = self.picker.place()
         self.track_table.set_tracks(shown.tracks)
+        if self.curate.curation is not None:
+            self.cells.set_nodes(self.curate.curation.nodes())
         self.pedigree.set_tables(shown.tracks, None if place is None else _of_session(self.results.onsets, *place))
         self._on_frame()
         self._on_selection()
@@ -425,7 +451,7 @@ class StudyDock(QWidget):
     def _on_blinded(self, blinded: bool) -> None:
         """Hide what tells conditions and positions, or show it again."""
         self.picker.set_blinded(blinded)
-        for panel in (self.lineage, self.niche):
+        for panel in (self.lineage, self.niche, self.cells):
             self.tabs.setTabVisible(self.tabs.indexOf(panel), not blinded)
         self.report_button.setVisible(not blinded)
         place = self.picker.place()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 _COLUMNS = {
@@ -116,11 +116,12 @@ class TrackTable(QTableView):
         if not len(self.tracks.rows) or set(self.selected()) == set(tracks):
             return
         self._quiet = True
-        model.clearSelection()
-        flags = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
         found = np.flatnonzero(self.tracks.rows["track_id"].isin(list(tracks)).to_numpy())
-        for row in found.tolist():
-            model.select(self.tracks.index(row, 0), flags)
+        rows = QItemSelection()
+        last = self.tracks.columnCount() - 1
+        for run in np.split(found, np.flatnonzero(np.diff(found) > 1) + 1) if len(found) else []:
+            rows.select(self.tracks.index(int(run[0]), 0), self.tracks.index(int(run[-1]), last))
+        model.select(rows, QItemSelectionModel.SelectionFlag.ClearAndSelect)
         if len(found):
             self.scrollTo(self.tracks.index(int(found[0]), 0))
         self._quiet = False

@@ -1,0 +1,367 @@
+"""The *Cells* tab: any two columns of the cells against each other, with a lasso that selects in the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_marrow.gui.cell_columns import (
+    Colouring,
+    cell_columns,
+    cells_chart,
+    colour_columns,
+    colouring,
+    numeric_columns,
+    titled,
+)
+from napari_marrow.gui.job import Job
+from napari_marrow.gui.plot_style import empty_note
+from napari_marrow.gui.selection import Crowd, Selection
+from napari_marrow.gui.sentences import sentence
+from napari_marrow.tracking.edit_graph import Node
+
+if TYPE_CHECKING:
+    from napari_marrow.gui.point_cloud import PointCloud
+    from napari_marrow.progress import CancelToken, Progress
+
+_EMPTY = "Run the recipe: the cells are plotted here, any measurement against any other."
+_HINT = "Drag: lasso. Shift adds. Wheel: zoom. Double click: all."
+SCOPES = ("session on display", "whole study")
+_ONE_BY_ONE = 20
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    path: Path
+    position: str
+    session: int
+    opened: int
+    scope: str
+
+
+class CellsTab(QWidget):
+    """A scatter plot of cells that shares the selection of the window.
+
+    Parameters
+    ----------
+    selection : Selection
+
+    Signals
+    -------
+    picked : (str, int, Node)
+        Position, session and cell of a point that was clicked.
+    refused : str
+        Nothing could be shown or written; the sentence says why.
+    exported : str
+        What was written.
+    """
+
+    picked = Signal(str, int, object)
+    refused = Signal(str)
+    exported = Signal(str)
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__()
+        self.selection = selection
+        self.table = pd.DataFrame()
+        self.cloud: PointCloud | None = None
+        self._here: npt.NDArray[np.bool_] = np.zeros(0, bool)
+        self._cells: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._sorted: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._rows: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._track: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._colouring = Colouring(np.zeros(0, np.int64), [], [])
+        self._wanted: _Wanted | None = None
+        self._shown: _Wanted | None = None
+        self._name = self._recipe = ""
+        self._job: Job | None = None
+        self._export_job: Job | None = None
+        self.x, self.y, self.colour, self.scope = QComboBox(), QComboBox(), QComboBox(), QComboBox()
+        self.scope.addItems(SCOPES)
+        self.export_button = QPushButton("Export...")
+        self.export_button.setToolTip("Write what is drawn as PDF, SVG or PNG, and its numbers as CSV beside it.")
+        self.export_button.setEnabled(False)
+        self.legend, self.told = QLabel(""), QLabel("")
+        self._note = empty_note(_EMPTY)
+        self._lay_out()
+        for box in (self.x, self.y, self.colour):
+            box.activated.connect(self._draw)
+        self.scope.activated.connect(self._on_scope)
+        self.export_button.clicked.connect(self._ask_export)
+        selection.changed.connect(self._on_selection)
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout()
+        for k, (name, box, tip) in enumerate((
+            ("across", self.x, "What the horizontal axis tells."),
+            ("up", self.y, "What the vertical axis tells."),
+            ("colour", self.colour, "What the colours tell; numbers have six steps with as many cells in each."),
+            ("cells of", self.scope, "Which cells are drawn."),
+        )):  # fmt: skip
+            box.setToolTip(tip)
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            grid.addWidget(QLabel(name), k // 2, 2 * (k % 2))
+            grid.addWidget(box, k // 2, 2 * (k % 2) + 1)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        bottom = QHBoxLayout()
+        bottom.addWidget(self.told, 1)
+        bottom.addWidget(self.export_button)
+        self._place = QVBoxLayout()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(grid)
+        layout.addWidget(self._note, 1)
+        layout.addLayout(self._place, 1)
+        layout.addWidget(self.legend)
+        layout.addLayout(bottom)
+        for label in (self.legend, self.told):
+            label.setWordWrap(True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is read or written."""
+        return self._job is not None or self._export_job is not None
+
+    # --- what is shown
+
+    def set_study(self, path: Path, name: str, recipe: str, position: str, session: int) -> None:
+        """Show a study's cells; what it holds is looked at anew.
+
+        Parameters
+        ----------
+        path : Path
+        name, recipe : str
+            Its name and the digest of its recipe; an exported figure carries both.
+        position : str
+        session : int
+            What is on display.
+        """
+        self._name, self._recipe = name, recipe
+        opened = 0 if self._wanted is None else self._wanted.opened + 1
+        self._wanted = _Wanted(path, position, session, opened, self.scope.currentText())
+        self._read()
+
+    def set_nodes(self, nodes: pd.DataFrame) -> None:
+        """Take over the tracks of the session on display as edits leave them.
+
+        Parameters
+        ----------
+        nodes : DataFrame
+            Rows of `track_nodes`.
+        """
+        if not len(self.table):
+            return
+        stride = self._stride
+        order = np.argsort(keys := nodes["t"].to_numpy(np.int64) * stride + nodes["label"].to_numpy(np.int64))
+        at = np.searchsorted(keys[order], self._cells)
+        at = np.minimum(at, max(len(keys) - 1, 0))
+        known = (keys[order][at] == self._cells) if len(keys) else np.zeros(len(self._cells), bool)
+        found = nodes["track_id"].to_numpy(np.int64)[order][at] if len(keys) else np.zeros_like(self._cells)
+        self._track[self._here] = np.where(known, found, 0)[self._here]
+        self._on_selection()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Read the cells when they are first looked at."""
+        super().showEvent(event)
+        self._read()
+
+    def _on_scope(self, *_: Any) -> None:
+        wanted = self._wanted
+        if wanted is not None:
+            self._wanted = _Wanted(
+                wanted.path, wanted.position, wanted.session, wanted.opened, self.scope.currentText()
+            )
+            self._read()
+
+    def _read(self) -> None:
+        wanted = self._wanted
+        if wanted is None or wanted == self._shown or self._job is not None or not self.isVisible():
+            return
+        job = Job(partial(_table_of, wanted), name="cells")
+        self._job = job
+        job.succeeded.connect(partial(self._on_read, wanted))
+        job.failed.connect(partial(self._on_failed, wanted))
+        job.ended.connect(self._on_ended)
+        job.start()
+
+    def _on_read(self, wanted: _Wanted, table: pd.DataFrame) -> None:
+        self._shown, self.table = wanted, table
+        t, label = (table[name].to_numpy(np.int64) for name in ("t", "label"))
+        self._here = ((table["position"] == wanted.position) & (table["session"] == wanted.session)).to_numpy(bool)
+        self._stride = int(label.max(initial=0)) + 1
+        self._cells = t * self._stride + label
+        rows = np.flatnonzero(self._here)
+        self._rows = rows[np.argsort(self._cells[rows], kind="stable")]
+        self._sorted = self._cells[self._rows]
+        tracked = "track_id" in table.columns
+        self._track = table["track_id"].fillna(0).to_numpy(np.int64) if tracked else np.zeros(len(table), np.int64)
+        axes = numeric_columns(table)
+        _fill(self.x, axes, "area")
+        _fill(self.y, axes, next((n for n in axes if n.startswith("intensity_CD")), axes[-1] if axes else ""))
+        _fill(self.colour, ["", *colour_columns(table)], "lineage")
+        self._draw()
+
+    def _on_failed(self, wanted: _Wanted, error: BaseException) -> None:
+        self._shown = wanted
+        self.refused.emit(sentence(error))
+
+    def _on_ended(self) -> None:
+        self._job = None
+        self._read()
+
+    def _draw(self, *_: Any) -> None:
+        x, y = self.x.currentData(), self.y.currentData()
+        there = bool(len(self.table)) and bool(x) and bool(y)
+        self._note.setVisible(not there)
+        self.export_button.setEnabled(there)
+        if self.cloud is not None:
+            self.cloud.plot.setVisible(there)
+        if not there:
+            self.legend.setText("")
+            self.told.setText("")
+            return
+        if self.cloud is None:
+            from napari_marrow.gui.point_cloud import PointCloud
+
+            self.cloud = PointCloud()
+            self._place.addWidget(self.cloud.plot)
+            self.cloud.lassoed.connect(self._on_lasso)
+            self.cloud.clicked.connect(self._on_click)
+        self._colouring = colouring(self.table, self.colour.currentData() or "")
+        self.cloud.set_points(
+            self.table[x].to_numpy(np.float64), self.table[y].to_numpy(np.float64), self._colouring.code,
+            list(self._colouring.colours), (titled(x), titled(y)),
+        )  # fmt: skip
+        marks = zip(self._colouring.names, self._colouring.colours, strict=True)
+        self.legend.setText(
+            " &nbsp;".join(f'<span style="color:{c}">●</span>&nbsp;{escape(n)}' for n, c in marks if n)
+        )
+        self._on_selection()
+
+    # --- selection, both ways
+
+    def _on_selection(self) -> None:
+        """Bring out what is selected, wherever it was picked."""
+        if self.cloud is None or not len(self.table):
+            return
+        rows = self._rows_of_selection()
+        self.cloud.select(rows)
+        n = len(self.table)
+        self.told.setText(f"{len(rows)} of {n} cells selected." if len(rows) else f"{n} cells. {_HINT}")
+
+    def _rows_of_selection(self) -> npt.NDArray[np.int64]:
+        crowd, session = self.selection.crowd, None if self._shown is None else self._shown.session
+        if len(crowd):
+            return self._rows_at(crowd.t, crowd.label)
+        cells = [cell for cell in self.selection.cells if cell.session == session]
+        if cells:
+            return self._rows_at(np.array([c.t for c in cells]), np.array([c.label for c in cells]))
+        tracks = np.fromiter(self.selection.tracks, np.int64, len(self.selection.tracks))
+        found = np.isin(self._track, tracks[tracks > 0]) & self._here
+        return np.flatnonzero(found)
+
+    def _rows_at(self, t: npt.NDArray[np.int64], label: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        keys = t * self._stride + label
+        at = np.minimum(np.searchsorted(self._sorted, keys), max(len(self._sorted) - 1, 0))
+        return self._rows[at[self._sorted[at] == keys]] if len(self._sorted) else self._rows
+
+    def _on_lasso(self, points: npt.NDArray[np.int64], more: bool) -> None:
+        """Select what the lasso holds; of the whole study, what is on display."""
+        rows = points[self._here[points]]
+        if more:
+            rows = np.union1d(self._rows_of_selection(), rows)
+        if len(points) and not len(rows):
+            self.told.setText("None of these cells is in the session on display: a click on one leads to its session.")
+            return
+        self._select(rows)
+
+    def _select(self, rows: npt.NDArray[np.int64]) -> None:
+        rows = rows[np.argsort(self._cells[rows], kind="stable")]
+        tracks = np.unique(self._track[rows])
+        tracks = tracks[tracks > 0].tolist()
+        chosen = self.table.iloc[rows]
+        if len(rows) <= _ONE_BY_ONE and (self._track[rows] > 0).all():
+            cells = zip(*(chosen[n].astype(int) for n in ("session", "t", "label")), strict=True)
+            self.selection.select([Node(*cell) for cell in cells], tracks)
+            return
+        self.selection.select_crowd(Crowd.of(chosen), tracks)
+
+    def _on_click(self, point: int, more: bool) -> None:
+        if point < 0:
+            if not more:
+                self.selection.clear()
+            return
+        if more:
+            self._on_lasso(np.array([point]), True)
+            return
+        row = self.table.iloc[point]
+        node = Node(int(row["session"]), int(row["t"]), int(row["label"]))
+        if self._here[point]:
+            self._select(np.array([point]))
+        self.picked.emit(str(row["position"]), int(row["session"]), node)
+
+    # --- export
+
+    def export(self, path: Path | str) -> Job:
+        """Write what is drawn beside the window; what cannot be written is told in a sentence.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.pdf``, ``.svg`` or ``.png``.
+        """
+        from napari_marrow.gui.chart_export import export_chart
+
+        table, colour, x, y = self.table, self._colouring, self.x.currentData(), self.y.currentData()
+        name, recipe = self._name, self._recipe
+
+        def work(progress: Progress, cancel: CancelToken) -> Path:
+            return export_chart(cells_chart(table, x, y, colour, ""), path, study=name, recipe=recipe)
+
+        job = Job(work, name="export")
+        self._export_job = job
+        job.succeeded.connect(lambda numbers: self.exported.emit(f"Written: {Path(path).name} and {numbers.name}."))
+        job.failed.connect(lambda error: self.refused.emit(sentence(error)))
+        job.ended.connect(self._on_export_ended)
+        job.start()
+        return job
+
+    def _on_export_ended(self) -> None:
+        self._export_job = None
+
+    def _ask_export(self) -> None:
+        name = f"{self.y.currentData()}_over_{self.x.currentData()}.pdf"
+        path, _ = QFileDialog.getSaveFileName(self, "Export the figure", name, "Figures (*.pdf *.svg *.png)")
+        if path:
+            self.export(path)
+
+
+def _fill(box: QComboBox, columns: list[str], usual: str) -> None:
+    """Offer columns; what was chosen before stays chosen where it is there."""
+    before = box.currentData() if box.count() else usual
+    box.clear()
+    for name in columns:
+        box.addItem(titled(name) if name else "one colour", name)
+    box.setCurrentIndex(max(0, box.findData(before), box.findData(usual) if box.findData(before) < 0 else 0))
+
+
+def _table_of(wanted: _Wanted, progress: Progress, cancel: CancelToken) -> pd.DataFrame:
+    from napari_marrow.gui.warm_up import warm_up_plots
+    from napari_marrow.study import Study
+
+    table = cell_columns(Study.open(wanted.path))
+    warm_up_plots()
+    if wanted.scope == SCOPES[0]:
+        table = table[(table["position"] == wanted.position) & (table["session"] == wanted.session)]
+    return table.reset_index(drop=True)
