@@ -135,6 +135,28 @@ def steps(viewer: Any, n: int, rng: np.random.Generator, frames: int, *, jump: b
     return found
 
 
+def lassos(dock: Any) -> list[tuple[float, float]]:
+    """Select half of all cells by a lasso in the Cells tab, until image, table and pedigree have followed."""
+    from qtpy.QtTest import QTest
+
+    dock.tabs.setCurrentWidget(dock.cells)
+    while not (dock.idle and len(dock.cells.table)):
+        QTest.qWait(10)
+    dock.cells.x.setCurrentIndex(dock.cells.x.findData("y"))
+    dock.cells.x.activated.emit(dock.cells.x.currentIndex())
+    QTest.qWait(500)
+    box = dock.cells.cloud.box
+    (x0, x1), (y0, y1) = box.viewRange()
+    middle = (x0 + x1) / 2
+    ring = np.array([(x0, y0), (middle, y0), (middle, y1), (x0, y1)])
+    found = []
+    for _ in range(10):
+        dock.selection.clear()
+        QTest.qWait(50)
+        found.append(timed(lambda: box.ended.emit(ring, False)))
+    return found
+
+
 def main() -> int:
     """Make the study where there is none, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -194,6 +216,7 @@ def measure(path: Path, options: argparse.Namespace) -> int:
         node = dock.picks.node_at(t, number)
         picks.append(timed(lambda node=node, number=number: dock.selection.select([node], [number])))
     print(row("selection, followed everywhere", picks))
+    print(row("lasso in a plot, half of all cells", lassos(dock)))
     viewer.close()
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from napari_marrow.gui.contributions import get_reader, read_study
@@ -134,3 +135,49 @@ def test_hovering_tells_the_cell_of_this_frame(viewer: Any, finished_study: Path
         told = dict(part.split(": ", 1) for part in status["coordinates"].split(", ") if ": " in part)
         assert float(told["area"]) == pytest.approx(row.area, rel=0.01)
         assert float(told["eccentricity"]) == pytest.approx(row.eccentricity, abs=0.01)
+
+
+@pytest.mark.gui
+def test_tracks_are_saved_with_their_mothers_and_every_frame(
+    viewer: Any, dock: Any, finished_study: Path, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari_marrow.gui.track_window as track_window
+
+    monkeypatch.setattr(track_window, "MOST", 20)  # the layer then holds a few frames only
+    with qtbot.waitSignal(dock.loaded, timeout=20_000):
+        dock.open_study(finished_study)
+    study = Study.open(finished_study)
+    layer = viewer.layers["Tracks"]
+    nodes = study.table("track_nodes").query("position == @POSITION and session == @DENSE")
+    assert len(layer.data) < len(nodes)
+    path = tmp_path / "tracks.csv"
+    viewer.layers.selection = {layer}
+    assert viewer.layers.save(str(path), selected=True) == [str(path)]
+    saved = pd.read_csv(path)
+    cells = study.table("cells").merge(nodes, on=["position", "session", "t", "label"], suffixes=("", "_of_node"))
+    order = ["track_id", "t"]
+    saved, cells = (table.sort_values(order, ignore_index=True) for table in (saved, cells))
+    for name in ("position", "session", "track_id", "t"):
+        assert saved[name].tolist() == cells[name].tolist()
+    np.testing.assert_allclose(saved[["time_h", "y", "x"]], cells[["time_h", "y", "x"]], atol=1e-6)
+    mothers = study.table("tracks").query("position == @POSITION and session == @DENSE")
+    assert saved.groupby("track_id")["parent_track_id"].first().to_dict() == dict(
+        zip(mothers["track_id"], mothers["parent_track_id"], strict=True)
+    )
+
+
+@pytest.mark.gui
+def test_a_study_that_is_dropped_on_the_window_is_opened(viewer: Any, raw_study: Path, qtbot: Any) -> None:
+    from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+    from qtpy.QtGui import QDropEvent
+
+    what = QMimeData()
+    what.setUrls([QUrl.fromLocalFile(str(raw_study))])
+    window = viewer.window._qt_viewer
+    event = QDropEvent(
+        QPointF(50, 50), Qt.DropAction.CopyAction, what, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    )
+    window.dropEvent(event)
+    names = Study.open(raw_study).image(POSITION, DENSE).channel_names
+    assert [layer.name for layer in viewer.layers] == names
+    assert all(layer.metadata["marrow"]["study"] == str(raw_study) for layer in viewer.layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,20 @@ import pandas as pd
 
 from napari_marrow.gui.charts import Chart, Series
 from napari_marrow.gui.currency import current_steps
-from napari_marrow.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
-from napari_marrow.palette import condition_colours, condition_order, lineage_colours, lineage_order
+from napari_marrow.palette import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    YELLOW,
+    condition_colours,
+    condition_order,
+    lineage_colours,
+    lineage_order,
+)
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -154,7 +167,7 @@ def _steps(values: npt.NDArray[np.float64]) -> Colouring:
     bounds = bounds if len(bounds) > 1 else np.array([bounds[0], bounds[0]])
     code = np.clip(np.searchsorted(bounds, values, side="right") - 1, 0, len(bounds) - 2)
     picks = np.linspace(0, n - 1, len(bounds) - 1).round().astype(int)
-    names = [f"{low:.3g} - {high:.3g}" for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    names = [f"{low:.3g} - {high:.3g}" for low, high in pairwise(bounds)]
     colours = [_STEPS_OF_COLOUR[k] for k in picks]
     if not known.all():
         names, colours = [*names, "none"], [*colours, GREY]
@@ -169,8 +182,8 @@ def cells_chart(table: pd.DataFrame, x: str, y: str, colour: Colouring, note: st
     for k, (name, ink) in enumerate(zip(colour.names, colour.colours, strict=True)):
         rows = table[colour.code == k]
         if len(rows):
-            values = (rows[name_].to_numpy(np.float64) for name_ in (x, y))
-            series.append(Series(*values, colour=ink, name=name, kind="points", width=wide))
+            across, up = (rows[column].to_numpy(np.float64) for column in (x, y))
+            series.append(Series(across, up, ink, name, kind="points", width=wide))
     keep = [name for name in (*_CELL, "organoid", "condition", "track_id", "lineage", x, y) if name in table.columns]
     numbers = table[list(dict.fromkeys(keep))]
     return Chart("Cells", titled(x), titled(y), tuple(series), numbers, note)

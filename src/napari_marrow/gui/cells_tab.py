@@ -40,12 +40,76 @@ _ONE_BY_ONE = 20
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
+    """Which cells are to be shown; equal ones need no second look."""
+
     path: Path
     position: str
     session: int
     opened: int
     scope: str
+
+
+@dataclass(frozen=True, eq=False)
+class CellsRead:
+    """Cells as they are drawn and looked up, prepared beside the window.
+
+    Attributes
+    ----------
+    wanted : Wanted
+    table : DataFrame
+        See `cell_columns`.
+    here : (n,) bool
+        In the session on display.
+    stride : int
+        One more than the largest label.
+    cells : (n,) int64
+        Frame times stride plus label.
+    rows : (m,) int64
+        Rows of the session on display by `cells`.
+    track : (n,) int64
+        0 for none.
+    place : (n, 3) float64
+        z, y, x in µm.
+    area : (n,) float64
+        µm².
+    axes, colours : list of str
+        Columns that can be an axis, and a colour.
+    """
+
+    wanted: Wanted
+    table: pd.DataFrame
+    here: npt.NDArray[np.bool_]
+    stride: int
+    cells: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    track: npt.NDArray[np.int64]
+    place: npt.NDArray[np.float64]
+    area: npt.NDArray[np.float64]
+    axes: list[str]
+    colours: list[str]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, wanted: Wanted) -> CellsRead:
+        """Prepare a table of cells."""
+        t, label = (table[name].to_numpy(np.int64) for name in ("t", "label"))
+        here = ((table["position"] == wanted.position) & (table["session"] == wanted.session)).to_numpy(bool)
+        stride = int(label.max(initial=0)) + 1
+        cells, rows = t * stride + label, np.flatnonzero(here)
+        tracked = "track_id" in table.columns
+        return cls(
+            wanted,
+            table,
+            here,
+            stride,
+            cells,
+            rows[np.argsort(cells[rows], kind="stable")],
+            table["track_id"].fillna(0).to_numpy(np.int64) if tracked else np.zeros(len(table), np.int64),
+            table.reindex(columns=["z", "y", "x"]).to_numpy(np.float64),
+            table.reindex(columns=["area"])["area"].to_numpy(np.float64),
+            numeric_columns(table),
+            colour_columns(table),
+        )
 
 
 class CellsTab(QWidget):
@@ -79,9 +143,13 @@ class CellsTab(QWidget):
         self._sorted: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._rows: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._track: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._stride = 1
+        self._where, self._area = np.zeros((0, 3)), np.zeros(0)
+        self._lassoed: tuple[Crowd | None, npt.NDArray[np.int64]] = (None, self._rows)
         self._colouring = Colouring(np.zeros(0, np.int64), [], [])
-        self._wanted: _Wanted | None = None
-        self._shown: _Wanted | None = None
+        self._wanted: Wanted | None = None
+        self._shown: Wanted | None = None
+        self._serving: Wanted | None = None
         self._name = self._recipe = ""
         self._job: Job | None = None
         self._export_job: Job | None = None
@@ -149,7 +217,7 @@ class CellsTab(QWidget):
         """
         self._name, self._recipe = name, recipe
         opened = 0 if self._wanted is None else self._wanted.opened + 1
-        self._wanted = _Wanted(path, position, session, opened, self.scope.currentText())
+        self._wanted = Wanted(path, position, session, opened, self.scope.currentText())
         self._read()
 
     def set_nodes(self, nodes: pd.DataFrame) -> None:
@@ -168,6 +236,7 @@ class CellsTab(QWidget):
         at = np.minimum(at, max(len(keys) - 1, 0))
         known = (keys[order][at] == self._cells) if len(keys) else np.zeros(len(self._cells), bool)
         found = nodes["track_id"].to_numpy(np.int64)[order][at] if len(keys) else np.zeros_like(self._cells)
+        self._track = self._track.copy()
         self._track[self._here] = np.where(known, found, 0)[self._here]
         self._on_selection()
 
@@ -179,41 +248,35 @@ class CellsTab(QWidget):
     def _on_scope(self, *_: Any) -> None:
         wanted = self._wanted
         if wanted is not None:
-            self._wanted = _Wanted(
-                wanted.path, wanted.position, wanted.session, wanted.opened, self.scope.currentText()
-            )
+            self._wanted = Wanted(wanted.path, wanted.position, wanted.session, wanted.opened, self.scope.currentText())
             self._read()
 
     def _read(self) -> None:
         wanted = self._wanted
         if wanted is None or wanted == self._shown or self._job is not None or not self.isVisible():
             return
-        job = Job(partial(_table_of, wanted), name="cells")
+        self._serving = wanted
+        job = Job(partial(_read_cells, wanted), name="cells")
         self._job = job
-        job.succeeded.connect(partial(self._on_read, wanted))
-        job.failed.connect(partial(self._on_failed, wanted))
+        job.succeeded.connect(self._on_read)
+        job.failed.connect(self._on_failed)
         job.ended.connect(self._on_ended)
         job.start()
 
-    def _on_read(self, wanted: _Wanted, table: pd.DataFrame) -> None:
-        self._shown, self.table = wanted, table
-        t, label = (table[name].to_numpy(np.int64) for name in ("t", "label"))
-        self._here = ((table["position"] == wanted.position) & (table["session"] == wanted.session)).to_numpy(bool)
-        self._stride = int(label.max(initial=0)) + 1
-        self._cells = t * self._stride + label
-        rows = np.flatnonzero(self._here)
-        self._rows = rows[np.argsort(self._cells[rows], kind="stable")]
-        self._sorted = self._cells[self._rows]
-        tracked = "track_id" in table.columns
-        self._track = table["track_id"].fillna(0).to_numpy(np.int64) if tracked else np.zeros(len(table), np.int64)
-        axes = numeric_columns(table)
-        _fill(self.x, axes, "area")
-        _fill(self.y, axes, next((n for n in axes if n.startswith("intensity_CD")), axes[-1] if axes else ""))
-        _fill(self.colour, ["", *colour_columns(table)], "lineage")
+    def _on_read(self, read: CellsRead) -> None:
+        self._shown, self.table = read.wanted, read.table
+        self._here, self._stride, self._cells = read.here, read.stride, read.cells
+        self._rows, self._sorted = read.rows, read.cells[read.rows]
+        self._where, self._area, self._track = read.place, read.area, read.track
+        self._lassoed = None, self._rows
+        _fill(self.x, read.axes, "area")
+        marker = next((n for n in read.axes if n.startswith("intensity_CD")), "")
+        _fill(self.y, read.axes, marker or (read.axes[-1] if read.axes else ""))
+        _fill(self.colour, ["", *read.colours], "lineage")
         self._draw()
 
-    def _on_failed(self, wanted: _Wanted, error: BaseException) -> None:
-        self._shown = wanted
+    def _on_failed(self, error: BaseException) -> None:
+        self._shown = self._serving
         self.refused.emit(sentence(error))
 
     def _on_ended(self) -> None:
@@ -244,9 +307,7 @@ class CellsTab(QWidget):
             list(self._colouring.colours), (titled(x), titled(y)),
         )  # fmt: skip
         marks = zip(self._colouring.names, self._colouring.colours, strict=True)
-        self.legend.setText(
-            " &nbsp;".join(f'<span style="color:{c}">●</span>&nbsp;{escape(n)}' for n, c in marks if n)
-        )
+        self.legend.setText(" &nbsp;".join(f'<span style="color:{c}">●</span>&nbsp;{escape(n)}' for n, c in marks if n))
         self._on_selection()
 
     # --- selection, both ways
@@ -262,14 +323,17 @@ class CellsTab(QWidget):
 
     def _rows_of_selection(self) -> npt.NDArray[np.int64]:
         crowd, session = self.selection.crowd, None if self._shown is None else self._shown.session
+        if crowd is self._lassoed[0]:
+            return self._lassoed[1]
         if len(crowd):
             return self._rows_at(crowd.t, crowd.label)
         cells = [cell for cell in self.selection.cells if cell.session == session]
         if cells:
             return self._rows_at(np.array([c.t for c in cells]), np.array([c.label for c in cells]))
         tracks = np.fromiter(self.selection.tracks, np.int64, len(self.selection.tracks))
-        found = np.isin(self._track, tracks[tracks > 0]) & self._here
-        return np.flatnonzero(found)
+        if not len(tracks):
+            return self._rows[:0]
+        return np.flatnonzero(np.isin(self._track, tracks[tracks > 0]) & self._here)
 
     def _rows_at(self, t: npt.NDArray[np.int64], label: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         keys = t * self._stride + label
@@ -287,15 +351,20 @@ class CellsTab(QWidget):
         self._select(rows)
 
     def _select(self, rows: npt.NDArray[np.int64]) -> None:
-        rows = rows[np.argsort(self._cells[rows], kind="stable")]
-        tracks = np.unique(self._track[rows])
+        t, label = np.divmod(self._cells[rows], self._stride)
+        if (np.diff(t) < 0).any():
+            order = np.argsort(t, kind="stable")
+            rows, t, label = rows[order], t[order], label[order]
+        tracks = np.flatnonzero(np.bincount(self._track[rows], minlength=1))
         tracks = tracks[tracks > 0].tolist()
-        chosen = self.table.iloc[rows]
         if len(rows) <= _ONE_BY_ONE and (self._track[rows] > 0).all():
-            cells = zip(*(chosen[n].astype(int) for n in ("session", "t", "label")), strict=True)
-            self.selection.select([Node(*cell) for cell in cells], tracks)
+            session = 0 if self._shown is None else self._shown.session
+            cells = [Node(session, *cell) for cell in zip(t.tolist(), label.tolist(), strict=True)]
+            self.selection.select(cells, tracks)
             return
-        self.selection.select_crowd(Crowd.of(chosen), tracks)
+        crowd = Crowd(t, label, self._where[rows], self._area[rows])
+        self._lassoed = crowd, rows
+        self.selection.select_crowd(crowd, tracks)
 
     def _on_click(self, point: int, more: bool) -> None:
         if point < 0:
@@ -356,7 +425,7 @@ def _fill(box: QComboBox, columns: list[str], usual: str) -> None:
     box.setCurrentIndex(max(0, box.findData(before), box.findData(usual) if box.findData(before) < 0 else 0))
 
 
-def _table_of(wanted: _Wanted, progress: Progress, cancel: CancelToken) -> pd.DataFrame:
+def _read_cells(wanted: Wanted, progress: Progress, cancel: CancelToken) -> CellsRead:
     from napari_marrow.gui.warm_up import warm_up_plots
     from napari_marrow.study import Study
 
@@ -364,4 +433,4 @@ def _table_of(wanted: _Wanted, progress: Progress, cancel: CancelToken) -> pd.Da
     warm_up_plots()
     if wanted.scope == SCOPES[0]:
         table = table[(table["position"] == wanted.position) & (table["session"] == wanted.session)]
-    return table.reset_index(drop=True)
+    return CellsRead.of(table.reset_index(drop=True), wanted)

@@ -19,6 +19,7 @@ from napari_marrow.gui.plot_style import styled_plot, theme_colours
 _FEW, _MANY = 3_000, 30_000
 _NEAR_PX = 8.0
 _FAINT = 70
+_RINGED = 50
 _STRIDE_PX = 3.0
 
 
@@ -81,6 +82,7 @@ class PointCloud(QObject):
         self._order = np.zeros(0, np.int64)
         self._selected = np.zeros(0, np.int64)
         self._at = np.zeros((2, 0), np.int64)
+        self._picture = np.zeros((1, 1, 4), np.uint8)
         self.box.drawn.connect(self._on_drawn)
         self.box.ended.connect(self._on_ended)
         self.box.sigRangeChanged.connect(self._redraw)
@@ -88,7 +90,12 @@ class PointCloud(QObject):
         self.plot.scene().sigMouseClicked.connect(self._on_click)
 
     def set_points(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, code: npt.NDArray[np.int64], colours: list[str], titles: tuple[str, str]
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        code: npt.NDArray[np.int64],
+        colours: list[str],
+        titles: tuple[str, str],
     ) -> None:
         """Show points.
 
@@ -126,7 +133,7 @@ class PointCloud(QObject):
         was = len(self._selected) > 0
         self._selected = points
         if was != (len(points) > 0):
-            self._draw_points()
+            self._shade_points()
         self._draw_chosen()
 
     @property
@@ -176,27 +183,40 @@ class PointCloud(QObject):
         self._draw_chosen()
 
     def _draw_points(self) -> None:
-        self._put(self._points, self._order, _FAINT if len(self._selected) else 255, 0)
+        self._picture = self._stamped(self._order, 0)
+        self._shade_points()
+
+    def _shade_points(self) -> None:
+        """Let all points stand back while some are selected."""
+        picture = self._picture.copy()
+        if len(self._selected):
+            picture[..., 3] = np.minimum(picture[..., 3], _FAINT)
+        self._put(self._points, picture)
 
     def _draw_chosen(self) -> None:
-        self._put(self._chosen, self._selected, 255, 1)
-        few = self._selected if len(self._selected) <= 50 else self._selected[:0]
+        self._put(self._chosen, self._stamped(self._selected, 1 if len(self._selected) <= _FEW else 0))
+        few = self._selected if len(self._selected) <= _RINGED else self._selected[:0]
         self._rings.setData(self._x[few], self._y[few])
 
-    def _put(self, item: Any, points: npt.NDArray[np.int64], alpha: int, wider: int) -> None:
+    def _stamped(self, points: npt.NDArray[np.int64], wider: int) -> npt.NDArray[np.uint8]:
+        """Return a picture of points as (height, width, RGBA), the later ones over the earlier ones."""
         height, width = self._shape()
-        image = np.zeros((height, width), np.uint32)
-        column, row = self._at[:, points]
+        centres = np.zeros((height, width), np.uint32)
+        column, row = self._at[0][points], self._at[1][points]
         seen = column >= 0
-        column, row, ink = column[seen], row[seen], self._ink[points][seen]
+        centres[row[seen], column[seen]] = self._ink[points[seen]]
+        row, column = np.nonzero(centres)  # never more than the plot has pixels
+        ink = centres[row, column]
+        picture = centres.copy()
         n = len(self._x)
         radius = (3 if n <= _FEW else 2 if n <= _MANY else 1) + wider
         for dy in range(-radius, radius + 1):
             for dx in range(-radius, radius + 1):
-                if dx * dx + dy * dy <= radius * radius + 1:
-                    image[np.clip(row + dy, 0, height - 1), np.clip(column + dx, 0, width - 1)] = ink
-        picture = image.view(np.uint8).reshape(height, width, 4)
-        picture[..., 3] = np.where(picture[..., 3] > 0, alpha, 0)
+                if dx * dx + dy * dy <= radius * radius:
+                    picture[np.clip(row + dy, 0, height - 1), np.clip(column + dx, 0, width - 1)] = ink
+        return picture.view(np.uint8).reshape(height, width, 4)
+
+    def _put(self, item: Any, picture: npt.NDArray[np.uint8]) -> None:
         item.setImage(picture, autoLevels=False)
         (x0, x1), (y0, y1) = self.box.viewRange()
         item.setRect(QRectF(x0, y0, x1 - x0, y1 - y0))

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0.
     """
     parser = argparse.ArgumentParser(prog="python -m napari_marrow.gui.screenshots", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder for window.png, window_small.png and curate.png")
+    parser.add_argument("out", type=Path, help="folder for window.png, window_small.png, curate.png and cells.png")
     parser.add_argument("--study", type=Path, default=None, help="another study than the tutorial's")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     viewer.window.resize(*SIZES["window"])
     _settle()
     write_png(viewer.screenshot(canvas_only=False, flash=False), options.out / "curate.png")
+    viewer.reset_view()
+    lasso_cells(dock)
+    _settle()
+    write_png(viewer.screenshot(canvas_only=False, flash=False), options.out / "cells.png")
     viewer.close()
     return 0
 
@@ -96,6 +100,26 @@ def _curate(viewer: Any, dock: Any) -> None:
     dock.curate.next()
     _pump(lambda: bool(dock.idle))
     camera(viewer).zoom = 7.0
+
+
+def lasso_cells(dock: Any) -> None:
+    """Show a lasso's cells in plot and image: those that are brighter in CD235a than half of the plot's height.
+
+    Parameters
+    ----------
+    dock : StudyDock
+        With a study in it.
+    """
+    tab = dock.cells
+    dock.tabs.setCurrentWidget(tab)
+    _pump(lambda: bool(dock.idle) and len(tab.table) > 0)
+    for box, column in ((tab.x, "area"), (tab.y, "intensity_CD235a"), (tab.colour, "lineage")):
+        box.setCurrentIndex(max(0, box.findData(column)))
+        box.activated.emit(box.currentIndex())
+    _settle()
+    (x0, x1), (y0, y1) = tab.cloud.box.viewRange()
+    middle = (y0 + y1) / 2
+    tab.cloud.box.ended.emit(np.array([(x0, middle), (x1, middle), (x1, y1), (x0, y1)]), False)
 
 
 def _pump(until: Callable[[], bool], *, timeout_s: float = 900.0) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from qtpy.QtCore import QObject, Signal
 
 from napari_marrow.tracking.edit_graph import Node
@@ -31,14 +30,6 @@ class Crowd:
     label: npt.NDArray[np.int64]
     place: npt.NDArray[np.float64]
     area: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, cells: pd.DataFrame) -> Crowd:
-        """Return rows of the table `cells` as a crowd."""
-        cells = cells.sort_values("t", kind="stable")
-        area = cells["area"].to_numpy(np.float64) if "area" in cells else np.full(len(cells), 80.0)
-        place = cells[["z", "y", "x"]].to_numpy(np.float64)
-        return cls(cells["t"].to_numpy(np.int64), cells["label"].to_numpy(np.int64), place, area)
 
     def __len__(self) -> int:
         return len(self.t)

@@ -106,7 +106,7 @@ class StudyDock(QWidget):
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
-        self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 4px; }")  # eight fit beside an image on a small screen
+        self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 1px; }")  # eight fit beside an image on a small screen
         self.tabs.addTab(self.form, "Recipe")
         self.tabs.addTab(self.preview, "Preview")
         self.tabs.addTab(self.board, "Board")

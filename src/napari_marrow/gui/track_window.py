@@ -30,12 +30,14 @@ class TrackWindow:
     ----------
     data
         All vertices.
+    graph
+        All divisions.
     """
 
     def __init__(
         self, data: npt.NDArray[np.float64], features: pd.DataFrame, graph: dict[int, list[int]], *, most: int = MOST
     ) -> None:
-        self.data, self._features, self._graph = data, features, graph
+        self.data, self._features, self.graph = data, features, graph
         frames = np.asarray(data[:, 1], np.int64)
         n_frames = int(frames.max(initial=0)) - int(frames.min(initial=0)) + 1
         self._half = max(int(most * n_frames / max(len(data), 1)) // 2, 1)
@@ -57,7 +59,7 @@ class TrackWindow:
         chosen = np.abs(self._frames - t) <= self._half
         data = self.data[chosen]
         there = set(data[:, 0].astype(np.int64).tolist())
-        graph = {k: parents for k, parents in self._graph.items() if k in there and parents[0] in there}
+        graph = {k: parents for k, parents in self.graph.items() if k in there and parents[0] in there}
         return {"data": data, "features": self._features[chosen].reset_index(drop=True), "graph": graph}
 
 
@@ -74,7 +76,7 @@ def windowed(arguments: dict[str, Any], data: Any) -> Any:
     if len(data) <= MOST:
         arguments["metadata"]["marrow"]["window"] = None
         return data
-    window = TrackWindow(data, arguments["features"], arguments["graph"])
+    window = TrackWindow(data, arguments["features"], arguments["graph"], most=MOST)
     arguments["metadata"]["marrow"]["window"] = window
     shown = window.around(int(data[:, 1].min()))
     arguments |= {"features": shown["features"], "graph": shown["graph"]}
