@@ -99,7 +99,7 @@ class CanvasPicks:
         cells = self._view.layer("cells")
         if viewer is None or cells is None:
             return None
-        layer = next((x for x in viewer.layers if x.metadata.get("marrow", {}).get("role") == "selection"), None)
+        layer = self._rings()
         if layer is not None and layer.ndim != cells.ndim:
             viewer.layers.remove(layer)
             layer = None
@@ -110,8 +110,14 @@ class CanvasPicks:
         return layer
 
     def _on_frame(self, *_: Any) -> None:
-        if len(self._selection.crowd):
+        # no layer is made here: frames change, too, while napari takes the layers out one by one
+        if len(self._selection.crowd) and self._rings() is not None:
             self._show()
+
+    def _rings(self) -> Any | None:
+        viewer = self._viewer()
+        layers = () if viewer is None else viewer.layers
+        return next((x for x in layers if x.metadata.get("marrow", {}).get("role") == "selection"), None)
 
     def _show(self) -> None:
         """Ring the picked cells in their frames; where they come from shows as a cross in the frame after."""
