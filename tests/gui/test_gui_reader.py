@@ -164,20 +164,3 @@ def test_tracks_are_saved_with_their_mothers_and_every_frame(
     assert saved.groupby("track_id")["parent_track_id"].first().to_dict() == dict(
         zip(mothers["track_id"], mothers["parent_track_id"], strict=True)
     )
-
-
-@pytest.mark.gui
-def test_a_study_that_is_dropped_on_the_window_is_opened(viewer: Any, raw_study: Path, qtbot: Any) -> None:
-    from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-    from qtpy.QtGui import QDropEvent
-
-    what = QMimeData()
-    what.setUrls([QUrl.fromLocalFile(str(raw_study))])
-    window = viewer.window._qt_viewer
-    event = QDropEvent(
-        QPointF(50, 50), Qt.DropAction.CopyAction, what, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    )
-    window.dropEvent(event)
-    names = Study.open(raw_study).image(POSITION, DENSE).channel_names
-    assert [layer.name for layer in viewer.layers] == names
-    assert all(layer.metadata["marrow"]["study"] == str(raw_study) for layer in viewer.layers)
