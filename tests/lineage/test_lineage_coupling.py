@@ -268,3 +268,14 @@ def test_bad_coupling_input_is_named(make_tracks):
         exposure_spans(*tables, ["x"], exposure="future")
     none = niche_coupling(exposure_spans(*tables, ["x"]), None, covariate="x", lineages=["megakaryocytic"])
     assert "0 onsets" in none["note"].iloc[0]
+
+
+def test_events_that_lie_beyond_all_others_have_no_estimate():
+    """The likelihood grows for ever; rows that enter late then outweigh what was at risk before."""
+    entry = np.repeat([0.0, 2.0], 8)
+    stop = np.concatenate([[1.0], np.full(7, 9.0), np.arange(3.0, 11.0)])
+    event = np.concatenate([[True], np.zeros(7, bool), np.ones(6, bool), np.zeros(2, bool)])
+    x = np.concatenate([np.linspace(-1, -0.5, 8), np.linspace(60, 1, 8)])
+    fit = cox_regression(entry, stop, event, x, clusters=np.arange(16))
+    assert not fit.converged
+    assert np.isnan(fit.coefficient).all()

@@ -87,7 +87,8 @@ def cox_regression(
     Returns
     -------
     CoxFit
-        NaN coefficients where there are no events or a covariate does not vary among those at risk.
+        NaN coefficients where there are no events, a covariate does not vary among those at risk, or the likelihood
+        has no maximum within reach (events lie beyond all others).
 
     Raises
     ------
@@ -109,7 +110,10 @@ def cox_regression(
         return CoxFit(blank, blank, blank, value, int(rows.event.sum()), False)
     converged = False
     for _ in range(iterations):
-        step = np.linalg.solve(information, gradient)
+        try:
+            step = np.linalg.solve(information, gradient)
+        except np.linalg.LinAlgError:  # the likelihood is flat where it has come to
+            break
         # A step that overshoots is halved until the likelihood grows.
         scale = 1.0
         while scale > 1e-6:
@@ -117,11 +121,15 @@ def cox_regression(
             if np.isfinite(new[0]) and new[0] >= value - 1e-12:
                 break
             scale /= 2
+        if not np.isfinite(new[0]):
+            break
         beta = beta + scale * step
         value, gradient, information = new
         if np.abs(scale * step).max() < 1e-9:
             converged = True
             break
+    if not converged:
+        return CoxFit(blank, blank, blank, value, int(rows.event.sum()), False)
     covariance: Floats = np.asarray(np.linalg.inv(information), dtype=np.float64)
     naive = np.sqrt(np.diag(covariance))
     error = naive
@@ -252,12 +260,17 @@ class _Rows:
         return eta, risk, z0, z1, z2, events, share
 
     def likelihood(self, beta: Floats) -> tuple[float, Floats, Floats]:
-        """Return the partial log likelihood, its gradient and the information."""
+        """Return the partial log likelihood, its gradient and the information; not finite where beta is out of reach.
+
+        Where events lie beyond all others the likelihood grows for ever, and weights become so unlike that none is left
+        of small ones in a sum with large ones.
+        """
         eta, _, z0, z1, z2, events, _ = self._moments(beta)
-        mean = z1 / z0[:, None]
-        value = float(eta[events].sum() - np.log(z0).sum())
-        gradient = (self.x[events] - mean).sum(axis=0)
-        information = (z2 / z0[:, None, None] - mean[:, :, None] * mean[:, None, :]).sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            mean = z1 / z0[:, None]
+            value = float(eta[events].sum() - np.log(z0).sum())
+            gradient = (self.x[events] - mean).sum(axis=0)
+            information = (z2 / z0[:, None, None] - mean[:, :, None] * mean[:, None, :]).sum(axis=0)
         return value, gradient, information
 
     def scores(self, beta: Floats, clusters: npt.NDArray[np.generic]) -> Floats:
