@@ -147,7 +147,7 @@ def _pieces(rng: np.random.Generator, n: int, size: float) -> tuple[np.ndarray, 
 
 def coverages(n_runs: int) -> None:
     """Print how often the 95 % intervals of vessels, trends and dwell hold the truth."""
-    held: dict[str, list[bool]] = defaultdict(list)
+    held: dict[str, list[bool]] = defaultdict(list, {"length density of vessels": []})
     size = 500.0
     window = window_of(PIXEL, size)
     blocks = tissue_blocks(window, PIXEL)
@@ -158,6 +158,8 @@ def coverages(n_runs: int) -> None:
         at = np.round(middles).astype(int)
         inside = ((at >= 0) & (at < window.shape)).all(axis=1)
         inside[inside] = window[tuple(at[inside].T)]
+        low, high = ratio_interval(blocks.count(middles[inside], lengths[inside]), blocks.measure)
+        held["the same, by blocks alone"].append(low <= 120 * 60 / (size + 200) ** 2 <= high)
         per_branch = np.bincount(of[inside], lengths[inside], minlength=n)
         low, high = length_density_interval(blocks.count(middles[inside], lengths[inside]), blocks.measure, per_branch)
         held["length density of vessels"].append(low <= 120 * 60 / (size + 200) ** 2 <= high)

@@ -178,3 +178,30 @@ def test_a_lasso_is_followed_in_a_tenth_of_a_second_at_350_000_cells(qapp: Any, 
         ((table["area"] - middle).abs() < 2 * pixel).sum()
     )
     assert min(took) < 0.1, took
+
+
+@pytest.mark.gui
+def test_what_is_plotted_is_exported_with_its_numbers_and_what_cannot_be_is_told(
+    viewer: Any, dock: Any, finished_study: Path, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QFileDialog
+
+    tab = at_cells(viewer, dock, finished_study, qtbot)
+    proposed = []
+
+    def choose(parent: Any, title: str, name: str, kinds: str) -> tuple[str, str]:
+        proposed.append(name)
+        return str(tmp_path / "cells.pdf"), kinds
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
+    with qtbot.waitSignal(tab.exported, timeout=30_000) as told:
+        qtbot.mouseClick(tab.export_button, Qt.MouseButton.LeftButton)
+    assert told.args == ["Written: cells.pdf and cells.csv."]
+    assert proposed == [f"{tab.y.currentData()}_over_{tab.x.currentData()}.pdf"]
+    numbers = pd.read_csv(tmp_path / "cells.csv")
+    assert numbers["area"].to_numpy() == pytest.approx(tab.table["area"].to_numpy())
+    assert (tmp_path / "cells.pdf").read_bytes().startswith(b"%PDF")
+    with qtbot.waitSignal(tab.refused, timeout=30_000) as refused:
+        tab.export(tmp_path / "cells.docx")
+    assert "cells.docx" in refused.args[0]

@@ -141,6 +141,11 @@ def test_a_layer_without_a_scale_is_measured_in_pixels_and_one_of_wrong_axes_is_
     execute("measure_layer")
     qtbot.waitUntil(lambda: "marrow" in labels.metadata, timeout=60_000)
     assert not notification_manager.records
+    assert layer_frames(labels).physical
+    image.units = labels.units = ("pixel", "pixel", "pixel")
+    assert not layer_frames(labels).physical
+    labels.scale = (1, 0.65, 0.65)  # a scale without a unit was given by somebody: µm
+    assert layer_frames(labels).physical
     many = viewer.add_image(np.zeros((1, 2, 2, 8, 8), np.uint8), name="five")
     select(viewer, many)
     assert execute("segment_layer") is None

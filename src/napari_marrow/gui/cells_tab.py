@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_marrow.gui.cell_columns import (
     Colouring,
@@ -23,6 +23,7 @@ from napari_marrow.gui.cell_columns import (
     numeric_columns,
     titled,
 )
+from napari_marrow.gui.export_button import ExportButton, Figure
 from napari_marrow.gui.job import Job
 from napari_marrow.gui.plot_style import empty_note
 from napari_marrow.gui.selection import Crowd, Selection
@@ -152,11 +153,9 @@ class CellsTab(QWidget):
         self._serving: Wanted | None = None
         self._name = self._recipe = ""
         self._job: Job | None = None
-        self._export_job: Job | None = None
         self.x, self.y, self.colour, self.scope = QComboBox(), QComboBox(), QComboBox(), QComboBox()
         self.scope.addItems(SCOPES)
-        self.export_button = QPushButton("Export...")
-        self.export_button.setToolTip("Write what is drawn as PDF, SVG or PNG, and its numbers as CSV beside it.")
+        self.export_button = ExportButton(self._figure)
         self.export_button.setEnabled(False)
         self.legend, self.told = QLabel(""), QLabel("")
         self._note = empty_note(_EMPTY)
@@ -164,7 +163,8 @@ class CellsTab(QWidget):
         for box in (self.x, self.y, self.colour):
             box.activated.connect(self._draw)
         self.scope.activated.connect(self._on_scope)
-        self.export_button.clicked.connect(self._ask_export)
+        self.export_button.exported.connect(self.exported)
+        self.export_button.refused.connect(self.refused)
         selection.changed.connect(self._on_selection)
 
     def _lay_out(self) -> None:
@@ -199,7 +199,7 @@ class CellsTab(QWidget):
     @property
     def busy(self) -> bool:
         """Whether something is read or written."""
-        return self._job is not None or self._export_job is not None
+        return self._job is not None or self.export_button.busy
 
     # --- what is shown
 
@@ -248,7 +248,7 @@ class CellsTab(QWidget):
     def _on_scope(self, *_: Any) -> None:
         wanted = self._wanted
         if wanted is not None:
-            self._wanted = Wanted(wanted.path, wanted.position, wanted.session, wanted.opened, self.scope.currentText())
+            self._wanted = replace(wanted, scope=self.scope.currentText())
             self._read()
 
     def _read(self) -> None:
@@ -390,30 +390,11 @@ class CellsTab(QWidget):
         path : path
             Ends in ``.pdf``, ``.svg`` or ``.png``.
         """
-        from napari_marrow.gui.chart_export import export_chart
+        return self.export_button.write(path)
 
+    def _figure(self) -> Figure:
         table, colour, x, y = self.table, self._colouring, self.x.currentData(), self.y.currentData()
-        name, recipe = self._name, self._recipe
-
-        def work(progress: Progress, cancel: CancelToken) -> Path:
-            return export_chart(cells_chart(table, x, y, colour, ""), path, study=name, recipe=recipe)
-
-        job = Job(work, name="export")
-        self._export_job = job
-        job.succeeded.connect(lambda numbers: self.exported.emit(f"Written: {Path(path).name} and {numbers.name}."))
-        job.failed.connect(lambda error: self.refused.emit(sentence(error)))
-        job.ended.connect(self._on_export_ended)
-        job.start()
-        return job
-
-    def _on_export_ended(self) -> None:
-        self._export_job = None
-
-    def _ask_export(self) -> None:
-        name = f"{self.y.currentData()}_over_{self.x.currentData()}.pdf"
-        path, _ = QFileDialog.getSaveFileName(self, "Export the figure", name, "Figures (*.pdf *.svg *.png)")
-        if path:
-            self.export(path)
+        return Figure(f"{y}_over_{x}", lambda: cells_chart(table, x, y, colour, ""), self._name, self._recipe)
 
 
 def _fill(box: QComboBox, columns: list[str], usual: str) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_marrow.gui.chart_view import ChartView
 from napari_marrow.gui.charts import Chart, ChartKind, View, make_chart
+from napari_marrow.gui.export_button import ExportButton, Figure
 from napari_marrow.gui.job import Job
 from napari_marrow.gui.lineage_charts import LINEAGE_CHARTS, LINEAGE_TABLES
 from napari_marrow.gui.niche_charts import NICHE_CHARTS, NICHE_TABLES
@@ -78,7 +79,6 @@ class ChartPanel(QWidget):
         self._shown: _Wanted | None = None
         self._serving: _Wanted | None = None
         self._job: Job | None = None
-        self._export_job: Job | None = None
         self._kept: _Tables = {}
         self.kind, self.option = QComboBox(), QComboBox()
         self.kind.addItems(list(self._kinds))
@@ -86,14 +86,14 @@ class ChartPanel(QWidget):
         self.option.setToolTip("What of it.")
         self.option.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.option.setVisible(False)
-        self.export_button = QPushButton("Export...")
-        self.export_button.setToolTip("Write what is drawn as PDF, SVG or PNG, and its numbers as CSV beside it.")
+        self.export_button = ExportButton(self._figure)
         self.bar = SubsetBar(shared)
         self.plot = ChartView(empty)
         self._lay_out()
         self.kind.currentTextChanged.connect(self._on_kind)
         self.option.activated.connect(self._renew)
-        self.export_button.clicked.connect(self._ask_export)
+        self.export_button.exported.connect(self.exported)
+        self.export_button.refused.connect(self.refused)
         self.plot.picked.connect(self.picked)
         shared.changed.connect(self._renew)
         self.destroyed.connect(partial(_cancel, self.__dict__))
@@ -119,7 +119,7 @@ class ChartPanel(QWidget):
     @property
     def busy(self) -> bool:
         """Whether something is read, made or written."""
-        return self._job is not None or self._export_job is not None
+        return self._job is not None or self.export_button.busy
 
     def set_study(self, path: Path, name: str, recipe: str, position: str, session: int) -> None:
         """Show a study's results; what it holds is looked at anew.
@@ -209,25 +209,12 @@ class ChartPanel(QWidget):
         path : path
             Ends in ``.pdf``, ``.svg`` or ``.png``.
         """
-        from napari_marrow.gui.chart_export import export_chart
+        return self.export_button.write(path)
 
-        chart, (_, name, recipe, _, _) = self.chart, self._study or (None, "", "", "", 0)
-        job = Job(lambda progress, cancel: export_chart(chart, path, study=name, recipe=recipe), name="export")
-        self._export_job = job
-        job.succeeded.connect(lambda numbers: self.exported.emit(f"Written: {Path(path).name} and {numbers.name}."))
-        job.failed.connect(lambda error: self.refused.emit(sentence(error)))
-        job.ended.connect(self._on_export_ended)
-        job.start()
-        return job
-
-    def _on_export_ended(self) -> None:
-        self._export_job = None
-
-    def _ask_export(self) -> None:
+    def _figure(self) -> Figure:
+        chart, (_, study, recipe, _, _) = self.chart, self._study or (None, "", "", "", 0)
         name = self.kind.currentText().split("(")[0].strip().lower().replace(" ", "_")
-        path, _ = QFileDialog.getSaveFileName(self, "Export the figure", f"{name}.pdf", "Figures (*.pdf *.svg *.png)")
-        if path:
-            self.export(path)
+        return Figure(name, lambda: chart, study, recipe)
 
 
 def lineage_panel(shared: SharedSubset) -> ChartPanel:

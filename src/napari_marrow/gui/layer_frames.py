@@ -41,8 +41,9 @@ class LayerFrames:
 
     @property
     def physical(self) -> bool:
-        """Whether the pixel size is a length: a layer without a scale counts pixels."""
-        return all(str(unit) != "pixel" for unit in self.transform["units"][-2:])
+        """Whether the pixel size is a length: it has a unit, or a scale that somebody gave; else pixels are counted."""
+        named = all(str(unit) != "pixel" for unit in self.transform["units"][-2:])
+        return named or any(size != 1.0 for size in self.spacing[-2:])
 
     def __len__(self) -> int:
         return int(self.data.shape[0]) if self.timed else 1
