@@ -120,8 +120,8 @@ def histories(plate: Plate, truth: Links, found: Links) -> tuple[int, int]:
 
 
 def f1(found: Links, truth: Links) -> float:
-    """F1 of a set of links."""
-    return 2 * len(found & truth) / max(len(found) + len(truth), 1)
+    """F1 of a set of links, NaN where there are none."""
+    return 2 * len(found & truth) / (len(found) + len(truth)) if found or truth else float("nan")
 
 
 METHODS: dict[str, Callable[[Plate], Links]] = {
@@ -155,7 +155,7 @@ class Tally:
 
     def line(self, name: str) -> str:
         """Return the line of the table."""
-        means, least = np.mean(self.scores, axis=0), np.min(self.scores, axis=0)
+        means, least = np.nanmean(self.scores, axis=0), np.nanmin(self.scores, axis=0)
         cells = "  ".join(f"{m:5.3f} ({low:5.3f})" for m, low in zip(means, least, strict=True))
         return f"  {name:34s} {cells}  {self.seconds / len(self.scores):6.2f}"
 
@@ -206,12 +206,37 @@ def ceiling_line(found: list[tuple[float, float]]) -> str:
     )
 
 
+def swaps(plates: list[Plate]) -> str:
+    """Exchange a session between neighbouring plates, and count which swaps are told; and what is told without any."""
+    from napari_marrow.tracking import swapped_wells
+
+    def told(tables: dict[str, list[pd.DataFrame]]) -> set[tuple[str, int, str]]:
+        found = swapped_wells({name: [t.assign(session=k) for k, t in enumerate(s)] for name, s in tables.items()})
+        return set(found[["position", "session", "looks_like"]].itertuples(index=False, name=None))
+
+    wells = {f"A{k + 1:02d}_f00": plate.tables for k, plate in enumerate(plates)}
+    names, last = list(wells), len(plates[0].tables) - 1
+    mixed, truth = {name: list(tables) for name, tables in wells.items()}, set()
+    for k, (a, b) in enumerate(zip(names[::2], names[1::2], strict=False)):
+        session = 1 + k % last
+        mixed[a][session], mixed[b][session] = wells[b][session], wells[a][session]
+        truth |= {(a, session, b), (b, session, a)}
+    found, false = told(mixed), told(wells)
+    # a swap breaks the session after it as well: what is said of that one is right, too
+    after = {(name, session + 1, other) for name, session, other in truth}
+    return (
+        f"  wells swapped for a session: {len(truth & found)} of {len(truth)} told; {len(found - truth - after)} "
+        f"others suspected; without a swap {len(false)} of {len(wells) * last}"
+    )
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first", type=int, default=201)
     parser.add_argument("--peers", action="store_true", help="laptrack only, in the environment where it is installed")
+    parser.add_argument("--swaps", action="store_true", help="swapped wells only: which are told")
     parser.add_argument("--course", choices=sorted(COURSES), help="this one only")
     parser.add_argument("--method", help="only lines that begin like this")
     options = parser.parse_args()
@@ -225,7 +250,7 @@ def main() -> None:
               f"{merging:.0f} of them merges")  # fmt: skip
         print(f"  {'':34s} {'link F1':13s}  {'merge F1':13s}  {'history':13s}  CPU s")
         methods = {"laptrack, 300 µm": laptrack} if options.peers else METHODS
-        for name, method in methods.items():
+        for name, method in () if options.swaps else methods.items():
             if options.method and not name.startswith(options.method):
                 continue
             tally = Tally()
@@ -233,6 +258,9 @@ def main() -> None:
                 begin = time.process_time()
                 tally.add(plate, method(plate), time.process_time() - begin)
             print(tally.line(name), flush=True)
+        if options.swaps:
+            print(swaps(plates), flush=True)
+            continue
         for name, what in [] if options.peers else OURS.items():
             if options.method and options.method != name:
                 continue

@@ -30,6 +30,8 @@ class Course:
     ----------
     founders : int
         Colonies in the field at the start (mean).
+    radius : float
+        Their median radius at the start, µm.
     sessions : int
     side : float
         Side of the field, µm.
@@ -45,9 +47,12 @@ class Course:
         Share of colonies that a session misses, and of objects that are none.
     landmarks : int
         Landmarks in the field (mean).
+    largest : float
+        Radius at which colonies stop growing, µm.
     """
 
     founders: int = 80
+    radius: float = 55.0
     sessions: int = 6
     side: float = 6000.0
     rotation: float = 4.0
@@ -57,12 +62,14 @@ class Course:
     missed: float = 0.05
     false: float = 0.05
     landmarks: int = 60
+    largest: float = 420.0
 
 
 COURSES = {
     "stage returns": Course(rotation=0.0, shift=20.0, gel=10.0),
     "remounted": Course(),
     "remounted, twice as dense": Course(founders=160),
+    "organoids": Course(founders=16, radius=200.0, side=12_000.0, drift=40.0, landmarks=0, largest=900.0),
 }
 
 
@@ -115,7 +122,7 @@ def simulate(course: Course, seed: int) -> Plate:
     """Simulate one plate."""
     rng = np.random.default_rng([seed, 7])
     wide = course.side * (1 + 2 * _MARGIN)
-    living = _founded(rng, int(course.founders * (1 + 2 * _MARGIN) ** 2), wide, median=55.0, scatter=0.35)
+    living = _founded(rng, int(course.founders * (1 + 2 * _MARGIN) ** 2), wide, median=course.radius, scatter=0.35)
     marks = rng.uniform(0, wide, (rng.poisson(course.landmarks * (1 + 2 * _MARGIN) ** 2), 2))
     tables, times, shown_marks, real, links = [], [], [], [], []
     shown_before: Ints = np.zeros(0, np.int64)
@@ -157,10 +164,10 @@ def _founded(rng: np.random.Generator, n: int, wide: float, *, median: float, sc
 def _live(c: _Colonies, days: int, course: Course, wide: float, rng: np.random.Generator) -> None:
     """Let the days between two sessions pass."""
     c.x = c.x + rng.normal(0, course.drift * np.sqrt(days), c.x.shape)
-    c.r = np.minimum(c.r * np.exp(c.rate * days / 2), 420.0)
+    c.r = np.minimum(c.r * np.exp(c.rate * days / 2), course.largest)
     c.traits = c.traits + rng.normal(0, [0.08, 0.3, 0.3], c.traits.shape)
     c.keep(rng.random(len(c.x)) > 0.03)
-    born = _founded(rng, int(rng.poisson(0.04 * len(c.x))), wide, median=50.0, scatter=0.3)
+    born = _founded(rng, int(rng.poisson(0.04 * len(c.x))), wide, median=course.radius * 10 / 11, scatter=0.3)
     c.add(born.x, born.r, born.rate, born.traits, born.origin)
     _touch(c)
     for k in np.flatnonzero(rng.random(len(c.x)) < 0.015):
@@ -221,7 +228,9 @@ def _seen(
     """Return a session's table, the living colony of each row (-1 for none), and whether it is one."""
     place = mount(c.x)
     rows = np.flatnonzero(((place > 0) & (place < course.side)).all(1) & (rng.random(len(place)) > course.missed))
-    extra = _founded(rng, int(rng.poisson(course.false * len(rows))), course.side, median=50.0, scatter=0.4)
+    extra = _founded(
+        rng, int(rng.poisson(course.false * len(rows))), course.side, median=course.radius * 10 / 11, scatter=0.4
+    )
     x = np.concatenate([place[rows] + rng.normal(0, 5.0, (len(rows), 2)), extra.x])
     r = np.concatenate([c.r[rows] * rng.lognormal(0, 0.05, len(rows)), extra.r])
     traits = np.concatenate([c.traits[rows], extra.traits]) + rng.normal(0, [0.05, 0.2, 0.2], (len(x), 3))

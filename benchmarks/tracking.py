@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from napari_marrow.tracking import TrackingSettings, label_points, score_tracks, track_points
-from napari_marrow.tracking.scores import links_of
+from napari_marrow.tracking.scores import links_of, tracks_of
 from tracking_biology import NAMES as BIOLOGY
 from tracking_biology import biology, with_errors
 from tracking_peers import EXACT, PEERS, environment, run_peer, settings
@@ -209,7 +209,7 @@ def real_sets(data: Path) -> dict[str, tuple[pd.DataFrame, list[str]]]:
         if folder.is_dir():
             table = pd.read_csv(folder / "nodes.csv.gz").rename(columns={"track": "track_id", "area_px": "area"})
             parents = np.loadtxt(folder / "man_track_derived.txt", dtype=np.int64)
-            out[f"{name}-01"] = _with_parents(table, dict(parents[:, [0, 3]])), ["area"]
+            out[f"{name}-01"] = _of_format(_with_parents(table, dict(parents[:, [0, 3]]))), ["area"]
     folder = data / "ctc_sim01" / "TRA"
     if folder.is_dir():
         import tifffile
@@ -218,7 +218,7 @@ def real_sets(data: Path) -> dict[str, tuple[pd.DataFrame, list[str]]]:
         table = label_points(frames, spacing=(1.0, 1.0))
         table["track_id"] = table["label"]
         parents = np.loadtxt(folder / "man_track.txt", dtype=np.int64)
-        out["SIM+ 01"] = _with_parents(table, dict(parents[:, [0, 3]])), ["area"]
+        out["SIM+ 01"] = _of_format(_with_parents(table, dict(parents[:, [0, 3]]))), ["area"]
     for path in sorted((data / "mcf10a").glob("*.csv")):
         raw = pd.read_csv(path)
         table = raw.rename(columns={"ypixel": "y", "xpixel": "x", "TID": "track_id"})
@@ -232,6 +232,17 @@ def _with_parents(table: pd.DataFrame, parents: dict[Any, Any]) -> pd.DataFrame:
     out = table.reset_index(drop=True)
     out["parent_track_id"] = [int(parents.get(k, 0)) for k in out["track_id"]]
     return out
+
+
+def _of_format(table: pd.DataFrame) -> pd.DataFrame:
+    """Unite the pieces of tracks.
+
+    In the format of the Cell Tracking Challenge a cell that was not seen for a frame goes on under a new name, with the
+    piece before as its parent: a parent with a single child is no mother.
+    """
+    t, track, parent = (table[c].to_numpy(np.int64) for c in ("t", "track_id", "parent_track_id"))
+    whole, mother = tracks_of(t, np.concatenate(links_of(t, track, parent)))
+    return table.assign(track_id=np.where(track > 0, whole, 0), parent_track_id=np.where(track > 0, mother, 0))
 
 
 def measure_biology(sets: dict[str, tuple[pd.DataFrame, list[str]]]) -> None:

@@ -150,6 +150,83 @@ def test_the_command_line_lists_applies_undoes_and_redoes(study, tmp_path):
     assert "redone: 1" in runner.invoke(app, ["edits", "redo", str(study)]).output
 
 
+def whole_tracks(path: Path, place: tuple[str, int], frames: int) -> list[list[int]]:
+    """Labels in the first frames of the tracks that are seen in each of them and do not divide there."""
+    nodes, edges = (Study.open(path).table(name) for name in ("track_nodes", "track_edges"))
+    nodes, edges = (t[(t["position"] == place[0]) & (t["session"] == place[1])] for t in (nodes, edges))
+    divided = set(edges.loc[edges["kind"] == "division", ["t_parent", "label_parent"]].itertuples(index=False))
+    divided |= set(edges.loc[edges["kind"] == "division", ["t_child", "label_child"]].itertuples(index=False))
+    out = []
+    for _, track in nodes[nodes["t"] < frames].sort_values("t").groupby("track_id"):
+        free = not divided & set(track[["t", "label"]].itertuples(index=False))
+        if track["t"].tolist() == list(range(frames)) and free:
+            out.append(track["label"].astype(int).tolist())
+    return out
+
+
+def test_each_kind_of_edit_by_command_reaches_the_tracks_and_goes_again(study, tmp_path):
+    place, session = "B02_f00", 1
+    tracks = whole_tracks(study, (place, session), 4)
+    assert len(tracks) >= 9
+    a, b, c, d, e, f, g, h, i = tracks[:9]
+
+    def at(track: list[int], t: int) -> list[int]:
+        return [session, t, track[t]]
+
+    made = [
+        {"action": "break", "parent": at(a, 0), "child": at(a, 1)},
+        {"action": "break", "parent": at(b, 0), "child": at(b, 1)},
+        {"action": "link", "parent": at(b, 0), "child": at(b, 1)},
+        {"action": "swap", "first": at(c, 2), "second": at(d, 2)},
+        {"action": "break", "parent": at(e, 1), "child": at(e, 2)},
+        {"action": "divide", "mother": at(f, 1), "first": at(f, 2), "second": at(e, 2)},
+        {"action": "merge", "first": at(g, 2), "second": at(h, 2)},
+        {"action": "delete", "node": at(i, 1)},
+        {"action": "relabel", "node": at(g, 0), "name": "Ada"},
+    ]
+    file = tmp_path / "seven.yaml"
+    file.write_text(json.dumps([{"position": place, **edit} for edit in made]))
+    runner, before = CliRunner(), {name: Study.open(study).table(name) for name in ("track_edges", "tracks")}
+    done = runner.invoke(app, ["edits", "apply", str(study), str(file), "--author", "ada"])
+    assert "9 edit(s) kept" in done.output, done.output
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(RECIPE.model_dump_json())
+    run_it = ["run", str(study), "--recipe", str(recipe), "--until", "track"]
+    assert runner.invoke(app, run_it).exit_code == 0
+    now = Study.open(study)
+    edges, nodes = now.table("track_edges"), now.table("track_nodes")
+    here = edges[(edges["position"] == place) & (edges["session"] == session)]
+    names = ["t_parent", "label_parent", "t_child", "label_child"]
+    kind = {tuple(map(int, row[:4])): row[4] for row in here[[*names, "kind"]].itertuples(index=False)}
+
+    def link(parent: list[int], child: list[int]) -> tuple[int, ...]:
+        return (*parent[1:], *child[1:])
+
+    assert link(at(a, 0), at(a, 1)) not in kind
+    assert kind[link(at(b, 0), at(b, 1))] == "link"
+    assert {link(at(c, 1), at(d, 2)), link(at(d, 1), at(c, 2))} <= set(kind)
+    assert {kind[link(at(f, 1), at(x, 2))] for x in (e, f)} == {"division"}
+    left = set(
+        nodes.loc[(nodes["position"] == place) & (nodes["session"] == session), ["t", "label"]].itertuples(index=False)
+    )
+    assert (2, h[2]) not in left
+    assert (2, g[2]) in left
+    assert (1, i[1]) not in left
+    assert "Ada" in set(now.table("tracks")["name"])
+    # other positions and sessions are untouched
+    other = (before["track_edges"]["position"] != place) | (before["track_edges"]["session"] != session)
+    untouched = (edges["position"] != place) | (edges["session"] != session)
+    assert (
+        before["track_edges"]
+        .loc[other, names]
+        .reset_index(drop=True)
+        .equals(edges.loc[untouched, names].reset_index(drop=True))
+    )
+    assert "undone: 9" in runner.invoke(app, ["edits", "undo", str(study)]).output
+    assert runner.invoke(app, run_it).exit_code == 0
+    assert Study.open(study).table("tracks").equals(before["tracks"])
+
+
 def test_files_that_hold_no_edits_are_refused(tmp_path):
     with pytest.raises(PathMissingError):
         read_edits(tmp_path / "none.yaml")

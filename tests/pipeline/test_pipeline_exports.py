@@ -30,6 +30,7 @@ def exported(whole_run, tmp_path_factory) -> Path:
         ("anndata", "cells.h5ad", []),
         ("ctc", "ctc", one),
         ("geff", "tracks.geff", one),
+        ("trackmate", "tracks.xml", one),
         ("ro-crate", "crate.json", ["--license", "https://creativecommons.org/licenses/by/4.0/", "--author", "A. B."]),
     ]:
         assert main(["export", study, "--as", kind, "--out", str(folder / name), *more]) == 0, kind
@@ -118,6 +119,23 @@ def test_tracks_as_a_graph(exported, whole_run):
     names = ["t_parent", "label_parent", "t_child", "label_child"]
     assert found == set(map(tuple, own[names].to_numpy().tolist()))
     assert (nodes["area"] > 0).all()
+
+
+def test_the_same_tracks_in_every_format(exported, tmp_path):
+    """Graph, TrackMate file and masks of one session, each brought to a table: cell by cell the same tracks."""
+    tables = []
+    for name in ("tracks.geff", "tracks.xml", "ctc"):
+        assert main(["convert", str(exported / name), "--out", str(tmp_path / f"{name}.csv")]) == 0
+        table = pd.read_csv(tmp_path / f"{name}.csv")
+        tables.append(table.sort_values(["t", "track_id"], ignore_index=True))
+    graph, spots, _ = tables
+    for column in ("t", "track_id", "parent_track_id"):
+        assert graph[column].tolist() == spots[column].tolist()
+    assert np.allclose(graph[["y", "x"]], spots[["y", "x"]])
+    for table in tables:  # masks count pixels and number in another order: what has to agree is the shape of the trees
+        assert table["track_id"].nunique() == graph["track_id"].nunique()
+        assert sorted(table.groupby("track_id").size()) == sorted(graph.groupby("track_id").size())
+        assert (table["parent_track_id"] > 0).sum() == (graph["parent_track_id"] > 0).sum()
 
 
 def test_the_crate_names_what_is_there(exported, whole_run):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -100,3 +102,16 @@ def test_every_setting_of_tracking_is_a_field_of_the_recipe():
     assert tracking_settings(TrackSection()) == default
     with pytest.raises(RecipeError, match="there is no quality flag 'blurred'"):
         parse_recipe({"track": {"skip_flags": ["blurred"]}})
+
+
+def test_the_report_says_why_cells_were_not_carried_over_a_gap(whole_run):
+    path, _ = whole_run
+    table = Study.open(path).table("carry_over")
+    assert len(table) == 2  # two organoids of two sessions
+    assert not table["allowed"].any()
+    page = html.unescape((path / "report" / "report.html").read_text(encoding="utf-8"))
+    said = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    nearest = table.sort_values("ceiling", kind="stable").iloc[-1]["reason"]
+    assert "chance of" in nearest or "no nearer than at random" in nearest
+    assert "single cells were not carried" in said
+    assert " ".join(nearest.split()) in said

@@ -9,7 +9,7 @@ import pytest
 
 from napari_marrow.errors import Cancelled, SettingsError, TableError
 from napari_marrow.progress import CancelToken
-from napari_marrow.tracking import TrackingSettings, score_tracks, track_labels, track_points
+from napari_marrow.tracking import TrackingSettings, score_tracks, solver, threads, track_labels, track_points
 
 ROOT = Path(__file__).parents[2]
 
@@ -301,6 +301,35 @@ def test_labels_of_any_kind_are_tracked():
     assert np.allclose(upper["y"], 8 * 0.5)
     assert np.allclose(upper["x"], (8 + 2 * upper["t"]) * 0.25)
     assert same_partition(points["label"] > 10**6, found.track_id)
+
+
+@pytest.mark.parametrize("many", [2, 7])
+def test_any_number_of_threads_gives_the_same_result(crowd, many, monkeypatch):
+    points = crowd[["t", "y", "x", "area", "intensity"]]
+    results = []
+    for number in (1, many):
+        monkeypatch.setattr(threads, "n_threads", lambda number=number: number)
+        monkeypatch.setattr(threads, "_LEAST", 50)  # this little set is shared out, too
+        monkeypatch.setattr(solver, "_AT_ONCE", 400)
+        results.append(track_points(points))
+    one, several = results
+    for name in ("track_id", "parent_track_id", "link_probability", "start_probability", "end_probability"):
+        assert np.array_equal(getattr(one, name), getattr(several, name), equal_nan=True), name
+    pd.testing.assert_frame_equal(one.edges, several.edges, check_exact=True)
+
+
+def test_a_frame_of_a_hundred_thousand_objects():
+    """A lattice of squares with 64-bit labels that moves by a pixel."""
+    side, pitch = 317, 5
+    tile = np.zeros((pitch, pitch), bool)
+    tile[1:4, 0:3] = True
+    mask = np.tile(tile, (side, side))
+    names = np.kron(np.arange(side * side).reshape(side, side) + 1, np.ones((pitch, pitch), np.int64))
+    frames = [np.where(mask, names + 2**40, 0), np.roll(np.where(mask, 2**41 - names, 0), 1, axis=1)]
+    found, points = track_labels(frames, spacing=(1.0, 1.0))
+    assert len(points) == 2 * side**2 > 200_000
+    number = np.where(points["t"] == 0, points["label"] - 2**40, 2**41 - points["label"])
+    assert same_partition(found.track_id, number)
 
 
 @pytest.mark.parametrize("moved", [0.0, 1.0, 5e3])

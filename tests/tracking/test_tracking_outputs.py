@@ -229,6 +229,30 @@ def test_uncertain_decisions_name_their_reason():
         uncertain_decisions(found, points, share=0.0)
 
 
+@pytest.mark.parametrize("reason", ["jump", "size change", "unseen in between"])
+def test_each_kind_of_doubt_is_named(reason):
+    """Twenty cells walk alone; one of them jumps, changes its size or is not seen in frame 6."""
+    rng = np.random.default_rng(5)
+    rows = [
+        (t, 60.0 * k + rng.normal(0, 0.5), rng.normal(0, 0.5), 100 * np.exp(rng.normal(0, 0.05)), k)
+        for t in range(12) for k in range(20)
+    ]  # fmt: skip
+    points = pd.DataFrame(rows, columns=["t", "y", "x", "area", "cell"])
+    odd = (points["cell"] == 9) & (points["t"] >= 6)
+    if reason == "jump":
+        points.loc[odd, "x"] += 5.0
+    elif reason == "size change":
+        points.loc[odd, "area"] *= 2.5
+    else:
+        points = points[~(odd & (points["t"] == 6))].reset_index(drop=True)
+    found = track_points(points.drop(columns="cell"))
+    look = uncertain_decisions(found, points, share=0.02)
+    into = look[look["t_parent"] == 5].iloc[0]
+    assert points["cell"].iloc[int(into["child_row"])] == 9
+    assert into["reason"] == reason
+    assert into["rival_row"] == -1
+
+
 def test_starts_and_ends_have_probabilities(family):
     found = track_points(family.drop(columns="truth"))
     first = family["t"] == 0

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import napari_marrow.tracking.posterior as posterior_module
-from napari_marrow.tracking import track_points
+from napari_marrow.progress import CancelToken, no_progress
 from napari_marrow.tracking.divisions import Triples
 from napari_marrow.tracking.hypotheses import Links, Solution
+from napari_marrow.tracking.points import read_points
 from napari_marrow.tracking.posterior import posterior
 from napari_marrow.tracking.reliability import alone, division_probability
+from napari_marrow.tracking.settings import TrackingSettings
+from napari_marrow.tracking.solver import solve
 
 
 @dataclass
@@ -126,15 +128,15 @@ def test_a_row_that_is_longer_than_a_group_is_off_at_the_edges_of_groups_only():
     assert off[-1] < 0.35
 
 
-def test_windows_of_a_large_data_set_leave_probabilities_as_they_are(monkeypatch):
+def test_windows_of_a_large_data_set_leave_probabilities_as_they_are():
     rng = np.random.default_rng(4)
     walk = np.cumsum(rng.normal(0, 2.0, (30, 60, 2)), axis=0) + rng.uniform(0, 120, (60, 2))
     table = pd.DataFrame({"t": np.repeat(np.arange(30), 60), "y": walk[..., 0].ravel(), "x": walk[..., 1].ravel()})
-    whole = track_points(table).edges["probability"]
-    monkeypatch.setattr(posterior_module, "_AT_ONCE", 400)
-    cut = track_points(table).edges["probability"]
-    assert len(cut) == len(whole)
-    off = np.abs(cut - whole).to_numpy()
+    settings = TrackingSettings()
+    detections = read_points(table, settings)
+    solution, _ = solve(detections, settings, progress=no_progress, cancel=CancelToken())
+    whole, cut = (posterior(len(table), solution, calibrated=True, at_once=n).links for n in (len(table), 400))
+    off = np.abs(cut - whole)
     assert np.quantile(off, 0.9) < 1e-3
     assert off.max() > 0  # the windows were made
 

@@ -12,7 +12,7 @@ from napari_marrow.cli.console import working
 if TYPE_CHECKING:
     from napari_marrow.study import Study as StudyStore
 
-FORMATS = ("ome-zarr-0.4", "csv", "anndata", "ctc", "geff", "ro-crate")
+FORMATS = ("ome-zarr-0.4", "csv", "anndata", "ctc", "geff", "trackmate", "ro-crate")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,8 +26,8 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="New file or folder; by default beside the study.", show_default=False)
     ] = None,
-    position: Annotated[str | None, typer.Option(help="Only this position; ctc and geff need one.")] = None,
-    session: Annotated[int | None, typer.Option(help="Session, for ctc and geff.", min=0)] = None,
+    position: Annotated[str | None, typer.Option(help="Only this position; ctc, geff and trackmate need one.")] = None,
+    session: Annotated[int | None, typer.Option(help="Session, for ctc, geff and trackmate.", min=0)] = None,
     license_url: Annotated[str | None, typer.Option("--license", help="URL of the data's licence (ro-crate).")] = None,
     author: Annotated[list[str] | None, typer.Option(help="Name or ORCID URL (ro-crate); may be repeated.")] = None,
 ) -> None:
@@ -47,7 +47,9 @@ def export(
     typer.echo(f"Wrote {target}: {_write(store, to, target, position, session)}")
 
 
-_ENDINGS = {"ome-zarr-0.4": ".ome.zarr", "csv": "-csv", "anndata": ".h5ad", "ctc": "-ctc", "geff": ".geff"}
+_ENDINGS = {
+    "ome-zarr-0.4": ".ome.zarr", "csv": "-csv", "anndata": ".h5ad", "ctc": "-ctc", "geff": ".geff", "trackmate": ".xml",
+}  # fmt: skip
 
 
 def _write(store: StudyStore, to: str, target: Path, position: str | None, session: int | None) -> str:
@@ -70,4 +72,5 @@ def _write(store: StudyStore, to: str, target: Path, position: str | None, sessi
         store.image(position, session)  # refuses what is not there
         if to == "ctc":
             return f"{study_tracks.write_session_ctc(store, position, session, target, progress=progress)} tracks"
-        return f"{study_tracks.write_session_geff(store, position, session, target)} cells"
+        write = study_tracks.write_session_trackmate if to == "trackmate" else study_tracks.write_session_geff
+        return f"{write(store, position, session, target)} cells"

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("segment", rich_help_panel="Plain files")(segment)
     app.command("track", rich_help_panel="Plain files")(track)
+    app.command("convert", rich_help_panel="Plain files")(convert)
     app.command("evaluate", rich_help_panel="Plain files")(evaluate)
 
 
@@ -186,6 +187,36 @@ def track(
                 times_h=hours, outputs=outputs, progress=progress, cancel=cancel,
             )  # fmt: skip
     typer.echo(f"{int(tracking.track_id.max(initial=0))} tracks, in {out}")
+
+
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Tracks: a CTC folder, CSV, TrackMate XML or GEFF.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="New name in .csv, .xml (TrackMate) or .geff, or a folder for Cell Tracking Challenge files.",
+            show_default=False,
+        ),
+    ],
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Label images that points lie on: the masks of a CTC folder.", show_default=False),
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Size of a voxel or pixel of the label images, such as 2,0.5,0.5.")
+    ] = None,
+) -> None:
+    """Write tracks that exist in another format; nothing is linked anew."""
+    from napari_marrow.pipeline.track_conversion import convert_tracks
+
+    with working() as (progress, cancel):
+        n_tracks = convert_tracks(
+            source, out, labels=labels or None, spacing=_lengths(spacing), progress=progress, cancel=cancel
+        )
+    typer.echo(f"{n_tracks} tracks, in {out}")
 
 
 def _hours(times: Path | None, frame_interval: float | None) -> list[float] | None:

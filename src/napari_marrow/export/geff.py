@@ -120,7 +120,7 @@ def geff_points(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         ``node_id, t, (z,) y, x`` and every other property of one number. The axes of type time and space are taken,
         whatever they are called; a time that is no whole number becomes ``time_h``, and `t` the number of the frame.
     edges : DataFrame
-        ``source, target``: rows of `points`, the earlier one first.
+        ``source, target``: rows of `points`, the earlier one first; and the properties of edges.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def geff_points(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise InputFileError(f"{folder} has an edge to a node that it does not hold: {error.args[0]}.") from error
     t = points["t"].to_numpy()
     pairs = pairs[np.arange(len(pairs))[:, None], np.argsort(t[pairs], axis=1, kind="stable")]
-    return points, pd.DataFrame(pairs, columns=["source", "target"])
+    return points, edges.assign(source=pairs[:, 0], target=pairs[:, 1])
 
 
 def _placed(folder: Path, nodes: pd.DataFrame, axes: list[dict[str, Any]]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Tracks of a study's session as Cell Tracking Challenge files and as a GEFF graph."""
+"""Tracks of a study's session as Cell Tracking Challenge files, as a GEFF graph and as a TrackMate file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pandas as pd
 from napari_marrow.errors import StudyError
 from napari_marrow.export.ctc import ctc_tracks, write_ctc
 from napari_marrow.export.geff import write_geff
+from napari_marrow.export.new_places import new_file
+from napari_marrow.export.trackmate import trackmate_text
 from napari_marrow.progress import Progress, no_progress
+from napari_marrow.tracking.scores import tracks_of
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study
@@ -69,6 +72,39 @@ def write_session_geff(study: Study, position: str, session: int, out: Path) -> 
     StudyError
         If the session was not tracked.
     """
+    nodes, graph = _graph(study, position, session)
+    about = {"study": study.name, "study_id": study.id, "position": position, "session": session, "unit": "micrometer"}
+    write_geff(out, nodes, graph, extra={"napari_marrow": about})
+    return len(nodes)
+
+
+def write_session_trackmate(study: Study, position: str, session: int, out: Path) -> int:
+    """Write the tracks of a session as a TrackMate file and return the number of its spots.
+
+    Parameters
+    ----------
+    study : Study
+    position : str
+    session : int
+    out : Path
+        New file.
+
+    Raises
+    ------
+    StudyError
+        If the session was not tracked.
+    """
+    nodes, graph = _graph(study, position, session)
+    links = graph[["parent_row", "child_row"]].to_numpy(np.int64)
+    track, parent = tracks_of(nodes["t"].to_numpy(np.int64), links)
+    with new_file(out) as scratch:
+        text = trackmate_text(nodes, graph, track.astype(np.int32), parent.astype(np.int32), unit="µm")
+        scratch.write_text(text, encoding="utf-8")
+    return len(nodes)
+
+
+def _graph(study: Study, position: str, session: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a session's cells with their measures, and its edges as pairs of their rows."""
     nodes = _nodes(study, position, session)
     unit = {"position": position, "session": session}
     cells = study.table("cells", unit=unit).drop(columns=["position", "session", "time_h", "y", "x"], errors="ignore")
@@ -83,9 +119,7 @@ def write_session_geff(study: Study, position: str, session: int, out: Path) -> 
             "probability": edges["probability"].to_numpy(np.float64),
         }
     ).astype({"parent_row": np.int64, "child_row": np.int64})
-    about = {"study": study.name, "study_id": study.id, "position": position, "session": session, "unit": "micrometer"}
-    write_geff(out, nodes, graph, extra={"napari_marrow": about})
-    return len(nodes)
+    return nodes, graph
 
 
 def _nodes(study: Study, position: str, session: int) -> pd.DataFrame:

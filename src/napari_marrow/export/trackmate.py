@@ -81,7 +81,12 @@ def _spots(found: list[dict[str, str]]) -> pd.DataFrame:
 
 
 def trackmate_text(
-    points: pd.DataFrame, edges: pd.DataFrame, track_id: npt.NDArray[np.int32], parent_track_id: npt.NDArray[np.int32]
+    points: pd.DataFrame,
+    edges: pd.DataFrame,
+    track_id: npt.NDArray[np.int32],
+    parent_track_id: npt.NDArray[np.int32],
+    *,
+    unit: str = "pixel",
 ) -> str:
     """Return a TrackMate file of points and links; a pedigree is one TrackMate track.
 
@@ -90,15 +95,17 @@ def trackmate_text(
     points : DataFrame
         ``t, y, x`` and optionally ``z``, ``radius``, ``area``.
     edges : DataFrame
-        ``parent_row, child_row, probability``.
+        ``parent_row, child_row``, and ``probability`` where it is known.
     track_id, parent_track_id : (n,) int
+    unit : str
+        Of the coordinates.
 
     Returns
     -------
     str
     """
     root = ElementTree.Element("TrackMate", version="7.11.1")
-    model = ElementTree.SubElement(root, "Model", spatialunits="pixel", timeunits="frame")
+    model = ElementTree.SubElement(root, "Model", spatialunits=unit, timeunits="frame")
     t = points["t"].to_numpy(np.int64)
     z = points["z"].to_numpy(np.float64) if "z" in points.columns else np.zeros(len(points))
     y, x = points["y"].to_numpy(np.float64), points["x"].to_numpy(np.float64)
@@ -120,16 +127,17 @@ def trackmate_text(
         mother = parent_of[track]
         founder[track] = founder.get(mother, mother) if mother else track
     families: dict[int, list[tuple[int, int, float]]] = {}
-    rows = zip(edges["parent_row"], edges["child_row"], edges["probability"], strict=True)
+    known = edges["probability"] if "probability" in edges.columns else np.full(len(edges), np.nan)
+    rows = zip(edges["parent_row"], edges["child_row"], known, strict=True)
     for source, target, chance in rows:
         families.setdefault(founder[int(track_id[target])], []).append((int(source), int(target), float(chance)))
     tracks = ElementTree.SubElement(model, "AllTracks")
     for name, links in sorted(families.items()):
         one = ElementTree.SubElement(tracks, "Track", name=f"Track_{name}", TRACK_ID=str(name))
         for source, target, chance in links:
-            ElementTree.SubElement(
-                one, "Edge", SPOT_SOURCE_ID=str(source), SPOT_TARGET_ID=str(target), LINK_COST=repr(1 - chance)
-            )
+            edge = ElementTree.SubElement(one, "Edge", SPOT_SOURCE_ID=str(source), SPOT_TARGET_ID=str(target))
+            if np.isfinite(chance):
+                edge.set("LINK_COST", repr(1 - chance))
     kept = ElementTree.SubElement(model, "FilteredTracks")
     for name in sorted(families):
         ElementTree.SubElement(kept, "TrackID", TRACK_ID=str(name))

@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from napari_marrow.errors import InputFileError, MissingExtraError, PathMissingError, TableError
+from napari_marrow.errors import InputFileError, MissingExtraError, PathMissingError
 from napari_marrow.pipeline.ctc_folders import CtcFolder, read_ctc_folder
 from napari_marrow.pipeline.graph_files import is_graph, read_tracks
 from napari_marrow.pipeline.image_files import describe
 from napari_marrow.pipeline.label_files import open_labels
-from napari_marrow.pipeline.track_files import numeric_table, read_rows
+from napari_marrow.pipeline.track_tables import read_track_table
 from napari_marrow.tracking.points import nearest_neighbour, read_points
 from napari_marrow.tracking.scores import links_of, match_rows, score_tracks
 from napari_marrow.tracking.settings import TrackingSettings
 
 Scores = dict[str, float | int | str]
-_TRACK_NAMES = ("track_id", "track", "TrackID", "cell_id", "id")
-_PARENT_NAMES = ("parent_track_id", "parent", "parent_id", "mother", "mother_id")
 
 
 def evaluate_labels(truth: Path | Sequence[Path], result: Path | Sequence[Path]) -> Scores:
@@ -267,29 +265,4 @@ def _partial_recall(truth: Any, found: Any, axes: list[str]) -> Scores:
 
 
 def _tracks_table(path: Path) -> Any:
-    if is_graph(path):
-        return read_tracks(path)
-    header, rows, _ = read_rows(path)
-    table = numeric_table(path, header, rows)
-    track = next((name for name in _TRACK_NAMES if name in table.columns), None)
-    missing = [c for c in ("t", "y", "x") if c not in table.columns]
-    if missing or track is None:
-        need = [*missing, *([] if track else ["track_id"])]
-        raise TableError(f"{path} lacks the column(s) {', '.join(need)}: it has {header}.")
-    parent = next((name for name in _PARENT_NAMES if name in table.columns), None)
-    out = table[[c for c in ("t", "z", "y", "x") if c in table.columns]].copy()
-    out["track_id"] = _whole_numbers(path, table, track)
-    out["parent_track_id"] = _whole_numbers(path, table, parent) if parent else 0
-    if not np.isfinite(out.to_numpy(np.float64)).all():
-        raise TableError(f"{path} holds NaN or infinity in t, y or x: remove these rows.")
-    out["t"] = _whole_numbers(path, table, "t")
-    return out
-
-
-def _whole_numbers(path: Path, table: Any, name: str) -> Any:
-    """Return a column of frames or tracks; an empty cell is no track."""
-    values = table[name].fillna(0)
-    wrong = np.flatnonzero((values % 1 != 0) | (values.abs() >= 2**53))
-    if len(wrong):
-        raise TableError(f"{path} has {values.iloc[wrong[0]]:g} in column '{name}': a whole number is needed.")
-    return values.astype(np.int64)
+    return read_tracks(path) if is_graph(path) else read_track_table(path)

@@ -14,9 +14,10 @@ from napari_marrow.tracking.scores import tracks_of
 
 GRAPHS = (".geff", ".xml")
 """Endings of their names."""
-_OF_TRACKING = (
+OF_TRACKING = (
     "track_id", "parent_track_id", "link_probability", "start_probability", "end_probability",
 )  # fmt: skip
+"""Columns that a tracking leaves with points."""
 
 
 def is_graph(path: Path) -> bool:
@@ -37,8 +38,8 @@ def read_detections(path: Path) -> pd.DataFrame:
     PathMissingError, InputFileError
         If there is none, or it is something else.
     """
-    points, _ = _read(path)
-    return points.drop(columns=[name for name in _OF_TRACKING if name in points.columns])
+    points, _ = read_graph(path)
+    return points.drop(columns=[name for name in OF_TRACKING if name in points.columns])
 
 
 def read_tracks(path: Path) -> pd.DataFrame:
@@ -56,7 +57,8 @@ def read_tracks(path: Path) -> pd.DataFrame:
     TableError
         If it holds no edge.
     """
-    points, links = _read(path)
+    points, edges = read_graph(path)
+    links = edges[["parent_row", "child_row"]].to_numpy(np.int64)
     if not len(links) and len(points):
         raise TableError(f"{path} holds points but no edges: there are no tracks to score.")
     t = points["t"].to_numpy(np.int64)
@@ -67,12 +69,25 @@ def read_tracks(path: Path) -> pd.DataFrame:
     return points[axes].assign(track_id=track, parent_track_id=parent)
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return points, and links as pairs of their rows."""
+def read_graph(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the points of a graph file and its edges.
+
+    Returns
+    -------
+    points : DataFrame
+        ``t, (z,) y, x`` and every measurement, also what an earlier tracking left.
+    edges : DataFrame
+        ``parent_row, child_row``, of a GEFF with the properties of its edges.
+
+    Raises
+    ------
+    PathMissingError, InputFileError
+        If there is none, or it is something else.
+    """
     if path.suffix.lower() == ".geff":
         points, edges = geff_points(path)
-        return points, edges.to_numpy(np.int64).reshape(-1, 2)
+        return points, edges.rename(columns={"source": "parent_row", "target": "child_row"})
     spots, edges = read_trackmate(path)
     row = pd.Series(np.arange(len(spots)), index=spots["spot_id"].to_numpy())
-    pairs = [row.loc[edges[end].to_numpy()].to_numpy(np.int64) for end in ("source", "target")]
-    return spots, np.column_stack(pairs).reshape(-1, 2)
+    ends = {"parent_row": "source", "child_row": "target"}
+    return spots, pd.DataFrame({name: row.loc[edges[end].to_numpy()].to_numpy(np.int64) for name, end in ends.items()})

@@ -6,7 +6,20 @@ import os
 import tempfile
 from pathlib import Path
 
-from napari_marrow.errors import write_refused
+from napari_marrow.errors import UnusablePathError, write_refused
+
+
+def refuse_unusable(out: Path) -> None:
+    """Refuse a path that nothing can be made at before hours are spent on what was to go there.
+
+    Raises
+    ------
+    UnusablePathError
+        If a part of the path is a file.
+    """
+    for part in out.parents:
+        if part.is_file():
+            raise UnusablePathError(f"'{out}' cannot be written ('{part}' is a file): choose another place.")
 
 
 def write_new(path: Path, content: str | bytes) -> None:

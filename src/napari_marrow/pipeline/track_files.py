@@ -16,14 +16,13 @@ from napari_marrow.errors import (
     PathMissingError,
     SettingsError,
     TableError,
-    UnusablePathError,
 )
 from napari_marrow.export.ctc import ctc_tracks, write_ctc
 from napari_marrow.export.geff import write_geff
 from napari_marrow.export.trackmate import trackmate_text
 from napari_marrow.pipeline.graph_files import is_graph, read_detections
 from napari_marrow.pipeline.label_files import open_labels
-from napari_marrow.pipeline.new_file import write_new
+from napari_marrow.pipeline.new_file import refuse_unusable, write_new
 from napari_marrow.pipeline.track_outputs import TrackOutputs, beside
 from napari_marrow.progress import CancelToken, Progress, no_progress
 from napari_marrow.tracking import Tracking, TrackingSettings, label_points, track_points
@@ -78,7 +77,7 @@ def track_labels_files(
         raise PathExistsError(f"{out_dir} exists: give the name of a new folder, nothing is overwritten.")
     if out_dir.suffix.lower() == ".csv":
         raise SettingsError(f"'{out_dir}' is the name of a CSV, but label images give a folder: name a folder.")
-    _check_place(out_dir)
+    refuse_unusable(out_dir)
     outputs = outputs or TrackOutputs(beside(out_dir))
     outputs.check()
     frames = open_labels(paths)
@@ -147,7 +146,7 @@ def track_points_file(
     csv_path, out_csv = Path(csv_path), Path(out_csv)
     if out_csv.exists():
         raise PathExistsError(f"{out_csv} exists: give the name of a new file, nothing is overwritten.")
-    _check_place(out_csv)
+    refuse_unusable(out_csv)
     outputs = outputs or TrackOutputs(beside(out_csv))
     outputs.check()
     if is_graph(csv_path):
@@ -253,19 +252,6 @@ def read_times(path: Path) -> list[float]:
             raise InputFileError(f"{path} has {text} as time {number}: times have to increase from frame to frame.")
         times.append(value)
     return times
-
-
-def _check_place(out: Path) -> None:
-    """Refuse a path that nothing can be made at before hours are spent on what was to go there.
-
-    Raises
-    ------
-    UnusablePathError
-        If a part of the path is a file.
-    """
-    for part in out.parents:
-        if part.is_file():
-            raise UnusablePathError(f"'{out}' cannot be written ('{part}' is a file): choose another place.")
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.errors import SettingsError, TableError
@@ -15,12 +16,14 @@ from napari_marrow.tracking.points import Detections, Floats, Ints
 REASONS = ("two candidates", "unseen in between", "jump", "size change", "division", "few neighbours explain it")
 """Reasons a decision may be given, the first that holds."""
 
-_RIVAL = 0.1
+_RIVAL = float(np.log(0.01))  # a competitor that weighs less beside the link is none
 _BINS = 60
 
 
 def rivals(n: int, solution: Solution) -> Ints:
     """Strongest competitor of every detection's incoming link: another source of it, or another target of its source.
+
+    One that weighs less than a hundredth of the link is none, nor is another detection of the same track.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def rivals(n: int, solution: Solution) -> Ints:
     links = solution.links
     chosen = np.zeros(len(links.i), bool)
     chosen[solution.chosen] = True
-    other = np.flatnonzero(~chosen & (links.gain > 0))
+    other = np.flatnonzero(~chosen & ~_of_one_track(n, solution) & (links.gain > 0))
     order = other[np.lexsort((links.j[other], links.i[other], links.gain[other]))]  # the strongest is written last
     source, target = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
     source_gain, target_gain = np.full(n, -np.inf), np.full(n, -np.inf)
@@ -43,8 +46,21 @@ def rivals(n: int, solution: Solution) -> Ints:
     target[links.i[order]], target_gain[links.i[order]] = links.j[order], links.gain[order]
     out = np.full(n, -1, np.int64)
     i, j = solution.i, solution.j
-    out[j] = np.where(source_gain[j] >= target_gain[i], source[j], target[i])
+    worth = np.maximum(source_gain[j], target_gain[i]) >= links.gain[solution.chosen] + _RIVAL
+    out[j] = np.where(worth, np.where(source_gain[j] >= target_gain[i], source[j], target[i]), -1)
     return out
+
+
+def _of_one_track(n: int, solution: Solution) -> npt.NDArray[np.bool_]:
+    """Whether each candidate leads over detections of the track that both its ends are in."""
+    following = np.full(n + 1, -1, np.int64)  # the last one is for none
+    following[solution.i] = solution.j
+    links = solution.links
+    at, same = links.i, np.zeros(len(links.i), bool)
+    for _ in range(int(links.gap.max(initial=0))):
+        at = following[at]
+        same |= at == links.j
+    return same
 
 
 def uncertain_decisions(tracking: Tracking, points: pd.DataFrame, *, share: float = 0.05) -> pd.DataFrame:

@@ -27,7 +27,8 @@ _MOST_GAIN = 60.0
 _ITERATIONS = 12
 _SETTLED = 1e-3
 _LEAST_ODDS = 1e-30
-_AT_ONCE = 500_000  # detections: bounds the memory
+AT_ONCE = 500_000
+"""Detections that are weighed together: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Posterior:
     end: Floats
 
 
-def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
+def posterior(n: int, solution: Solution, *, calibrated: bool, at_once: int = AT_ONCE) -> Posterior:
     """Marginal probabilities of the chosen links and divisions.
 
     Every hypothesis (a link, a division) takes the outgoing end of its source and the incoming ends of its targets; an
@@ -67,12 +68,14 @@ def posterior(n: int, solution: Solution, *, calibrated: bool) -> Posterior:
     solution : Solution
     calibrated : bool
         Whether the log odds are brought to the frequencies found on simulated truth.
+    at_once : int
+        Detections that are weighed together; what lies beyond counts as far as the longest link reaches.
 
     Returns
     -------
     Posterior
     """
-    linked, daughters, late, into, out = _log_odds(n, solution)
+    linked, daughters, late, into, out = _log_odds(n, solution, at_once)
     if not calibrated:
         return Posterior(*(_as_they_are(part) for part in (linked, daughters, late, -into, -out)))
     usual, dividing = usual_link(linked), usual_division(np.concatenate([daughters.ravel(), late]))
@@ -108,7 +111,7 @@ def link_marginals(n: int, solution: Solution) -> Floats:
     (c,) float64
     """
     found = np.empty(len(solution.chosen))
-    for window in _windows(n, solution):
+    for window in _windows(n, solution, AT_ONCE):
         packing = window.packing
         free = _messages(packing)[packing.chosen[: len(window.links)]]
         gain = packing.gain[packing.chosen[: len(window.links)]]
@@ -117,11 +120,11 @@ def link_marginals(n: int, solution: Solution) -> Floats:
     return found
 
 
-def _log_odds(n: int, solution: Solution) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+def _log_odds(n: int, solution: Solution, at_once: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Log odds of links, mothers and daughters, late daughters, of incoming and outgoing ends being taken."""
     linked, daughters = np.empty(len(solution.chosen)), np.empty((len(solution.divided), 2))
     last, into, out = np.empty(len(solution.late)), np.empty(n), np.empty(n)
-    for window in _windows(n, solution):
+    for window in _windows(n, solution, at_once):
         pairs, sources, targets = group_odds(window.packing, _messages(window.packing))
         part = slice(window.low - window.first, window.high - window.first)
         e, d = len(window.links), len(window.divisions)
@@ -150,7 +153,7 @@ class _Window:
     late: Ints
 
 
-def _windows(n: int, solution: Solution) -> Iterator[_Window]:
+def _windows(n: int, solution: Solution, at_once: int) -> Iterator[_Window]:
     """Cut large data sets into windows of rows, which are in the order of frames.
 
     What lies more than the longest link before or after a window does not matter to it.
@@ -158,9 +161,9 @@ def _windows(n: int, solution: Solution) -> Iterator[_Window]:
     links, triples = solution.links, solution.triples
     spans = [(t - s).max(initial=0) for s, t in ((links.i, links.j), (triples.mother, triples.second))]
     margin = int(max(spans))
-    for low in range(0, n, _AT_ONCE):
-        high = min(low + _AT_ONCE, n)
-        if n - high < _AT_ONCE // 2:
+    for low in range(0, n, at_once):
+        high = min(low + at_once, n)
+        if n - high < at_once // 2:
             high = n
         yield _window(solution, low, high, max(low - margin, 0), min(high + margin, n))
         if high == n:

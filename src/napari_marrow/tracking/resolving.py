@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from napari_marrow.progress import CancelToken, no_progress
+from napari_marrow.tracking.divisions import Triples
 from napari_marrow.tracking.edit_graph import Change, Edge, Node, Pair, TrackGraph
+from napari_marrow.tracking.hypotheses import Links, Solution
 from napari_marrow.tracking.matching import assign_forward
-from napari_marrow.tracking.points import Ints, read_points
+from napari_marrow.tracking.points import Floats, Ints, read_points
 from napari_marrow.tracking.settings import TrackingSettings
 from napari_marrow.tracking.solver import solve
 
@@ -57,42 +59,62 @@ def resolve(
         return Change()
     solution, _ = solve(detections, settings, progress=no_progress, cancel=cancel or CancelToken())
     row_node = [nodes[k] for k in detections.order]
-    links, triples = solution.links, solution.triples
     free = _concerned(graph, start, window)
-    free |= _open_candidates(graph, free, row_node, links.i, links.j)
-    inside = np.array([node in free and node in graph.nodes for node in row_node], dtype=bool)
+    free |= _open_candidates(graph, free, row_node, solution.links.i, solution.links.j)
+    held = _held(graph, free)
+    links, triples, worth = _open_hypotheses(graph, solution, held, free, row_node)
+    return _difference(graph, held | _decided(detections.frame, links, triples, worth, row_node))
+
+
+def _held(graph: TrackGraph, free: set[Node]) -> dict[Pair, Edge]:
+    """Return the edges that stay: confirmed ones, and those that lead out of what is decided again."""
     held = {pair: edge for pair, edge in graph.edges.items() if edge.confirmed or not (set(pair) <= free)}
     # half a division is none: what is left of one goes with the half that stays
     halves = {p for p, _ in held}
-    held |= {pair: edge for pair, edge in graph.edges.items() if pair[0] in halves}
+    return held | {pair: edge for pair, edge in graph.edges.items() if pair[0] in halves}
+
+
+def _open_hypotheses(
+    graph: TrackGraph, solution: Solution, held: dict[Pair, Edge], free: set[Node], row_node: list[Node]
+) -> tuple[Links, Triples, Floats]:
+    """Return candidate links, candidate divisions and the gains of these, among free ends that nothing held takes."""
+    n = len(row_node)
+    links, triples = solution.links, solution.triples
     row = {node: k for k, node in enumerate(row_node)}
-    sources, targets = {p for p, _ in held}, {c for _, c in held}
-    no_source = np.array([node in sources for node in row_node], dtype=bool)
-    no_target = np.array([node in targets for node in row_node], dtype=bool)
-    banned = {row[p] * detections.n + row[c] for p, c in graph.forbidden if p in row and c in row}
+    inside = np.array([node in free and node in graph.nodes for node in row_node], dtype=bool)
+    no_source, no_target = np.zeros(n, bool), np.zeros(n, bool)
+    for source, target in held:
+        if source in row:
+            no_source[row[source]] = True
+        if target in row:
+            no_target[row[target]] = True
+    banned = np.array([row[p] * n + row[c] for p, c in graph.forbidden if p in row and c in row], np.int64)
 
     def allowed(i: Ints, j: Ints) -> np.ndarray:
-        key = np.isin(i * detections.n + j, np.fromiter(banned, np.int64, len(banned)))
-        return np.asarray(inside[i] & inside[j] & ~no_source[i] & ~no_target[j] & ~key)
+        return np.asarray(inside[i] & inside[j] & ~no_source[i] & ~no_target[j] & ~np.isin(i * n + j, banned))
 
     keep = allowed(links.i, links.j)
     part = allowed(triples.mother, triples.first) & allowed(triples.mother, triples.second)
-    i, j, gain = links.i[keep], links.j[keep], links.gain[keep]
-    mother, first, second = triples.mother[part], triples.first[part], triples.second[part]
-    frame = detections.frame
+    open_links = Links(links.i[keep], links.j[keep], links.gap[keep], links.gain[keep])
+    return open_links, triples.take(part), solution.triple_gain[part]
+
+
+def _decided(frame: Ints, links: Links, triples: Triples, worth: Floats, row_node: list[Node]) -> dict[Pair, Edge]:
+    """Return the edges that are best among the hypotheses."""
     chosen, divided = assign_forward(
-        detections.n, (i, j, gain, frame[j]), (mother, first, second, solution.triple_gain[part], frame[first])
+        len(row_node),
+        (links.i, links.j, links.gain, frame[links.j]),
+        (triples.mother, triples.first, triples.second, worth, frame[triples.first]),
     )
-    new: dict[Pair, Edge] = dict(held)
-    for a, b, g in zip(i[chosen], j[chosen], gain[chosen], strict=True):
+    new: dict[Pair, Edge] = {}
+    for a, b, g in zip(links.i[chosen], links.j[chosen], links.gain[chosen], strict=True):
         kind = "link" if frame[b] - frame[a] == 1 else "gap"
         new[(row_node[a], row_node[b])] = Edge(kind, _chance(g))
-    for a, b, c, g in zip(
-        mother[divided], first[divided], second[divided], solution.triple_gain[part][divided], strict=True
-    ):
+    found = triples.take(divided)
+    for a, b, c, g in zip(found.mother, found.first, found.second, worth[divided], strict=True):
         for daughter in (b, c):
             new[(row_node[a], row_node[daughter])] = Edge("division", _chance(g))
-    return _difference(graph, new)
+    return new
 
 
 def _chance(gain: float) -> float:
