@@ -15,7 +15,7 @@ WINDOW_PACKAGES := xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-rende
   libxcb-cursor0 libxkbcommon-x11-0 libdbus-1-3 libgl1 libegl1 libopengl0 libgl1-mesa-dri fontconfig
 SCREEN := xvfb-run -a -s "-screen 0 1600x1000x24"
 
-.PHONY: demo test check pytest package lowest docs clean system-python system-python-packages system-window
+.PHONY: demo test check pytest package lowest interchange docs clean system-python system-python-packages system-window
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/marrow demo --out $(DEMO)
@@ -44,6 +44,10 @@ package: system-python system-window
 # The tests with the lowest versions that pyproject.toml names
 lowest: system-python
 	.ci/lowest
+
+# Tracks to the data model of napari-track-edit, edited there, and back
+interchange: $(VENV)/.installed-test
+	.ci/interchange $(BIN)/python
 
 $(VENV)/bin/python:
 	$(MAKE) system-python

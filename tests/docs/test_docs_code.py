@@ -47,7 +47,6 @@ NOT_RUN = {
     ("tutorials/own_images", "the first study's test runs the same steps"): 1,
     ("tutorials/cluster", "sets up an environment of its own"): 1,
     ("tutorials/cluster", "needs a cluster"): 1,
-    ("tutorials/results_in_r_and_python", "needs the R package arrow"): 1,
     ("how-to/export", "network"): 2,
     ("how-to/train_a_model", "trains for five minutes; the tutorial trains for one"): 1,
     ("how-to/cluster", "needs a cluster"): 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,10 @@ def list_edits(study: Study) -> None:
 @edits.command("apply")
 def apply_edits(
     study: Study,
-    file: Annotated[Path, typer.Argument(help="YAML list or JSON Lines of edits.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="YAML list or JSON Lines of edits, or an edited GEFF graph.", show_default=False)
+    ],
+    position: Annotated[str | None, typer.Option(help="Of a graph: whose tracks it holds.")] = None,
     author: Author = None,
 ) -> None:
     """Check the edits of a file and keep them all, or none.
@@ -46,11 +50,32 @@ def apply_edits(
     An edit is a mapping: position, action (break, link, swap, divide, merge, delete, relabel, confirm), and its nodes
     as [session, frame, label]: {position: B02_f00, action: link, parent: [0, 3, 17], child: [0, 4, 21]}. With
     "target: colonies" the nodes are [session, frame, colony].
+
+    Of a graph that `marrow export --as geff` wrote and another program changed, what it has otherwise becomes edits.
     """
+    made = _of_graph(study, file, position, author) if file.suffix == ".geff" else _of_file(study, file, author)
+    if made:
+        typer.echo(f"{len(made)} edit(s) kept: `marrow run {study}` brings them into the results.")
+
+
+def _of_file(study: Path, file: Path, author: str | None) -> list[Entry]:
     from napari_marrow.pipeline.edits import edit_study, read_edits
 
-    made = edit_study(study, read_edits(file), author=author)
-    typer.echo(f"{len(made)} edit(s) kept: `marrow run {study}` brings them into the results.")
+    return edit_study(study, read_edits(file), author=author)
+
+
+def _of_graph(study: Path, folder: Path, position: str | None, author: str | None) -> list[Entry]:
+    from napari_marrow.errors import SettingsError
+    from napari_marrow.pipeline.graph_edits import edit_study_by_graph
+
+    if position is None:
+        raise SettingsError(f"{folder} is a graph: --position names whose tracks it holds.")
+    made = edit_study_by_graph(study, folder, position, author=author)
+    counts = Counter(str(entry.action["action"]) for entry in made)
+    typer.echo(
+        ", ".join(f"{count} {name}" for name, count in counts.items()) or "The graph has the study's own tracks."
+    )
+    return made
 
 
 @edits.command("painted")

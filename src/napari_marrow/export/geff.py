@@ -16,7 +16,14 @@ _VERSION = "1.3"
 _HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0, "millisecond": 1 / 3.6e6}
 
 
-def write_geff(folder: Path, nodes: pd.DataFrame, edges: pd.DataFrame, *, extra: dict[str, Any] | None = None) -> None:
+def write_geff(
+    folder: Path,
+    nodes: pd.DataFrame,
+    edges: pd.DataFrame,
+    *,
+    unit: str | None = None,
+    extra: dict[str, Any] | None = None,
+) -> None:
     """Write a graph into a new folder, all or nothing.
 
     Parameters
@@ -28,6 +35,8 @@ def write_geff(folder: Path, nodes: pd.DataFrame, edges: pd.DataFrame, *, extra:
         every column of numbers becomes a property.
     edges : DataFrame
         ``parent_row, child_row``; every other column of numbers becomes a property.
+    unit : str, optional
+        Of space, such as micrometer; none where it is not known.
     extra : dict, optional
         Goes into the metadata as it is (JSON).
 
@@ -38,7 +47,8 @@ def write_geff(folder: Path, nodes: pd.DataFrame, edges: pd.DataFrame, *, extra:
     """
     nodes, edges = nodes.reset_index(drop=True), edges.reset_index(drop=True)
     axes: list[dict[str, Any]] = [{"name": "t", "type": "time", **_limits(nodes["t"])}]
-    axes += [{"name": a, "type": "space", **_limits(nodes[a])} for a in ("z", "y", "x") if a in nodes.columns]
+    of_space: dict[str, Any] = {"type": "space"} if unit is None else {"type": "space", "unit": unit}
+    axes += [{"name": a, **of_space, **_limits(nodes[a])} for a in ("z", "y", "x") if a in nodes.columns]
     node_props, edge_props = _numeric(nodes), _numeric(edges.drop(columns=["parent_row", "child_row"]))
     with new_folder(folder) as scratch:
         root = zarr.create_group(scratch, zarr_format=3)
@@ -88,7 +98,8 @@ def read_geff(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         edges: dict[str, Any] = {"source": pairs[:, 0], "target": pairs[:, 1]}
         for part, table, count in (("nodes", nodes, len(nodes["node_id"])), ("edges", edges, len(pairs))):
             known = metadata.get(f"{part[:-1]}_props_metadata", {})
-            for name in known if isinstance(known, dict) else ():
+            # a property that is called as the ids themselves would take their place
+            for name in [n for n in known if n not in table] if isinstance(known, dict) else ():
                 values = np.asarray(root[f"{part}/props/{name}/values"])
                 if values.shape == (count,) and values.dtype.kind in "iufb":
                     table[name] = _with_gaps(root, f"{part}/props/{name}/missing", values)

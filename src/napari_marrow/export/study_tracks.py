@@ -74,7 +74,7 @@ def write_session_geff(study: Study, position: str, session: int, out: Path) -> 
     """
     nodes, graph = _graph(study, position, session)
     about = {"study": study.name, "study_id": study.id, "position": position, "session": session, "unit": "micrometer"}
-    write_geff(out, nodes, graph, extra={"napari_marrow": about})
+    write_geff(out, nodes, graph, unit="micrometer", extra={"napari_marrow": about})
     return len(nodes)
 
 
