@@ -55,7 +55,7 @@ def edit_study_by_graph(
     points, links = geff_points(folder)
     _require_same_place(folder, position)
     nodes = _cells(folder, points)
-    pairs = {(nodes[a], nodes[b]) for a, b in links.itertuples(index=False, name=None)}
+    pairs = {(nodes[a], nodes[b]) for a, b in links[["source", "target"]].itertuples(index=False, name=None)}
     try:
         actions = edits_towards(standing_graph(study, position, "cells"), set(nodes), pairs)
     except EditError as error:
