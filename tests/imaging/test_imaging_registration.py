@@ -104,6 +104,31 @@ def test_drift_from_moving_cells_alone_is_near_what_they_can_tell():
     assert (np.abs(error) < 3.0 * best[:, None] + 0.2).all()
 
 
+def drift_errors(seed, walls, dust=0.0):
+    """Distance of frames from their true places, px, by cells alone and with what rests; dust rests with the camera."""
+    drift = np.arange(16)[:, None] * [0.8, -0.4]
+    trackers = [DriftTracker(spacing=(PIXEL, PIXEL), still=still) for still in (False, True)]
+    found = [
+        [tracker.add(frame + dust).shift for tracker in trackers]
+        for frame in walking_cells(np.random.default_rng(seed), drift, walls, step=4.0)
+    ]
+    return np.linalg.norm(np.array(found).transpose(1, 0, 2) + drift, axis=2) / PIXEL
+
+
+def test_faint_structures_that_rest_tell_more_than_cells_that_wander():
+    """Walls of a fifth of the cells' light at most, over which the cells walk 4 µm a frame."""
+    of_cells, with_walls = drift_errors(4, 0.12 * scaffold(np.random.default_rng(4), 512))
+    assert np.median(of_cells) > 1.0
+    assert np.median(with_walls) < 0.6
+    assert with_walls.max() < 1.5
+
+
+def test_dust_in_the_light_path_is_no_structure_of_the_sample():
+    of_cells, with_dust = drift_errors(7, np.zeros((512, 512)), -0.1 * spots(np.random.default_rng(7), 256, 300))
+    assert np.median(with_dust) < np.median(of_cells) + 0.3
+    assert with_dust.max() < of_cells.max() + 1.0
+
+
 def test_a_blank_frame_does_not_break_the_drift():
     rng = np.random.default_rng(3)
     scene = spots(rng, 516, 400)

@@ -12,7 +12,7 @@ import pytest
 
 from napari_marrow.errors import RecipeError, SettingsError
 from napari_marrow.pipeline import parse_recipe, run
-from napari_marrow.pipeline.recipe import TrackSection
+from napari_marrow.pipeline.recipe_sections import TrackSection
 from napari_marrow.pipeline.steps.track import tracking_settings
 from napari_marrow.study import Study
 from napari_marrow.tracking import TrackingSettings

@@ -29,7 +29,7 @@ from napari_marrow.errors import (
 from napari_marrow.progress import CancelToken
 from napari_marrow.study import Study
 from napari_marrow.study.durable import read_document, write_document
-from napari_marrow.study.process import HOST, is_alive, start_of
+from napari_marrow.study.process import HOST, is_alive, start_of, user_name
 
 
 def run_python(code: str, *args: object, **more: object) -> subprocess.Popen[str]:
@@ -183,7 +183,10 @@ def test_a_second_writer_is_refused_by_name(study):
     assert holder.stdout is not None
     assert holder.stdin is not None
     assert holder.stdout.readline() == "locked\n"
-    with pytest.raises(StudyLockedError, match=f"process {holder.pid} on host {HOST} since 20"), study.write_lock():
+    with (
+        pytest.raises(StudyLockedError, match=f"by {user_name()}, process {holder.pid} on host {HOST} since"),
+        study.write_lock(),
+    ):
         pass
     with pytest.raises(StudyLockedError):
         study.add_session(

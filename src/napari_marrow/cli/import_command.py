@@ -67,12 +67,17 @@ def import_images(
         int | None, typer.Option(help="Threads that compress and write; all usable cores by default, at most 8.", min=1)
     ] = None,
     quality: Annotated[
-        bool, typer.Option("--quality/--no-quality", help="Judge the frames (blank, out of focus, ...) right away.")
+        bool,
+        typer.Option(
+            "--quality/--no-quality",
+            help="Judge the frames (blank, out of focus, ...) and whether sessions fit those before, right away.",
+        ),
     ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become what, and write nothing.")] = False,
 ) -> None:
     """Bring microscope images into a study; what the files do not say is asked for, never guessed."""
     from napari_marrow import ingest
+    from napari_marrow.pipeline.fit_at_import import wells_at_import
     from napari_marrow.pipeline.judging import ImportedFrames, judge_frames
 
     study = study or Path(f"{sources[0].name.split('.')[0]}.marrow")
@@ -98,8 +103,12 @@ def import_images(
             study, sources, **options, workers=workers, observe=measured, progress=progress, cancel=cancel
         )
         judged = judge_frames(study, measured=measured, progress=progress, cancel=cancel) if quality else []
+        new = [(s.position, s.session) for s in summary.sessions if not s.present]
+        misfits = wells_at_import(study, new, progress=progress, cancel=cancel) if quality else []
     typer.echo(str(summary))
     show_flags(judged, {(s.position, s.session) for s in summary.sessions})
+    for sentence in misfits:
+        typer.echo(f"Note: {sentence}")
 
 
 def show_flags(judged: Sequence[SessionFlags], sessions: set[tuple[str, int]]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_marrow.cli.console import working
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from napari_marrow.pipeline.status import Board, Field
 
 Study = Annotated[Path, typer.Argument(help="The study, a *.marrow folder.", show_default=False)]
@@ -62,7 +65,7 @@ def status(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the board as JSON.")] = False,
 ) -> None:
-    """Show how far each step is for each session: done, stale, failed or missing."""
+    """Show how far each step is for each session (done, stale, failed, missing), and how well it is registered."""
     from dataclasses import asdict
 
     from napari_marrow.pipeline import load_recipe
@@ -71,7 +74,7 @@ def status(
 
     board = status_of(StudyStore.open(study), load_recipe(recipe) if recipe is not None else None)
     if as_json:
-        typer.echo(json.dumps(asdict(board), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(_without_nan(asdict(board)), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print_board(board)
 
@@ -92,6 +95,46 @@ def _print_board(board: Board) -> None:
     for reason in dict.fromkeys(f"{f.step}: {f.reason}" for f in board.fields if f.reason):
         console.print(reason, highlight=False, markup=False)
     console.print("stale: results of other parameters or inputs only; n/m: units done; -: nothing to do", style="dim")
+    if board.placed:
+        console.print(_placings(board))
+        console.print("residual: median displacement of blocks of the image, µm, once it is registered", style="dim")
+    for sentence in board.swapped:
+        console.print(sentence, highlight=False, markup=False)
+
+
+def _placings(board: Board) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        "position", "session", "on the first session", "residual", "frames placed", "longest drift",
+        "residual of a frame (median)", "worst frame", box=None, title="registration, µm", title_justify="left",
+    )  # fmt: skip
+    for p in board.placed:
+        first = math.isnan(p.residual_um) and p.accepted
+        table.add_row(
+            p.position,
+            str(p.session),
+            "-" if first else "placed" if p.accepted else "[red]refused[/red]",
+            _micrometres(p.residual_um),
+            f"{p.frames_placed}/{p.frames}",
+            _micrometres(p.drift_um),
+            _micrometres(p.drift_residual_um),
+            "-" if p.worst_frame < 0 else f"{p.worst_frame}: {p.worst_residual_um:.2f}",
+        )
+    return table
+
+
+def _micrometres(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _without_nan(value: Any) -> Any:
+    """Return plain values with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _cell(field: Field) -> str:

@@ -171,8 +171,8 @@ def add_event(
     author: Author = None,
 ) -> None:
     """Write an event down; it stands in `marrow info` and in the report."""
-    from napari_marrow.pipeline.author import user_name
     from napari_marrow.study import Study
+    from napari_marrow.study.process import user_name
 
     store = Study.open(study, mode="a")
     number = store.add_event(time_h, kind, position=position, note=note, author=author or user_name())

@@ -23,7 +23,7 @@ from superqt import QElidingLabel
 
 from napari_marrow.gui.picked_edits import NEEDS
 from napari_marrow.gui.queue_view import QueueView
-from napari_marrow.pipeline.author import user_name
+from napari_marrow.study.process import user_name
 
 KEYS = {"next": "N", "previous": "Shift-N", "accept": "Y", "break": "K", "undo": "U", "redo": "Shift-U"}
 """Keys in the window by what they do."""

@@ -27,6 +27,7 @@ from napari_marrow.imaging.shading import (
     shading_nodes,
 )
 from napari_marrow.imaging.transform import Transform
+from napari_marrow.imaging.wells import WellMatch, match_wells, small_plane
 
 __all__ = [
     "FLAGS",
@@ -40,6 +41,7 @@ __all__ = [
     "SessionQuality",
     "Shading",
     "Transform",
+    "WellMatch",
     "correct",
     "correction_from_row",
     "estimate_background",
@@ -48,6 +50,7 @@ __all__ = [
     "estimate_shading",
     "frame_statistics",
     "gain_levels",
+    "match_wells",
     "quality_flags",
     "register_drift",
     "register_sessions",
@@ -56,5 +59,6 @@ __all__ = [
     "shading_nodes",
     "signal_level",
     "small_pictures",
+    "small_plane",
     "statistics_table",
 ]

@@ -71,7 +71,7 @@ class FieldTracker:
             One per channel, the same channels in each frame.
         """
         if not self._trackers:
-            self._trackers = [DriftTracker(spacing=self._spacing, upsample=4) for _ in planes]
+            self._trackers = [DriftTracker(spacing=self._spacing, upsample=4, still=False) for _ in planes]
         self._found.append([t.add(plane) for t, plane in zip(self._trackers, planes, strict=True)])
 
     def path(self) -> npt.NDArray[np.float64]:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from napari_marrow.errors import SettingsError
 
+Plane = npt.NDArray[np.float32]
+
 
 def as_plane(image: npt.ArrayLike, *, name: str = "image") -> npt.NDArray[np.float32]:
     """Return a 2D image as float32 with NaN and infinity replaced by the median of the finite pixels.
@@ -30,13 +32,8 @@ def as_plane(image: npt.ArrayLike, *, name: str = "image") -> npt.NDArray[np.flo
     return plane
 
 
-def texture(
-    plane: npt.NDArray[np.float32], *, fine: tuple[float, float], coarse: tuple[float, float]
-) -> npt.NDArray[np.float32]:
-    """Band-pass an image and compress its extremes.
-
-    A difference of Gaussians takes away noise and illumination. The result is divided by its robust spread and passed
-    through ``tanh(x / 3)``, so that a few bright cells that moved do not outweigh the many structures that stayed.
+def band_pass(plane: Plane, *, fine: tuple[float, float], coarse: tuple[float, float]) -> Plane:
+    """Take away noise and illumination by a difference of Gaussians.
 
     Parameters
     ----------
@@ -52,12 +49,37 @@ def texture(
     from napari_marrow.imaging.plane_kernels import difference_of_gaussians, half_kernel
 
     band = difference_of_gaussians(plane, *(half_kernel(s) for s in (*fine, *coarse)))
-    # Mean absolute value, not a median: in a dark field with few cells more than half the pixels are plain background.
     spread = float(np.mean(np.abs(band)))
     if not np.isfinite(spread) or spread <= 1e-6 * max(1.0, float(np.abs(plane).max())):
         return np.zeros_like(band)
-    np.tanh(band / np.float32(3.0 * spread), out=band)
     return band
+
+
+def compress(band: Plane) -> Plane:
+    """Divide a band-passed plane by its robust spread and pass it through ``tanh(x / 3)``.
+
+    A few bright cells that moved then do not outweigh the many structures that stayed.
+    """
+    # Mean absolute value, not a median: in a dark field with few cells more than half the pixels are plain background.
+    spread = float(np.mean(np.abs(band)))
+    return np.asarray(np.tanh(band / np.float32(3.0 * spread))) if spread > 0 else np.zeros_like(band)
+
+
+def texture(plane: Plane, *, fine: tuple[float, float], coarse: tuple[float, float]) -> Plane:
+    """Band-pass an image and compress its extremes, see `band_pass` and `compress`.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (Y, X)
+    fine, coarse : (float, float), pixels
+        Standard deviations (y, x) of the two Gaussians.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X)
+        All zero for an image without texture.
+    """
+    return compress(band_pass(plane, fine=fine, coarse=coarse))
 
 
 def shrink(plane: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:

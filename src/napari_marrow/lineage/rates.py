@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
 from napari_marrow.lineage.emergence_curves import hours_at_risk
 from napari_marrow.schemas import ONSETS
+from napari_marrow.statistics.poisson import poisson_rate
 
 
 def transition_rates(
@@ -57,10 +57,10 @@ def transition_rates(
         for name in [*names, "death"]:
             hours = float(cells["of_death_h" if name == "death" else "of_onset_h"].sum())
             n = int((cells["to"] == name).sum())
-            rate, low, high = _poisson(n, hours)
+            found = poisson_rate(n, hours)
             note = "" if hours > 0 else "no time at risk"
             share = n / len(cells) if len(cells) else np.nan
-            rows.append([*place, name, len(cells), n, hours, rate, low, high, share, note])
+            rows.append([*place, name, len(cells), n, hours, found.rate, found.low, found.high, share, note])
     names = [*by, "to", "n_cells", "n_events", "time_h", "rate", "low", "high", "probability", "note"]
     return pd.DataFrame(rows, columns=names)
 
@@ -75,11 +75,3 @@ def hazard_by_generation(onsets: pd.DataFrame, *, lineages: Sequence[str] | None
         unknown).
     """
     return transition_rates(onsets, lineages=lineages, by=["generation"])
-
-
-def _poisson(n: int, hours: float) -> tuple[float, float, float]:
-    if hours <= 0:
-        return float("nan"), float("nan"), float("nan")
-    low = float(chi2.ppf(0.025, 2 * n)) / 2 if n else 0.0
-    high = float(chi2.ppf(0.975, 2 * n + 2)) / 2
-    return n / hours, low / hours, high / hours

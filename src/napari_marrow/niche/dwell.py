@@ -10,6 +10,7 @@ import pandas as pd
 
 from napari_marrow.errors import SettingsError, TableError
 from napari_marrow.niche.geometry import BoolArray, FloatArray
+from napari_marrow.statistics.poisson import poisson_rate
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,9 @@ def niche_dwell(tracks: pd.DataFrame, *, r_in: float, r_out: float) -> Dwell:
         entries += int((~state[:-1] & state[1:]).sum())
         exits += int((state[:-1] & ~state[1:]).sum())
     every = np.concatenate(steps) if steps else np.zeros(0)
-    entry, entry_low, entry_high = _poisson_rate(entries, time_out)
-    leave, exit_low, exit_high = _poisson_rate(exits, time_in)
-    mean = float("nan") if np.isnan(leave) else (1.0 / leave if leave > 0 else float("inf"))
+    entry, leave = poisson_rate(entries, time_out), poisson_rate(exits, time_in)
+    mean = float("nan") if np.isnan(leave.rate) else (1.0 / leave.rate if leave.rate > 0 else float("inf"))
     return Dwell(
-        entries, exits, time_in, time_out, entry, leave, entry_low, entry_high, exit_low, exit_high, mean,
+        entries, exits, time_in, time_out, entry.rate, leave.rate, entry.low, entry.high, leave.low, leave.high, mean,
         float(np.median(every)) if len(every) else float("nan"),
     )  # fmt: skip
-
-
-def _poisson_rate(events: int, exposure: float) -> tuple[float, float, float]:
-    from scipy.stats import gamma
-
-    if exposure <= 0:
-        return (float("nan"),) * 3
-    low = gamma.ppf(0.025, events) / exposure if events else 0.0
-    return events / exposure, float(low), float(gamma.ppf(0.975, events + 1) / exposure)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_marrow.errors import PathExistsError, write_refused
-from napari_marrow.pipeline.author import UNKNOWN, user_name
 from napari_marrow.pipeline.diagnosis import Finding, as_json
+from napari_marrow.study.process import NOBODY, user_name
 
 _PATH = re.compile(r"""(?<![\w:/.])(?:[A-Za-z]:)?[\\/](?:[^\s\\/'",;:)(]+[\\/])+([^\s\\/'",;:)(]*)""")
 _MOST_RUNS = 40
@@ -92,7 +92,7 @@ def without_private(text: str) -> str:
             text = text.replace(written, "~")
     text = _PATH.sub(lambda match: f".../{match[1]}" if match[1] else "...", text)
     for name, word in ((user_name(), "USER"), (platform.node(), "MACHINE")):
-        if len(name) > 2 and name != UNKNOWN:
+        if len(name) > 2 and name != NOBODY:
             text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", word, text)
     return text
 

@@ -12,9 +12,9 @@ import pandas as pd
 import yaml
 
 from napari_marrow.errors import EditError, PathMissingError, UserError
-from napari_marrow.pipeline.author import user_name
 from napari_marrow.pipeline.step import Context, Unit
 from napari_marrow.progress import CancelToken
+from napari_marrow.study.process import user_name
 from napari_marrow.tracking.curation import colony_edges_of, colony_graph, curated_tables, graph_of
 from napari_marrow.tracking.edit_graph import Node, TrackGraph
 from napari_marrow.tracking.edits import Confirm, Relabel, action_from

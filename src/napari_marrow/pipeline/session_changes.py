@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_marrow.errors import SettingsError, StudyError
-from napari_marrow.pipeline.author import user_name
+from napari_marrow.study.process import user_name
 
 if TYPE_CHECKING:
     from napari_marrow.study import Study

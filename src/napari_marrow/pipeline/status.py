@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
 
 from napari_marrow.errors import MarrowError
 from napari_marrow.pipeline.recipe import Recipe, parse_recipe
@@ -45,6 +48,41 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Placing:
+    """How a session was placed on the first one, and its frames on its first frame.
+
+    Attributes
+    ----------
+    position : str
+    session : int
+    accepted : bool
+        Whether identity may be carried over to it; the first session of a position always is.
+    residual_um : float, µm
+        What is left between the sessions: median displacement of blocks; NaN for the first session.
+    frames : int
+    frames_placed : int
+        Frames whose place on the first session was found.
+    drift_um : float, µm
+        Longest way of a frame from where the session began.
+    drift_residual_um : float, µm
+        Median over the frames of what is left in a frame; NaN where it was not measured.
+    worst_residual_um, worst_frame : float, int
+        The largest of these and its frame; NaN and -1 where it was not measured.
+    """
+
+    position: str
+    session: int
+    accepted: bool
+    residual_um: float
+    frames: int
+    frames_placed: int
+    drift_um: float
+    drift_residual_um: float
+    worst_residual_um: float
+    worst_frame: int
+
+
+@dataclass(frozen=True)
 class Board:
     """The state of every step for every session under a recipe.
 
@@ -56,11 +94,17 @@ class Board:
         Current key of each step.
     fields : tuple of Field
         By position, session and step.
+    placed : tuple of Placing
+        By position and session, of those that are registered under the current key.
+    swapped : tuple of str
+        Wells whose images fit the past of another well, a sentence each.
     """
 
     recipe: str
     keys: dict[str, str]
     fields: tuple[Field, ...]
+    placed: tuple[Placing, ...] = ()
+    swapped: tuple[str, ...] = ()
 
 
 def status(study: Study, recipe: Recipe | None = None) -> Board:
@@ -82,6 +126,8 @@ def status(study: Study, recipe: Recipe | None = None) -> Board:
         If the study holds no images.
     """
     from napari_marrow.pipeline.steps import STEPS
+    from napari_marrow.pipeline.steps.swapped_wells import TABLE as WELL_MATCHES
+    from napari_marrow.pipeline.steps.swapped_wells import from_table
 
     runs = study.runs()
     recipe = recipe or current_recipe(study)
@@ -93,7 +139,40 @@ def status(study: Study, recipe: Recipe | None = None) -> Board:
         step.name: _column(study, step, context, places, last.get((step.name, keys[step.name]), {})) for step in STEPS
     }
     fields = [columns[step.name][place] for place in places for step in STEPS]
-    return Board(recipe.digest, keys, tuple(fields))
+    key = keys["register"]
+    matches = from_table(study.table(WELL_MATCHES, key)) if study.has_table(WELL_MATCHES, key) else []
+    swapped = [well for well in matches if (well.position, well.session) in places]  # not of one removed since
+    return Board(recipe.digest, keys, tuple(fields), tuple(_placings(study, key)), tuple(map(str, swapped)))
+
+
+def _placings(study: Study, key: str) -> Iterator[Placing]:
+    """Yield how each session was registered, of those that were."""
+    if not study.has_table("transforms", key):
+        return
+    table = study.table("transforms", key)
+    for _, rows in table.groupby(["position", "session"], sort=True):
+        position, session = str(rows["position"].iloc[0]), int(rows["session"].iloc[0])
+        is_first = session == table.loc[table["position"] == position, "session"].min()
+        start = rows.loc[rows["t"].idxmin()]
+        # the way within the session: the place between sessions moves all of its frames alike
+        way = np.linalg.solve(
+            start[["m00", "m01", "m10", "m11"]].to_numpy(float).reshape(2, 2),
+            (rows[["ty", "tx"]] - start[["ty", "tx"]]).to_numpy(float).T,
+        )
+        left = rows["drift_residual"] if "drift_residual" in rows else pd.Series(np.nan, index=rows.index)
+        left = left[rows["t"] > start["t"]].dropna()
+        yield Placing(
+            position=position,
+            session=session,
+            accepted=bool(start["accepted"]) or is_first,
+            residual_um=float("nan") if is_first else float(start["residual"]),
+            frames=len(rows),
+            frames_placed=int(rows["accepted"].sum()),
+            drift_um=float(np.hypot(*way).max()),
+            drift_residual_um=float(left.median()) if left.size else float("nan"),
+            worst_residual_um=float(left.max()) if left.size else float("nan"),
+            worst_frame=int(rows["t"].to_numpy()[rows.index.get_loc(left.idxmax())]) if left.size else -1,
+        )
 
 
 def awaited_keys(study: Study) -> set[str]:

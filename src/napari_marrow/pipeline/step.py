@@ -157,6 +157,11 @@ def _identity(study: Study, position: str, session: int) -> list[Any]:
     return [session, int(image.shape[0]), image.start_h, image.metadata.get("source_digest", "")]
 
 
+def inventory(study: Study) -> dict[str, list[Any]]:
+    """Return which sessions each position has, and what tells their images from others."""
+    return {p: [_identity(study, p, s) for s in study.sessions(p)] for p in study.positions}
+
+
 def step_keys(steps: Iterable[Step], recipe: Recipe, study: Study) -> dict[str, str]:
     """Return the key of each step: the hash of its version, its configuration and the keys of the steps it reads.
 
@@ -165,8 +170,8 @@ def step_keys(steps: Iterable[Step], recipe: Recipe, study: Study) -> dict[str, 
     StudyError
         If the study holds no images.
     """
-    inventory = {p: [_identity(study, p, s) for s in study.sessions(p)] for p in study.positions}
-    if not inventory:
+    held = inventory(study)
+    if not held:
         raise StudyError(f"The study '{study.path}' holds no images yet: add some with `marrow import`.")
     keys: dict[str, str] = {}
     for step in steps:
@@ -177,7 +182,7 @@ def step_keys(steps: Iterable[Step], recipe: Recipe, study: Study) -> dict[str, 
             "reads": {name: keys[name] for name in step.reads},
         }
         if step.whole_study:
-            content["inventory"] = inventory
+            content["inventory"] = held
         state = step.state(study)
         if state:
             content["state"] = state

@@ -55,6 +55,7 @@ _OPTIONAL = {
     "onset_synchrony": ["kind", "measure", "observed"],
     "clone_summary": ["condition", "quantity", "value"],
     "session_links": ["position", "session_parent", "session_child", "registration", "accepted", "reason"],
+    "well_matches": ["position", "session", "session_before", "channel", "looks_like", "mutual"],
 }  # fmt: skip
 _AUDIT = ("position", "session", "drawn", "judged", "wrong", "rate", "low", "high")
 

@@ -62,6 +62,7 @@ def quality_table(data: StudyTables) -> pd.DataFrame:
         return pd.DataFrame()
     cells = cells_per_frame(data)
     transforms = {(str(r["position"]), int(r["session"])): r for r in session_transforms(data).to_dict("records")}
+    left = _frame_residuals(data["transforms"])
     rows = []
     for (position, session), part in frames.groupby(["position", "session"], sort=True):
         place = (str(position), int(part["session"].iloc[0]))
@@ -78,8 +79,20 @@ def quality_table(data: StudyTables) -> pd.DataFrame:
         row["flagged"] = int((part["flags"] != "").sum())
         row["flags"] = ", ".join(f"{n} {flags.eq(n).sum()}" for n in FLAG_NAMES if flags.eq(n).any()).replace("_", " ")
         row |= _registration_cells(transforms, place)
+        row["frame_residual_um"] = left.get(place, np.nan)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _frame_residuals(transforms: pd.DataFrame) -> dict[tuple[str, int], float]:
+    """Return the median over each session's frames of what displacement is left in a frame, µm."""
+    if "drift_residual" not in transforms:  # a study of an earlier version
+        return {}
+    later = transforms[transforms["t"] > 0].dropna(subset=["drift_residual"])
+    return {
+        (str(rows["position"].iloc[0]), int(rows["session"].iloc[0])): float(rows["drift_residual"].median())
+        for _, rows in later.groupby(["position", "session"])
+    }
 
 
 def _registration_cells(
@@ -154,6 +167,7 @@ def compact_quality(table: pd.DataFrame) -> pd.DataFrame:
             "shift (µm)": table["shift_um"].round(0),
             "rotation (°)": [_fixed(v, 1) for v in table["angle_deg"]],
             "residual (µm)": [_fixed(v, 1) for v in table["residual_um"]],
+            "of a frame (µm)": [_fixed(v, 1) for v in table["frame_residual_um"]],
             "accepted": table["accepted"],
         }
     )

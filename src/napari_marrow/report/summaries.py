@@ -280,7 +280,19 @@ def registration(data: StudyTables) -> list[str]:
         refused = [f"{p} session {s}" for p, s in table.loc[~accepted, ["position", "session"]].itertuples(index=False)]
         shown = joined(refused[:8]) + (f" and {len(refused) - 8} more" if len(refused) > 8 else "")
         text.append(f"No identity was carried over for: {shown}.")
-    return text + within
+    return text + _swapped_wells(data["well_matches"]) + within
+
+
+def _swapped_wells(matches: pd.DataFrame) -> list[str]:
+    """Return which wells fit the past of another one."""
+    fits = [
+        f"{r['position']} in session {r['session']} fits the earlier images of {r['looks_like']}, not its own "
+        f"({r['channel']}{', and the other way round' if r['mutual'] else ''})"
+        for r in matches.to_dict("records")
+    ]
+    if not fits:
+        return []
+    return [f"Wells may have been swapped: {'; '.join(fits)}. Nothing was re-assigned: check the plate and the files."]
 
 
 def _within_sessions(transforms: pd.DataFrame) -> list[str]:

@@ -15,12 +15,14 @@ from napari_marrow.statistics.mixed import mixed_model
 from napari_marrow.statistics.multiplicity import benjamini_hochberg, holm
 from napari_marrow.statistics.over_time import UnitMean, trends, unit_mean, unit_slopes
 from napari_marrow.statistics.permutation import PermutationResult, permutation_test
+from napari_marrow.statistics.poisson import PoissonRate, poisson_rate
 from napari_marrow.statistics.power import next_experiment, organoids_needed, smallest_p, two_group_power
 
 __all__ = [
     "BootstrapInterval",
     "DoseResponse",
     "PermutationResult",
+    "PoissonRate",
     "UnitMean",
     "benjamini_hochberg",
     "check_design",
@@ -35,6 +37,7 @@ __all__ = [
     "next_experiment",
     "organoids_needed",
     "permutation_test",
+    "poisson_rate",
     "sign_flip_test",
     "smallest_p",
     "therapeutic_window",

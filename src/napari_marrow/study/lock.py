@@ -13,7 +13,8 @@ from typing import Any
 
 from napari_marrow.errors import StudyLockedError
 from napari_marrow.study.durable import storing
-from napari_marrow.study.process import HOST, ThisProcess, is_alive
+from napari_marrow.study.naming import printable
+from napari_marrow.study.process import HOST, ThisProcess, is_alive, user_name
 
 LOCK_NAME = "write.lock"
 SHARE_LOCKS = "share-*.lock"
@@ -155,7 +156,10 @@ def _held_share(root: Path) -> Path | None:
 def _create(file: Path, token: str) -> bool:
     """Make the lock file with its whole content in one step; False when there is one."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    mine = {"host": HOST, "pid": os.getpid(), "started": ThisProcess.started(), "since": now, "token": token}
+    mine = {
+        "user": user_name(), "host": HOST, "pid": os.getpid(), "started": ThisProcess.started(), "since": now,
+        "token": token,
+    }  # fmt: skip
     with storing(file):
         draft = file.with_name(f"{file.name}.{HOST}~{os.getpid()}~{ThisProcess.started()}~{token}.partial")
         try:
@@ -209,7 +213,8 @@ def _refusal(file: Path, holder: dict[str, Any]) -> str:
             f"'{file.parent}' is locked by '{file.name}', which does not say by whom: "
             "delete that file if nothing else is writing."
         )
-    who = f"process {holder.get('pid')} on host {holder.get('host')} since {holder.get('since')}"
+    user = f"{printable(str(holder['user']))}, " if holder.get("user") else ""
+    who = f"{user}process {holder.get('pid')} on host {holder.get('host')} since {holder.get('since')}"
     if holder.get("host") == HOST:
         return f"'{file.parent}' is being written by {who}: wait for it, or stop it."
     return f"'{file.parent}' is being written by {who}: wait for it, or delete '{file.name}' if it no longer runs."

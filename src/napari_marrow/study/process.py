@@ -17,6 +17,20 @@ HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node() or "unknown")[:60]
 """Name of this machine, safe in file names."""
 
 
+NOBODY = "unknown"
+"""What a user without a name is called."""
+
+
+def user_name() -> str:
+    """Return the name of the user on this machine, `NOBODY` where there is none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return NOBODY
+
+
 def start_of(pid: int) -> str:
     """Return when a process started, as an opaque word; empty where the system does not tell.
 

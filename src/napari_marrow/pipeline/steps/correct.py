@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_marrow.pipeline.recipe import CorrectSection, Recipe
+from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.recipe_sections import CorrectSection
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit
 from napari_marrow.pipeline.steps.frames import fit_frames, unfit_note
 from napari_marrow.progress import CancelToken

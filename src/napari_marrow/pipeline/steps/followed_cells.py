@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from napari_marrow.pipeline.recipe import LineageSection
+from napari_marrow.pipeline.recipe_sections import LineageSection
 from napari_marrow.pipeline.step import Context
 from napari_marrow.pipeline.steps.classify import present_markers
 from napari_marrow.progress import CancelToken

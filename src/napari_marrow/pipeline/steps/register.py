@@ -10,10 +10,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.imaging import DriftTracker, Transform, register_sessions
-from napari_marrow.pipeline.recipe import Recipe
-from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
+from napari_marrow.imaging.wells import MOST_PAIRS
+from napari_marrow.pipeline.recipe import Recipe, digest
+from napari_marrow.pipeline.step import Context, Counts, Step, Unit, inventory, session_units
 from napari_marrow.pipeline.steps.correct import CorrectedSession
 from napari_marrow.pipeline.steps.frames import fit_frames, unfit_note
+from napari_marrow.pipeline.steps.swapped_wells import TABLE as WELL_MATCHES
+from napari_marrow.pipeline.steps.swapped_wells import SwappedWell, WellComparison, as_table, from_table
 from napari_marrow.progress import CancelToken
 from napari_marrow.schemas import TRANSFORMS
 
@@ -26,9 +29,9 @@ class RegisterStep(Step):
 
     name = "register"
     title = "Registering"
-    version = 3
+    version = 4
     reads = ("quality", "correct")
-    tables = ("transforms",)
+    tables = ("transforms", "well_matches")
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the section `registration`."""
@@ -111,15 +114,32 @@ class RegisterStep(Step):
         return table[table["t"] == (placed or fit)[-1]].iloc[0]
 
     def finalize(self, study: Study, context: Context, computed: int) -> list[str]:
-        """Name the sessions that could not be placed."""
+        """Name the sessions that could not be placed, and the wells that fit another's past."""
         table = study.table(self.tables[0], context.keys[self.name])
         refused = table[(table["t"] == 0) & ~table["accepted"] & (table["session"] > 0)]
         notes = unfit_note(study, context, "sessions are not placed by them")
-        return notes + [
+        notes += [
             f"Session {session} could not be placed on an earlier one at {', '.join(group['position'])}: identity of "
             "colonies is not carried over that gap."
             for session, group in refused.groupby("session")
         ]
+        by_session = {
+            int(group["session"].iloc[0]): sorted(map(str, group["position"]))
+            for _, group in refused.groupby("session")
+        }
+        return notes + [str(well) for well in self._swapped(study, context, by_session)]
+
+    def _swapped(self, study: Study, context: Context, refused: dict[int, list[str]]) -> list[SwappedWell]:
+        """Return the wells that fit another's past, from what was found before if the study is as it was then."""
+        key, compared = context.keys[self.name], digest({"images": inventory(study), "refused": refused})
+        if study.has_record(WELL_MATCHES, key, {}):
+            record = study.commit_record(WELL_MATCHES, key, {})
+            if record["extra"].get("compared") == compared:
+                return from_table(study.table(WELL_MATCHES, key))
+        wells = WellComparison(study, context, lambda p, s: CorrectedSession(study, p, s, context))
+        found = [w for number, positions in refused.items() for w in wells.swapped(number, positions, MOST_PAIRS)]
+        study.commit(WELL_MATCHES, key, {}, as_table(found), extra={"compared": compared})
+        return found
 
 
 def _common_channel(wanted: Sequence[str], first: Sequence[str], second: Sequence[str]) -> str | None:

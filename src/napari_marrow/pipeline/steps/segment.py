@@ -12,7 +12,8 @@ import pandas as pd
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.pipeline.executors import worker_threads
-from napari_marrow.pipeline.recipe import Recipe, SegmentSection
+from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.recipe_sections import SegmentSection
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, frame_units
 from napari_marrow.pipeline.steps.correct import corrected_session
 from napari_marrow.progress import CancelToken

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from napari_marrow.errors import SettingsError
-from napari_marrow.pipeline.recipe import Recipe, TrackSection
+from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.recipe_sections import TrackSection
 from napari_marrow.pipeline.reuse import taken_over
 from napari_marrow.pipeline.step import Context, Counts, Step, Unit, session_units
 from napari_marrow.pipeline.steps.carry_over import cells_carried_over
