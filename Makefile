@@ -15,7 +15,7 @@ WINDOW_PACKAGES := xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-rende
   libxcb-cursor0 libxkbcommon-x11-0 libdbus-1-3 libgl1 libegl1 libopengl0 libgl1-mesa-dri fontconfig
 SCREEN := xvfb-run -a -s "-screen 0 1600x1000x24"
 
-.PHONY: demo test check pytest package lowest interchange docs clean system-python system-python-packages system-window
+.PHONY: demo test check pytest package lowest interchange docs screenshots clean system-python system-python-packages system-window
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/marrow demo --out $(DEMO)
@@ -36,6 +36,10 @@ pytest:
 # The documentation into site/; a warning is an error
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The pictures of the window in the documentation; look at each before you keep it
+screenshots: $(VENV)/.installed-test
+	$(SCREEN) $(BIN)/python -m napari_marrow.gui.screenshots docs/images
 
 # Wheel and sdist into dist/, checked, and the wheel tried in empty environments
 package: system-python system-window

@@ -19,6 +19,9 @@ import pytest
 
 # before napari is imported: the tests leave the user's settings alone
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="napari-marrow-")) / "settings.yaml")
+# and to whoever tests, the tour of the dock is nothing new
+os.environ["NAPARI_MARROW_CONFIG"] = tempfile.mkdtemp(prefix="napari-marrow-")
+(Path(os.environ["NAPARI_MARROW_CONFIG"]) / "first-steps-seen").touch()
 
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     _REASON = "a window needs an X display: run the tests through xvfb-run"
@@ -242,6 +245,36 @@ def window_run(raw_study_template: Path, tmp_path_factory: pytest.TempPathFactor
 def finished_study(window_run: WindowRun) -> Path:
     """Read only: tests that write take `raw_study`."""
     return window_run.study
+
+
+@pytest.fixture(scope="session")
+def volume_study(tmp_path_factory: pytest.TempPathFactory, session_writer: Callable[..., None]) -> Path:
+    """The simulator's volumes, smaller: one organoid, a session of one frame and one of three, analysed to colonies."""
+    from dataclasses import replace
+
+    from napari_marrow.pipeline import parse_recipe, run
+    from napari_marrow.simulation import Design, Faults, SessionPlan, preset, simulate
+    from napari_marrow.study import Study
+
+    channels = ("nuclei", "CD31", "CD235a", "CD41")
+    whole = preset("volume")
+    scenario = replace(
+        whole,
+        sessions=(SessionPlan("sparse", 24.0, 1, 1.0, channels), SessionPlan("dense", 48.0, 3, 2.0, channels)),
+        geometry=replace(whole.geometry, radius_um=40.0, founders_per_mm2=2500.0),
+        imaging=replace(whole.imaging, shape=(16, 88, 88)),
+        faults=Faults(shift_um=(1.0, 3.0), rotation_deg=(2.0, 3.0)),
+        design=Design(),
+    )
+    experiment = simulate(scenario)
+    path = tmp_path_factory.mktemp("volume") / "volume.marrow"
+    study = Study.create(path, name="volume", t0=scenario.t0)
+    for position in experiment.positions[:1]:
+        for session in experiment.sessions(position):
+            session_writer(study, position, session)
+    study.set_layout(experiment.layout)
+    run(path, parse_recipe({}), until="colonies")
+    return path
 
 
 @pytest.fixture

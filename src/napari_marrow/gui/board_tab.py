@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_marrow.gui.plot_style import ThemeFollower, shown_colour
 from napari_marrow.palette import GREEN, GREY, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
@@ -63,13 +64,8 @@ class BoardTab(QWidget):
         self.run_button.setEnabled(False)
         self.about = QLabel("")
         self.about.setWordWrap(True)
-        legend = QLabel(
-            " &nbsp;".join(
-                f'<span style="color:{_COLOURS[state] or GREY}">{_MARKS[state]}</span>&nbsp;{_WORDS[state]}'
-                for state in _COLOURS
-            )
-        )
-        legend.setWordWrap(True)
+        self.legend = QLabel("")
+        self.legend.setWordWrap(True)
         row = QHBoxLayout()
         row.addWidget(self.about, 1)
         row.addWidget(self.run_button)
@@ -77,7 +73,24 @@ class BoardTab(QWidget):
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addWidget(self.table, 1)
         layout.addLayout(row)
-        layout.addWidget(legend)
+        layout.addWidget(self.legend)
+        self._shown: tuple[Board, Contents, dict[str, str]] | None = None
+        ThemeFollower(self).changed.connect(self._on_theme)
+        self._tell_colours()
+
+    def _tell_colours(self) -> None:
+        self.legend.setText(
+            " &nbsp;".join(
+                f'<span style="color:{shown_colour(_COLOURS[state] or GREY, text=True)}">{_MARKS[state]}</span>'
+                f"&nbsp;{_WORDS[state]}"
+                for state in _COLOURS
+            )
+        )
+
+    def _on_theme(self) -> None:
+        self._tell_colours()
+        if self._shown is not None:
+            self.set_board(*self._shown)
 
     def set_board(self, board: Board, contents: Contents, names: dict[str, str]) -> None:
         """Show how far each step is.
@@ -89,6 +102,7 @@ class BoardTab(QWidget):
         names : dict of str to str
             What each position is called on display, and its condition.
         """
+        self._shown = board, contents, names
         self._steps = list(board.keys)
         self._places = list(dict.fromkeys((field.position, field.session) for field in board.fields))
         days = {(place.position, place.session): place for place in contents.places}
@@ -111,7 +125,7 @@ class BoardTab(QWidget):
             item = QTableWidgetItem(_MARKS[field.state])
             item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
             if _COLOURS[field.state]:
-                item.setForeground(QBrush(QColor(_COLOURS[field.state])))
+                item.setForeground(QBrush(QColor(shown_colour(_COLOURS[field.state], text=True))))
             place_name = names.get(field.position, field.position)
             told = f"{place_name}, session {field.session}, {field.step}: {_WORDS[field.state]}"
             told += f", {field.done} of {field.units}" if field.units > 1 else ""

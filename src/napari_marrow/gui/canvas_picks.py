@@ -8,6 +8,7 @@ from weakref import ref
 
 import numpy as np
 
+from napari_marrow.gui.clipping import label_on_ray
 from napari_marrow.gui.selection import Selection
 from napari_marrow.palette import SKY, VERMILLION
 from napari_marrow.tracking.edit_graph import Node
@@ -49,7 +50,7 @@ class CanvasPicks:
         if viewer is not None and self._on_press in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(self._on_press)
 
-    def pick(self, position: tuple[float, ...], *, more: bool) -> None:
+    def pick(self, position: tuple[float, ...], *, more: bool, view_direction: Any = None) -> None:
         """Select the cell at a place in the world; a place without one selects nothing.
 
         Parameters
@@ -58,12 +59,18 @@ class CanvasPicks:
             Frame and µm, as napari's events have it.
         more : bool
             Add it to what is selected, or take it out.
+        view_direction : array-like, optional
+            Of a click in a volume: the first cell on its way is picked, of those that are not clipped away.
         """
         viewer, layer = self._viewer(), self._view.layer("cells")
         if viewer is None or layer is None or not layer.visible:
             return
-        value = layer.get_value(position, world=True, dims_displayed=list(viewer.dims.displayed), view_direction=None)
-        value = value[1] if isinstance(value, tuple) else value
+        displayed = list(viewer.dims.displayed)
+        if view_direction is not None and layer.ndim == 4:
+            value = label_on_ray(layer, position, view_direction, displayed, int(viewer.dims.current_step[0]))
+        else:
+            value = layer.get_value(position, world=True, dims_displayed=displayed, view_direction=None)
+            value = value[1] if isinstance(value, tuple) else value
         if not value:
             if not more:
                 self._selection.clear()
@@ -91,7 +98,8 @@ class CanvasPicks:
         while event.type == "mouse_move":
             yield
         if np.abs(np.asarray(event.pos, float) - start).max() <= 3:
-            self.pick(tuple(event.position), more="Shift" in [str(getattr(m, "name", m)) for m in event.modifiers])
+            more = "Shift" in [str(getattr(m, "name", m)) for m in event.modifiers]
+            self.pick(tuple(event.position), more=more, view_direction=event.view_direction)
 
     def prepare(self) -> Any | None:
         """Return the layer of rings, made if there are cells and it is not there: napari takes its time for that."""
@@ -139,7 +147,7 @@ class CanvasPicks:
         t = 0 if viewer is None else int(viewer.dims.current_step[0])
         there = crowd.in_frame(t)
         place = crowd.place[there][:_MOST_RINGS, -(ndim - 1) :]
-        size = _RING * 2 * np.sqrt(np.maximum(np.nan_to_num(crowd.area[there][:_MOST_RINGS]), 1.0) / np.pi)
+        size = 2 * _RING * _radius(np.maximum(np.nan_to_num(crowd.area[there][:_MOST_RINGS]), 1.0), ndim)
         return np.column_stack([np.full(len(place), float(t)), place]), size, "disc", SKY
 
     def _marks(self, curation: Curation | None) -> tuple[Any, Any, Any, Any]:
@@ -156,7 +164,7 @@ class CanvasPicks:
             if row is None:
                 continue
             place = [float(row[name]) for name in ("z", "y", "x")][-(cells.ndim - 1) :]
-            size = _RING * 2 * np.sqrt(max(float(row.get("area", 80.0)), 1.0) / np.pi)
+            size = 2 * _RING * float(_radius(max(float(row.get("area", 80.0)), 1.0), cells.ndim))
             points.append([float(node.t), *place])
             sizes.append(size)
             symbols.append("disc")
@@ -167,6 +175,11 @@ class CanvasPicks:
                 symbols.append("cross")
                 colours.append(SKY)
         return np.array(points), np.array(sizes), symbols, colours
+
+
+def _radius(area: Any, ndim: int) -> Any:
+    """Return the radius of a circle of an area, of a ball of a volume where the layer has four axes, µm."""
+    return np.cbrt(3 * np.asarray(area) / (4 * np.pi)) if ndim == 4 else np.sqrt(np.asarray(area) / np.pi)
 
 
 def _ring_layer(cells: Any) -> Any:

@@ -25,7 +25,7 @@ from napari_marrow.gui.cell_columns import (
 )
 from napari_marrow.gui.export_button import ExportButton, Figure
 from napari_marrow.gui.job import Job
-from napari_marrow.gui.plot_style import empty_note
+from napari_marrow.gui.plot_style import ThemeFollower, empty_note, shown_colour
 from napari_marrow.gui.selection import Crowd, Selection
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.tracking.edit_graph import Node
@@ -166,6 +166,7 @@ class CellsTab(QWidget):
         self.export_button.exported.connect(self.exported)
         self.export_button.refused.connect(self.refused)
         selection.changed.connect(self._on_selection)
+        ThemeFollower(self).changed.connect(self._tell_colours)
 
     def _lay_out(self) -> None:
         grid = QGridLayout()
@@ -306,9 +307,15 @@ class CellsTab(QWidget):
             self.table[x].to_numpy(np.float64), self.table[y].to_numpy(np.float64), self._colouring.code,
             list(self._colouring.colours), (titled(x), titled(y)),
         )  # fmt: skip
-        marks = zip(self._colouring.names, self._colouring.colours, strict=True)
-        self.legend.setText(" &nbsp;".join(f'<span style="color:{c}">●</span>&nbsp;{escape(n)}' for n, c in marks if n))
+        self._tell_colours()
         self._on_selection()
+
+    def _tell_colours(self) -> None:
+        """Name the colours as they are drawn on the current theme."""
+        marks = zip(self._colouring.names, self._colouring.colours, strict=True)
+        self.legend.setText(
+            " &nbsp;".join(f'<span style="color:{shown_colour(c)}">●</span>&nbsp;{escape(n)}' for n, c in marks if n)
+        )
 
     # --- selection, both ways
 

@@ -6,11 +6,12 @@ from html import escape
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_marrow.gui.charts import INK, Chart, Key, Pick, Series, as_steps, risk_counts, tick_times
-from napari_marrow.gui.plot_style import empty_note, styled_plot, theme_colours
+from napari_marrow.gui.charts import Chart, Key, Pick, Series, as_steps, risk_counts, tick_times
+from napari_marrow.gui.plot_style import ThemeFollower, empty_note, shown_colour, styled_plot, theme_colours
 
 _PENS = {
     "solid": Qt.PenStyle.SolidLine,
@@ -59,18 +60,34 @@ class _Texts(QScrollArea):
 class ChartView(QWidget):
     """A plot with its legend, numbers at risk and note; an empty chart shows its note only.
 
+    Attributes
+    ----------
+    marks : list or None
+        Items of the plot that bring handles out; the last one are their rings.
+
     Signals
     -------
     picked : Pick
         A line that stands for something in the image was clicked.
+    handled : (int, bool)
+        The handle that was clicked, -1 for none, and whether Shift was held.
+    lassoed : (array of int64, bool)
+        Handles inside of a lasso, and whether they are to be added to what is selected.
+    drawn
+        Another chart is drawn.
     """
 
     picked = Signal(object)
+    handled = Signal(int, bool)
+    lassoed = Signal(object, bool)
+    drawn = Signal()
 
     def __init__(self, empty: str) -> None:
         super().__init__()
         self.chart = Chart("", "", "", note=empty)
         self._plot: Any = None
+        self.marks: list[Any] | None = None
+        self._line: Any = None
         self._empty = empty_note(empty)
         self.legend, self.note = QLabel(""), QLabel("")
         for label in (self.legend, self.note):
@@ -84,6 +101,7 @@ class ChartView(QWidget):
         self._texts = _Texts(self.legend, self.note)
         layout.addWidget(self._texts)
         self.draw(self.chart)
+        ThemeFollower(self).changed.connect(lambda: self.draw(self.chart))
 
     def draw(self, chart: Chart) -> None:
         """Show a chart."""
@@ -96,14 +114,23 @@ class ChartView(QWidget):
         self._texts.updateGeometry()
         if self._plot is not None:
             self._place.removeWidget(self._plot)
+            self._plot.setVisible(False)  # it is not to be drawn any more: its parts go before it does
             self._plot.deleteLater()
             self._plot = None
         if not chart.empty:
             self._make_plot(chart)
+        self.drawn.emit()
 
     def _make_plot(self, chart: Chart) -> None:
         """Make the plot when there is something to draw: pyqtgraph takes most of a second to import."""
-        self._plot = styled_plot(chart.x_label, chart.y_label)
+        self.marks, box = None, None
+        if len(chart.handles):
+            from napari_marrow.gui.point_cloud import LassoBox
+
+            box = LassoBox()
+            box.drawn.connect(self._on_lasso)
+            box.ended.connect(self._on_lassoed)
+        self._plot = styled_plot(chart.x_label, chart.y_label, view_box=box)
         self._place.addWidget(self._plot)
         self._plot.setLogMode(y=chart.log_y)
         for series in chart.series:
@@ -121,7 +148,7 @@ class ChartView(QWidget):
     def _add(self, s: Series) -> None:
         import pyqtgraph as pg
 
-        colour = pg.mkColor(theme_colours()[1] if s.colour == INK else s.colour)
+        colour = pg.mkColor(shown_colour(s.colour))
         if s.kind == "bars":
             faint = pg.mkColor(colour)
             faint.setAlpha(170)
@@ -151,9 +178,81 @@ class ChartView(QWidget):
         dots = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
         self._plot.plot(x, y, pen=pen, **(dots if s.dotted else {}))
 
+    # --- handles: what is selected, wherever it was picked
+
+    def mark(self, handles: npt.NDArray[np.int64]) -> None:
+        """Bring handles out: rings around them, and a line through those of one colony."""
+        import pyqtgraph as pg
+
+        if self._plot is None or not len(self.chart.handles):
+            return
+        if self.marks is not None:
+            for item in self.marks:
+                self._plot.removeItem(item)
+        self.marks = []
+        ink = theme_colours()[1]
+        x, y = (place[handles] for place in self._places())
+        if "colony" in self.chart.handles:
+            rows = self.chart.handles.iloc[handles]
+            for part in rows.groupby(["position", "colony"], sort=False).indices.values():
+                self.marks.append(pg.PlotCurveItem(x[part], y[part], pen=pg.mkPen(ink, width=3.5)))
+        self.marks.append(pg.ScatterPlotItem(x, y, size=12, pen=pg.mkPen(ink, width=1.8), brush=None))
+        for item in self.marks:
+            self._plot.addItem(item, ignoreBounds=True)
+
+    def _places(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return where the handles are in the plot."""
+        x, y = (self.chart.handles[name].to_numpy(np.float64) for name in ("x", "y"))
+        return x, np.log10(np.maximum(y, 1e-12)) if self.chart.log_y else y
+
+    def place_of(self, handle: int) -> Any:
+        """Return where a handle is in the plot's own pixels."""
+        import pyqtgraph as pg
+
+        x, y = self._places()
+        box = self._plot.getPlotItem().vb
+        return self._plot.mapFromScene(box.mapViewToScene(pg.Point(float(x[handle]), float(y[handle]))))
+
+    @property
+    def plot(self) -> Any:
+        """The plot, None where there is nothing to draw."""
+        return self._plot
+
+    def _on_lasso(self, way: npt.NDArray[np.float64], more: bool) -> None:
+        import pyqtgraph as pg
+
+        if self._line is None:
+            self._line = pg.PlotCurveItem(pen=pg.mkPen(theme_colours()[1], width=1.2, style=Qt.PenStyle.DashLine))
+            self._plot.addItem(self._line, ignoreBounds=True)
+        self._line.setData(*np.vstack([way, way[:1]]).T)
+
+    def _on_lassoed(self, way: npt.NDArray[np.float64], more: bool) -> None:
+        from matplotlib.path import Path
+
+        if self._line is not None:
+            self._plot.removeItem(self._line)
+            self._line = None
+        inside = Path(way).contains_points(np.column_stack(self._places())) if len(way) > 2 else np.zeros(0, bool)
+        self.lassoed.emit(np.flatnonzero(inside), more)
+
+    def _nearest_handle(self, place: tuple[float, float], pixel: tuple[float, float]) -> int:
+        if not len(self.chart.handles):
+            return -1
+        x, y = self._places()
+        away = np.hypot((x - place[0]) / pixel[0], (y - place[1]) / pixel[1])
+        nearest = int(np.argmin(away))
+        return nearest if away[nearest] <= _NEAR_PX else -1
+
     def _on_click(self, event: Any) -> None:
         box = self._plot.getPlotItem().vb
+        if event.double():
+            box.autoRange()
+            return
         place = box.mapSceneToView(event.scenePos())
+        if len(self.chart.handles) and "colony" not in self.chart.handles:
+            more = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            self.handled.emit(self._nearest_handle((place.x(), place.y()), box.viewPixelSize()), more)
+            return
         found = nearest_pick(self.chart, (place.x(), place.y()), box.viewPixelSize())
         if found is not None:
             self.picked.emit(found)
@@ -188,12 +287,11 @@ def _mark(series: Series) -> str:
 
 def legend(chart: Chart) -> str:
     """Return what colours and dashes mean, and the numbers at risk, as rich text."""
-    ink = theme_colours()[1] if not chart.empty else INK
     keys = chart.keys or tuple(Key(s.name, s.colour, _mark(s)) for s in chart.series if s.name)
+    colours = [key.colour if chart.empty else shown_colour(key.colour) for key in keys]
     text = " &nbsp;".join(
-        f'<span style="color:{ink if key.colour == INK else key.colour}">{_MARKS.get(key.dash, key.dash or "▬")}</span>'
-        f"&nbsp;{escape(key.name)}"
-        for key in keys
+        f'<span style="color:{colour}">{_MARKS.get(key.dash, key.dash or "▬")}</span>&nbsp;{escape(key.name)}'
+        for key, colour in zip(keys, colours, strict=True)
     )
     if chart.at_risk:
         ticks = tick_times(max(float(time.max()) for time, _ in chart.at_risk.values()))

@@ -151,6 +151,10 @@ class Chart:
         Times and numbers at risk by condition.
     keys : tuple of Key
         A shorter legend than the names of all series, for the window.
+    handles : DataFrame
+        Points that stand for something in the image, which a lasso selects and a selection brings out: x, y as the
+        series have them, position, and of what they stand for ``colony`` (identity across sessions), ``founder`` (a
+        clone's first track) with session, or ``t`` and ``label`` (a cell) with session.
     """
 
     title: str
@@ -165,6 +169,7 @@ class Chart:
     same_scale: bool = False
     at_risk: Mapping[str, tuple[Floats, npt.NDArray[np.int64]]] = field(default_factory=dict)
     keys: tuple[Key, ...] = ()
+    handles: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def empty(self) -> bool:

@@ -51,3 +51,25 @@ def find_colony(colonies: Any, tracks: Any | None, colony: int, t: int) -> Colon
         inside = ((here[:, -2:] - point[-2:]) ** 2).sum(1) <= (float(colonies.size[row]) / 2) ** 2
         found = frozenset(int(k) for k in here[inside, 0])
     return ColonyPlace(tuple(float(v) for v in point), found)
+
+
+def colony_tracks(colonies: Any, tracks: Any) -> dict[int, frozenset[int]]:
+    """Return the tracks that each colony of the session holds in any frame in which it was measured.
+
+    Parameters
+    ----------
+    colonies : napari.layers.Points
+        As for `find_colony`.
+    tracks : napari.layers.Tracks
+    """
+    vertices = every_vertex(tracks)
+    order = np.argsort(vertices[:, 1], kind="stable")
+    vertices = vertices[order]
+    found: dict[int, set[int]] = {}
+    identity = colonies.features["colony_id"].to_numpy()
+    radius = np.asarray(colonies.size, np.float64) / 2
+    for point, colony, reach in zip(np.asarray(colonies.data), identity, radius, strict=True):
+        here = vertices[slice(*np.searchsorted(vertices[:, 1], [point[0], point[0] + 0.5]))]
+        inside = ((here[:, -2:] - point[-2:]) ** 2).sum(1) <= reach**2
+        found.setdefault(int(colony), set()).update(here[inside, 0].astype(np.int64).tolist())
+    return {colony: frozenset(held) for colony, held in found.items()}

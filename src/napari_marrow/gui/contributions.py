@@ -66,6 +66,11 @@ def coupled_study() -> list[LayerData]:
     return _sample("coupled")
 
 
+def volume_study() -> list[LayerData]:
+    """Return the layers of a study of one organoid as volumes; see `tutorial_study`."""
+    return _sample("volume")
+
+
 def _sample(name: str) -> list[LayerData]:
     from functools import partial
 

@@ -27,12 +27,13 @@ from qtpy.QtWidgets import (
 
 from napari_marrow.gui.import_request import FACTS, ImportRequest
 from napari_marrow.gui.job import Job
+from napari_marrow.gui.plot_style import shown_colour
 from napari_marrow.gui.sentences import sentence
 from napari_marrow.ingest import PlannedSession
 from napari_marrow.ingest.plan_table import COLUMNS, plan_row, plan_summary
+from napari_marrow.palette import ORANGE
 
 _QUIET_MS = 400  # after the last key, before the files are looked at anew
-_ASKED = "border: 1px solid #e69f00;"
 
 
 class ImportDialog(QDialog):
@@ -226,8 +227,9 @@ class ImportDialog(QDialog):
     def _on_plan(self, planned: list[PlannedSession]) -> None:
         self._show(planned)
         asked = {m.option.split()[0]: m for plan in planned if not plan.present for m in plan.missing}
+        marked = f"border: 1px solid {shown_colour(ORANGE)};"
         for fact in FACTS:
-            self.facts[fact.argument].setStyleSheet(_ASKED if fact.option in asked else "")
+            self.facts[fact.argument].setStyleSheet(marked if fact.option in asked else "")
         new = [plan for plan in planned if not plan.present]
         if asked:
             names = ", ".join(fact.label for fact in FACTS if fact.option in asked)

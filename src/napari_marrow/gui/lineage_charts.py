@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.gui.charts import DASHES, Chart, ChartKind, Key, Pick, Series, Tables, View, floats
@@ -92,7 +93,15 @@ def growth(tables: Tables, view: View) -> Chart:
         "Colony growth", "day", "cells of the colony", tuple(series),
         _columns([rows], ["condition", "organoid", "position", "session", "time_h", "colony_id", "n_cells", "area"]),
         _doubling(tables, view) if series else "No colony was found in this part of the study.", log_y=True,
+        handles=_colony_handles(rows),
     )  # fmt: skip
+
+
+def _colony_handles(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return where colonies are on their lines."""
+    position, colony = rows["position"].astype(str).to_numpy(), rows["colony_id"].to_numpy()
+    day, cells = floats(rows, "time_h") / 24.0, floats(rows, "n_cells")
+    return pd.DataFrame({"x": day, "y": cells, "position": position, "colony": colony})
 
 
 def _doubling(tables: Tables, view: View) -> str:
@@ -195,13 +204,14 @@ def clone_sizes(tables: Tables, view: View) -> Chart:
     colours = condition_colours(conditions_of(tables, placed))
     n = np.arange(0.0, float(rows["n_end"].max() if len(rows) else 0) + 2.0)
     series: list[Series] = []
-    numbers = []
+    numbers, handles = [], []
     for condition in condition_order(rows["condition"]):
         shares, counts = [], 0
         for organoid, part in rows[rows["condition"] == condition].groupby("organoid", sort=True):
             share = (part["n_end"].to_numpy(np.float64)[:, None] >= n).mean(axis=0)
             shares.append(share)
             counts += len(part)
+            handles.append(_clone_handles(part, share))
             numbers.append(pd.DataFrame({"condition": condition, "organoid": organoid, "n": n, "share_at_least": share,
                                          "clones": len(part)}))  # fmt: skip
         mean = np.mean(shares, axis=0)
@@ -215,7 +225,17 @@ def clone_sizes(tables: Tables, view: View) -> Chart:
         "Clone sizes", "cells of the clone at the end, n", "share of clones ≥ n", tuple(series),
         pd.concat(numbers, ignore_index=True) if numbers else pd.DataFrame(),
         note if series else "No clone was followed in this part of the study.", y_range=(0.0, 1.05),
+        handles=pd.concat(handles, ignore_index=True) if handles else pd.DataFrame(),
     )  # fmt: skip
+
+
+def _clone_handles(part: pd.DataFrame, share: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """Return where the clones of an organoid are on its curve of shares, which begins at size 0."""
+    size = part["n_end"].to_numpy(np.int64)
+    session = part["session"].to_numpy(np.int64) if "session" in part.columns else np.full(len(part), -1)
+    position, founder = part["position"].astype(str).to_numpy(), part["founder_track_id"].to_numpy(np.int64)
+    places = {"x": size.astype(np.float64), "y": share[size]}
+    return pd.DataFrame({**places, "position": position, "session": session, "founder": founder})
 
 
 def _keys(colours: dict[str, str], dashes: dict[str, str], conditions: list[str]) -> tuple[Key, ...]:

@@ -241,12 +241,14 @@ def vessel_map(tables: Tables, view: View) -> Chart:
         return Chart("Vessel map", "x (µm)", "y (µm)", note="No vessel was found in this session.")
     rows = rows[rows["session"] == (session if session in known else max(known))]
     rows = rows[rows["t"] == rows["t"].max()]
-    series = [*_centrelines(rows), *_cells_by_distance(tables, rows)]
+    cells = _cells_of(tables, rows)
+    series = [*_centrelines(rows), *_cells_by_distance(cells)]
     where = f"{field}, session {int(rows['session'].iloc[0])}, day {float(rows['time_h'].iloc[0]) / 24:.1f}"
     columns = ["organoid", "position", "session", "t", "structure", "branch", "vertex", "z", "y", "x", "radius"]
     return Chart(
         f"Vessel map of {where}", "x (µm)", "y (µm)", tuple(series), rows[columns].reset_index(drop=True),
         f"{where}: lines are centrelines, as wide as their vessels are relative to each other.", same_scale=True,
+        handles=cells[["x", "y", "position", "session", "t", "label"]] if len(cells) else pd.DataFrame(),
     )  # fmt: skip
 
 
@@ -270,18 +272,26 @@ def _centrelines(rows: pd.DataFrame) -> list[Series]:
     return series
 
 
-def _cells_by_distance(tables: Tables, vessels: pd.DataFrame) -> list[Series]:
-    if "niche_cells" not in tables or "cells" not in tables:
-        return []
-    position, session, t = (vessels[name].iloc[0] for name in ("position", "session", "t"))
-    here = [
-        table[(table["position"] == position) & (table["session"] == session) & (table["t"] == t)]
+def _cells_of(tables: Tables, vessels: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells in the frame of the vessels with their distances to them; none where these are not known."""
+    if "niche_cells" not in tables or "cells" not in tables or "distance_vessel" not in tables["niche_cells"].columns:
+        return pd.DataFrame()
+    place = {name: vessels[name].iloc[0] for name in ("position", "session", "t")}
+    near, cells = (
+        table[
+            (table["position"] == place["position"])
+            & (table["session"] == place["session"])
+            & (table["t"] == place["t"])
+        ]
         for table in (tables["niche_cells"], tables["cells"])
-    ]
-    if "distance_vessel" not in here[0].columns:
-        return []
-    cells = here[1][["label", "y", "x"]].merge(here[0][["label", "distance_vessel"]], on="label")
+    )
+    return cells[["label", "y", "x"]].merge(near[["label", "distance_vessel"]], on="label").assign(**place)
+
+
+def _cells_by_distance(cells: pd.DataFrame) -> list[Series]:
     series: list[Series] = []
+    if not len(cells):
+        return series
     distance, start = floats(cells, "distance_vessel"), 0.0
     for end, colour in _NEAR:
         part = cells[(distance >= start) & (distance < end)] if start else cells[distance < end]

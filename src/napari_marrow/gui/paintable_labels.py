@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,16 @@ class PaintableLabels:
             self._top = max(self._top, int(values.max(initial=0)))
         if self.on_change is not None:
             self.on_change()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PaintableLabels:
+        """Return labels of their own, for napari's *Duplicate Layer*; the study hears of them when they are saved."""
+        with self._lock:
+            other = PaintableLabels(
+                self._labels, flat=self._flat, strokes=self._strokes, lookup=deepcopy(self._lookup, memo), largest=0
+            )
+            other._touched = {t: frame.copy() for t, frame in self._touched.items()}
+            other._changes, other._top = dict(self._changes), self._top
+        return other
 
     def max(self, *_: Any, **__: Any) -> int:
         """Return a number that no label is shown above: what napari's "new label" asks for, without a look at all."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_marrow.gui.job import Job, Work
+from napari_marrow.gui.kept_labels import FramePlace, keep_frame
 from napari_marrow.gui.paintable_labels import PaintableLabels
 from napari_marrow.gui.sentences import sentence
 
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from napari_marrow.study.edits import Entry
 
 _REST_MS = 400
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a stroke belongs."""
-
-    study: Path
-    position: str
-    session: int
-    t: int
 
 
 class Painting(QObject):
@@ -102,17 +92,17 @@ class Painting(QObject):
         data, place = found
         change, shown = data.draft(place.t)
         author = self._author()
-        work: Work = lambda progress, cancel: _keep(place, data.to_keep(place.t, shown), author)  # noqa: E731
+        work: Work = lambda progress, cancel: keep_frame(place, data.to_keep(place.t, shown), author)  # noqa: E731
         self._job = job = Job(work, name="painting")
         job.succeeded.connect(lambda done: self._on_kept(data, place.t, change, *done))
         job.failed.connect(self._on_failed)
         job.ended.connect(self._on_ended)
         job.start()
 
-    def _drafts(self) -> Iterator[tuple[PaintableLabels, _Place]]:
+    def _drafts(self) -> Iterator[tuple[PaintableLabels, FramePlace]]:
         for data, where in self._waiting:
             for t in data.touched:
-                yield data, _Place(*where, t)
+                yield data, FramePlace(*where, t)
 
     def _on_change(self) -> None:
         self._rest.start()
@@ -137,14 +127,3 @@ class Painting(QObject):
             self.settled.emit()
 
     _failed = False
-
-
-def _keep(place: _Place, labels: object, author: str) -> tuple[list[Entry], list[Entry]]:
-    """Return what was made of it in the journal, and what stands on the frame now."""
-    from napari_marrow.pipeline.painting import keep_painted, painted_entries
-    from napari_marrow.study import Study
-
-    made = keep_painted(place.study, place.position, place.session, place.t, labels, author)  # type: ignore[arg-type]
-    study = Study.open(place.study)
-    strokes = painted_entries(study, study.active.get("segment", ""))
-    return made, strokes.get((place.position, place.session, place.t), [])

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_marrow.gui.pedigree import Branch, clones, lay_out
-from napari_marrow.gui.plot_style import empty_note, styled_plot
+from napari_marrow.gui.plot_style import ThemeFollower, empty_note, shown_colour, styled_plot, wear_theme
 from napari_marrow.palette import GREY, LINEAGE_COLOURS
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ class PedigreePlot(QWidget):
         layout.addWidget(self._note, 1)
         self._plot_place = QVBoxLayout()
         layout.addLayout(self._plot_place, 1)
-        layout.addWidget(_legend())
+        self._legend = QLabel("")
+        self._legend.setWordWrap(True)
+        layout.addWidget(self._legend)
+        self._tell_colours()
+        ThemeFollower(self).changed.connect(self._on_theme)
         self.set_tables(None, None)
 
     def set_tables(self, tracks: pd.DataFrame | None, onsets: pd.DataFrame | None) -> None:
@@ -91,6 +95,18 @@ class PedigreePlot(QWidget):
             self._clone.setCurrentIndex(max(0, self._clone.findData(before)))
         self._clone.blockSignals(False)
         self._draw()
+
+    def _tell_colours(self) -> None:
+        """Name the colours as they are drawn on the current theme."""
+        items = [*LINEAGE_COLOURS.items(), ("no marker", GREY)]
+        marks = (f'<span style="color:{shown_colour(colour)}">▬</span>&nbsp;{name}' for name, colour in items)
+        self._legend.setText(" &nbsp;".join(marks))
+
+    def _on_theme(self) -> None:
+        self._tell_colours()
+        if self._plot is not None:
+            wear_theme(self._plot)
+            self._draw()
 
     def select(self, tracks: frozenset[int]) -> None:
         """Mark tracks; where none of them is drawn, draw the clone of the first.
@@ -172,10 +188,11 @@ class PedigreePlot(QWidget):
         self._plot.addItem(self._marked, ignoreBounds=True)
         self._mark()
         for colour, xy in _strokes(self.branches).items():
-            self._plot.plot(xy[:, 0], xy[:, 1], connect="pairs", pen=pg.mkPen(colour, width=2))
+            self._plot.plot(xy[:, 0], xy[:, 1], connect="pairs", pen=pg.mkPen(shown_colour(colour), width=2))
         ends = [(b.end_h, b.y) for b in self.branches if b.fate == "death"]
         if ends:
-            self._plot.plot(*np.transpose(ends), pen=None, symbol="x", symbolSize=8, symbolBrush=GREY, symbolPen=GREY)
+            grey = shown_colour(GREY)
+            self._plot.plot(*np.transpose(ends), pen=None, symbol="x", symbolSize=8, symbolBrush=grey, symbolPen=grey)
         self._plot.addItem(self._now, ignoreBounds=True)
         self._plot.enableAutoRange()
 
@@ -199,10 +216,3 @@ def _strokes(branches: list[Branch]) -> dict[str, Any]:
                 [(b.mother_end_h, b.mother_y), (b.start_h, b.mother_y), (b.start_h, b.mother_y), (b.start_h, b.y)]
             )
     return {colour: np.array(points) for colour, points in lines.items()}
-
-
-def _legend() -> QLabel:
-    items = [*LINEAGE_COLOURS.items(), ("no marker", GREY)]
-    label = QLabel(" &nbsp;".join(f'<span style="color:{colour}">▬</span>&nbsp;{name}' for name, colour in items))
-    label.setWordWrap(True)
-    return label

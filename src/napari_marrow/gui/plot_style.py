@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import QLabel, QWidget
+
+from napari_marrow.gui.contrast import GRAPHICS, TEXT, readable
 
 
 def styled_plot(bottom: str, left: str, *, view_box: Any = None) -> Any:
@@ -38,10 +41,75 @@ def styled_plot(bottom: str, left: str, *, view_box: Any = None) -> Any:
 def theme_colours() -> tuple[str, str]:
     """Return background and text colour of napari's current theme as ``#rrggbb``."""
     from napari.settings import get_settings
+
+    return _colours_of(get_settings().appearance.theme)
+
+
+@lru_cache
+def _colours_of(name: str) -> tuple[str, str]:
     from napari.utils.theme import get_theme
 
-    theme = get_theme(get_settings().appearance.theme)
+    theme = get_theme(name)
     return theme.background.as_hex(format="long"), theme.text.as_hex(format="long")
+
+
+def shown_colour(colour: str, *, text: bool = False) -> str:
+    """Return a colour of the palette as it is drawn on the current theme: as much lighter or darker as it has to be.
+
+    Parameters
+    ----------
+    colour : str
+        ``#rrggbb``; pure black stands for the theme's own text colour.
+    text : bool
+        Whether letters have that colour, which want more contrast than lines.
+    """
+    background, ink = theme_colours()
+    return ink if colour.lower() == "#000000" else readable(colour.lower(), background, TEXT if text else GRAPHICS)
+
+
+class ThemeFollower(QObject):
+    """Tells when napari's theme becomes another one: plots have colours of their own.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Any widget of the window: napari gives all of them another style with the theme.
+
+    Signals
+    -------
+    changed
+        The theme's colours are others than before.
+    """
+
+    changed = Signal()
+
+    def __init__(self, widget: QWidget) -> None:
+        super().__init__(widget)
+        self._colours = theme_colours()
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802
+        """Look at the theme when the style changes."""
+        if event.type() == QEvent.Type.StyleChange and theme_colours() != self._colours:
+            self._colours = theme_colours()
+            self.changed.emit()
+        return bool(super().eventFilter(watched, event))
+
+
+def wear_theme(plot: Any) -> None:
+    """Give a plot's background and axes the colours of the current theme.
+
+    Parameters
+    ----------
+    plot : pyqtgraph.PlotWidget
+    """
+    background, text = theme_colours()
+    plot.setBackground(background)
+    for side in ("bottom", "left"):
+        axis = plot.getAxis(side)
+        axis.setLabel(axis.labelText, color=text)
+        axis.setTextPen(text)
+        axis.setPen(text)
 
 
 def empty_note(text: str) -> QLabel:

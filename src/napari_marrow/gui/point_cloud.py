@@ -14,7 +14,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import QObject, QRectF, Qt, Signal
 from skimage.draw import polygon
 
-from napari_marrow.gui.plot_style import styled_plot, theme_colours
+from napari_marrow.gui.plot_style import ThemeFollower, shown_colour, styled_plot, theme_colours, wear_theme
 
 _FEW, _MANY = 3_000, 30_000
 _NEAR_PX = 8.0
@@ -23,7 +23,7 @@ _RINGED = 50
 _STRIDE_PX = 3.0
 
 
-class _LassoBox(pg.ViewBox):
+class LassoBox(pg.ViewBox):
     """A view in which the left button draws a lasso; the wheel zooms, the middle button moves."""
 
     drawn = Signal(object, bool)
@@ -69,7 +69,7 @@ class PointCloud(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self.box = _LassoBox()
+        self.box = LassoBox()
         self.plot = styled_plot("", "", view_box=self.box)
         self._points, self._chosen = pg.ImageItem(axisOrder="row-major"), pg.ImageItem(axisOrder="row-major")
         ink = theme_colours()[1]
@@ -79,6 +79,7 @@ class PointCloud(QObject):
             self.plot.addItem(item, ignoreBounds=True)
         self._x = self._y = np.zeros(0)
         self._ink = np.zeros(0, np.uint32)
+        self._code, self._colours = np.zeros(0, np.int64), list[str]()
         self._order = np.zeros(0, np.int64)
         self._selected = np.zeros(0, np.int64)
         self._at = np.zeros((2, 0), np.int64)
@@ -88,6 +89,7 @@ class PointCloud(QObject):
         self.box.sigRangeChanged.connect(self._redraw)
         self.box.sigResized.connect(self._redraw)
         self.plot.scene().sigMouseClicked.connect(self._on_click)
+        ThemeFollower(self.plot).changed.connect(self._on_theme)
 
     def set_points(
         self,
@@ -111,14 +113,28 @@ class PointCloud(QObject):
             Titles of the axes.
         """
         self._x, self._y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        table = np.array([[*pg.mkColor(c).getRgb()[:3], 255] for c in colours], np.uint8).view(np.uint32).ravel()
-        self._ink = table[code]
+        self._code, self._colours = code, list(colours)
+        self._dye()
         # in random order, so that no class covers the others
         self._order = np.random.default_rng(0).permutation(len(self._x))
         self._selected = np.zeros(0, np.int64)
         for side, title in zip(("bottom", "left"), titles, strict=True):
             self.plot.getAxis(side).setLabel(title, color=theme_colours()[1])
         self.show_all()
+
+    def _dye(self) -> None:
+        """Give every point its colour as it can be seen on the theme."""
+        colours = [[*pg.mkColor(shown_colour(c)).getRgb()[:3], 255] for c in self._colours]
+        table = np.array(colours, np.uint8).reshape(-1, 4).view(np.uint32).ravel()
+        self._ink = table[self._code]
+
+    def _on_theme(self) -> None:
+        wear_theme(self.plot)
+        self._rings.setPen(pg.mkPen(theme_colours()[1], width=1.5))
+        self._line.setPen(pg.mkPen(theme_colours()[1], width=1.2, style=Qt.PenStyle.DashLine))
+        if len(self._code):
+            self._dye()
+            self._redraw()
 
     def show_all(self) -> None:
         """Show the range of all points."""

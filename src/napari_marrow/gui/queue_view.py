@@ -11,6 +11,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
+from napari_marrow.gui.plot_style import shown_colour
 from napari_marrow.palette import GREEN, GREY, ORANGE
 
 _HEADERS = ("Chance", "What", "Frame", "Why", "")
@@ -71,9 +72,9 @@ class QueueModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(row, state, index.column())
         if role == Qt.ItemDataRole.ForegroundRole and state in _STATE_COLOURS and index.column() == _SAID:
-            return QColor(_STATE_COLOURS[state])
+            return QColor(shown_colour(_STATE_COLOURS[state], text=True))
         if role == Qt.ItemDataRole.ForegroundRole and state != "open":
-            return QColor(GREY)
+            return QColor(shown_colour(GREY, text=True))
         if role == Qt.ItemDataRole.ToolTipRole:
             return describe(row) + ("" if state == "open" else f" ({state})")
         return None

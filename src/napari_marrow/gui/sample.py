@@ -13,7 +13,7 @@ from napari_marrow.progress import CancelToken, Progress, no_progress
 if TYPE_CHECKING:
     from napari_marrow.simulation import Scenario
 
-SAMPLES = ("tutorial", "null", "coupled")
+SAMPLES = ("tutorial", "null", "coupled", "volume")
 """Names of the sample studies."""
 CACHE_VARIABLE = "NAPARI_MARROW_CACHE"
 
@@ -41,18 +41,28 @@ def sample_scenario(name: str) -> Scenario:
     """
     from dataclasses import replace
 
-    from napari_marrow.simulation import preset
+    from napari_marrow.simulation import Design, preset
 
     small = preset("sample")
     if name == "tutorial":
         return small
     whole = preset(name)
+    if name == "volume":
+        return replace(
+            whole,
+            sessions=tuple(replace(session, n_frames=min(session.n_frames, 4)) for session in small.sessions[:2]),
+            geometry=replace(whole.geometry, radius_um=56.0, founders_per_mm2=1400.0),
+            imaging=replace(whole.imaging, shape=(20, 120, 120)),
+            design=Design(),
+        )
     organoids = 1 if name == "null" else 2
     return replace(whole, sessions=small.sessions, design=replace(whole.design, organoids_per_condition=organoids))
 
 
 def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = None, *, name: str = "tutorial") -> Path:
     """Return a sample study; the first call simulates the images and imports them as a microscope's would be.
+
+    Frames are judged while they are imported, as `marrow import` does.
 
     Results of an earlier run stay in it. It is made beside its place and moved there at the end, so that a call
     that was cancelled or killed leaves no half study.
@@ -76,6 +86,7 @@ def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = N
     """
     from napari_marrow.export.raw_set import write_raw_set
     from napari_marrow.ingest import import_files
+    from napari_marrow.pipeline.judging import ImportedFrames, judge_frames
     from napari_marrow.simulation import simulate
 
     study = sample_path(name)
@@ -90,7 +101,10 @@ def make_sample(progress: Progress = no_progress, cancel: CancelToken | None = N
         write_raw_set(
             simulate(sample_scenario(name), progress=progress, cancel=cancel), raw, progress=progress, cancel=cancel
         )
-        import_files(partial / study.name, [raw / "raw"], layout=raw / "layout.csv", progress=progress, cancel=cancel)
+        measured = ImportedFrames()
+        made = partial / study.name
+        import_files(made, [raw / "raw"], layout=raw / "layout.csv", observe=measured, progress=progress, cancel=cancel)
+        judge_frames(made, measured=measured, progress=progress, cancel=cancel)
         shutil.rmtree(raw)
         shutil.rmtree(study.parent, ignore_errors=True)
         partial.rename(study.parent)

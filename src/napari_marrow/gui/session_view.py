@@ -52,6 +52,7 @@ class SessionView:
             After each layer; the caller lets the window live in between.
         """
         before = self.place()
+        self._remove(self._of_other_axes(shown))
         there = {_key(layer.metadata["marrow"]): layer for layer in self.layers()}
         for data, arguments, kind in shown.layers:
             layer = there.get(_key(arguments["metadata"]["marrow"]))
@@ -96,11 +97,21 @@ class SessionView:
             return _place(layer.metadata["marrow"])
         return None
 
+    def _of_other_axes(self, shown: SessionLayers) -> list[Any]:
+        """Return layers of ours that lie flat where volumes are to be shown, or the other way round.
+
+        Beside each other napari would say of every one that its units do not fit.
+        """
+        axes = {len(arguments["scale"]) for _, arguments, _ in shown.layers}
+        ours = [layer for layer in self._viewer.layers if "role" in layer.metadata.get("marrow", {})]
+        return [layer for layer in ours if layer.ndim not in axes and layer.source.parent is None]
+
     def _add(self, data: Any, arguments: dict[str, Any], kind: str) -> None:
         from napari.layers import Layer
 
         layer = Layer.create(data, arguments, kind)
-        if "contour" in arguments["metadata"]["marrow"]:  # no argument of the layer's
+        # no argument of the layer's; in 3D napari has no contours and says so at every frame
+        if "contour" in arguments["metadata"]["marrow"] and self._viewer.dims.ndisplay == 2:
             layer.contour = arguments["metadata"]["marrow"]["contour"]
         self._viewer.add_layer(layer)
 
@@ -112,7 +123,9 @@ class SessionView:
 
 
 def study_of(layer: Any) -> str | None:
-    """Return the folder of the study that a layer came from, None for any other layer."""
+    """Return the folder of the study that a layer came from, None for any other layer and for a copy of one."""
+    if getattr(getattr(layer, "source", None), "parent", None) is not None:
+        return None
     about = layer.metadata.get("marrow")
     return about["study"] if isinstance(about, dict) and "study" in about else None
 

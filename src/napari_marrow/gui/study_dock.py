@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import napari
-from qtpy.QtCore import QSize, Qt, QUrl, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QPushButton, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from napari_marrow.gui.board_tab import BoardTab
 from napari_marrow.gui.canvas_picks import CanvasPicks
 from napari_marrow.gui.cells_tab import CellsTab
 from napari_marrow.gui.chart_panel import lineage_panel, niche_panel
+from napari_marrow.gui.chart_selection import ChartSelection
 from napari_marrow.gui.colony_place import find_colony
 from napari_marrow.gui.curate_keys import bind_keys, free_keys
 from napari_marrow.gui.curate_tab import CurateTab
@@ -30,11 +31,14 @@ from napari_marrow.gui.preview_tab import PreviewTab
 from napari_marrow.gui.previewing import Previewing
 from napari_marrow.gui.recipe_form import RecipeForm
 from napari_marrow.gui.run_panel import RunPanel
+from napari_marrow.gui.scene_panel import ScenePanel
 from napari_marrow.gui.selection import Selection
 from napari_marrow.gui.session_view import SessionView, study_of
+from napari_marrow.gui.study_drop import StudyDrop
 from napari_marrow.gui.study_reader import Contents, Loaded, Results
 from napari_marrow.gui.study_runs import StudyRuns
 from napari_marrow.gui.subset_bar import SharedSubset
+from napari_marrow.gui.tour import dock_tour
 from napari_marrow.gui.track_table import TrackTable
 from napari_marrow.gui.track_window import every_vertex
 from napari_marrow.gui.turns import Turns
@@ -93,12 +97,18 @@ class StudyDock(QWidget):
         self.selection = Selection()
         self.cells = CellsTab(self.selection)
         self.curate = CurateTab(self.selection)
+        self.linked = ChartSelection(
+            self.selection, self.view, lambda: self.curate.curation, (self.lineage, self.niche)
+        )
         self.painting = Painting(self.view, self.curate.author_name)
         self.picks = CanvasPicks(napari_viewer, self.view, self.selection)
         self.runs = StudyRuns(self.runner, self.form, self.painting)
+        self.scene = ScenePanel(napari_viewer, self.view)
         self.report_button = QPushButton("Open report")
         self.report_button.setToolTip("Open the report's page in the web browser.")
         self.report_button.setEnabled(False)
+        self.drop = StudyDrop(self)
+        self.tour = dock_tour(self)
         self._lay_out()
         self._connect()
         self._adopt_open_study()
@@ -125,8 +135,12 @@ class StudyDock(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self.picker)
         layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.scene)
         layout.addWidget(self.runner)
-        layout.addWidget(self.report_button)
+        buttons = QHBoxLayout()
+        for button in (self.report_button, self.scene.switch, self.tour.button):
+            buttons.addWidget(button)
+        layout.addLayout(buttons)
         self.setMinimumWidth(350)
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -165,6 +179,14 @@ class StudyDock(QWidget):
         for panel in (self.lineage, self.niche):
             panel.picked.connect(self.go_to_colony)
         self.cells.picked.connect(self._on_point)
+        self.linked.picked.connect(self._on_point)
+        self.linked.said.connect(self.runner.say)
+        self.drop.study.connect(self.open_study)
+        self.drop.images.connect(lambda paths: self.ask_import().add_sources(paths))
+        self.drop.refused.connect(self._complain)
+        self.runner.busy_changed.connect(self.drop.set_busy)
+        self.scene.refused.connect(self._complain)
+        self.scene.said.connect(self.runner.say)
         self.curate.update_asked.connect(lambda: self.run_recipe())
         self.curate.blinded_changed.connect(self._on_blinded)
         self.runner.busy_changed.connect(self.curate.set_locked)
@@ -179,10 +201,15 @@ class StudyDock(QWidget):
         # the dock may be closed, or the window with it, during a run: the run ends at its next tile
         self.destroyed.connect(partial(_let_go, self._viewer, self.runner, self.painting, self.picks, ref(self)))
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Offer the tour to who sees the dock for the first time, when it is laid out."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self.tour.offer)
+
     @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
-        tabs = (self.curate, self.previewing, self.outlook, self.cells, self.lineage, self.niche)
+        tabs = (self.curate, self.previewing, self.outlook, self.cells, self.lineage, self.niche, self.scene)
         parts = (self.runner, self._opening, self._turns, self.painting, *tabs)
         return not any(part.busy for part in parts)
 
@@ -241,6 +268,7 @@ class StudyDock(QWidget):
         tracks = _of_session(loaded.results.tracks, *place)
         self.pedigree.set_tables(tracks, _of_session(loaded.results.onsets, *place))
         self.track_table.set_tracks(tracks)
+        self.linked.set_tracks(tracks)
         if any(arguments["metadata"]["marrow"]["role"] == "tracks" for _, arguments, _ in shown.layers):
             self.curate.set_session(loaded.contents.path, *place)
         else:
@@ -248,6 +276,7 @@ class StudyDock(QWidget):
         self._on_frame()
         self.previewing.follow()
         self.painting.follow()
+        self.scene.set_study(loaded.contents.path)
         self.outlook.watch(loaded.contents.path)
         self.form.study = loaded.contents.path
         if self._wanted_colony is not None:
@@ -417,8 +446,12 @@ class StudyDock(QWidget):
         self.runner.say(f"Colony {pick.colony}: {len(found.tracks)} tracks.")
 
     def _centre(self, layer: Any, place: list[float]) -> None:
-        """Bring a place of a layer in µm into the middle of the image."""
-        camera(self._viewer).center = (0.0, *(float(v) for v in layer.data_to_world(place)[-2:]))
+        """Bring a place of a layer in µm into the middle of the image, and its plane on display."""
+        world = [float(v) for v in layer.data_to_world(place)]
+        if len(world) == 4:
+            self._viewer.dims.set_point(1, world[1])
+        depth = world[-3] if self._viewer.dims.ndisplay == 3 else 0.0
+        camera(self._viewer).center = (depth, *world[-2:])
 
     def _on_selection(self) -> None:
         self.pedigree.select(self.selection.tracks)
@@ -442,6 +475,7 @@ class StudyDock(QWidget):
         self.painting.follow()
         place = self.picker.place()
         self.track_table.set_tracks(shown.tracks)
+        self.linked.set_tracks(shown.tracks)
         if self.curate.curation is not None:
             self.cells.set_nodes(self.curate.curation.nodes())
         self.pedigree.set_tables(shown.tracks, None if place is None else _of_session(self.results.onsets, *place))

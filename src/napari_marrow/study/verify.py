@@ -14,6 +14,7 @@ from napari_marrow.study import sessions, tables
 from napari_marrow.study.durable import PLAIN, SEAL, ZARR, checksum, is_partial, read_document
 from napari_marrow.study.edits import JOURNAL
 from napari_marrow.study.naming import image_path, split_position, unit_of
+from napari_marrow.study.saved_view import VIEW
 
 if TYPE_CHECKING:
     from napari_marrow.study.results import StudyResults
@@ -27,6 +28,7 @@ AGAIN = {
     "runs": "nothing depends on it: restore it from a copy, or delete it",
     "report": "run `marrow report`",
     "study": "restore it from a copy",
+    "view": "no result depends on it: save the view again, or delete it",
 }
 
 
@@ -169,6 +171,8 @@ class _Check:
             self.study.edits()
         except CorruptDataError as error:
             self.report(self.root / JOURNAL, "damaged", str(error), "restore it from a copy")
+        if (self.root / VIEW).is_file():
+            self.document(self.root / VIEW, PLAIN, "view")
         self.plan_plate()
         self.plan_tables()
         self.plan_report()
