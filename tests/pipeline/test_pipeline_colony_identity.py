@@ -13,18 +13,19 @@ from napari_marrow.pipeline.colony_identity import colony_notes, linked_colonies
 from napari_marrow.pipeline.step import Context
 from napari_marrow.schemas import COLONIES, COLONY_EDGES
 from napari_marrow.study import Study
+from napari_marrow.tracking import link_colonies
 
 WELLS = ("B02_f00", "C02_f00")
 KEY = "0123456789abcdef"
 
 
-def well(seed: int, n: int, radius: float, side: float = 5000.0) -> list[pd.DataFrame]:
+def well(seed: int, n: int, radius: float, side: float = 5000.0, step: float = 20.0) -> list[pd.DataFrame]:
     """Two sessions of colonies that move a little and grow."""
     rng = np.random.default_rng(seed)
     place, size = rng.uniform(0, side, (n, 2)), rng.lognormal(np.log(radius), 0.3, n)
     tables = []
     for session in range(2):
-        place = place + session * rng.normal(0, 20, place.shape)
+        place = place + session * rng.normal(0, step, place.shape)
         y, x = place.T
         r = size * 1.2**session
         order = rng.permutation(n)
@@ -73,7 +74,19 @@ def test_a_run_says_that_two_wells_were_probably_swapped(study):
     assert "the two were probably swapped" in said[0]
 
 
-def test_organoids_of_a_well_keep_their_identity_and_their_names(study):
+@pytest.mark.parametrize("seed", range(4))
+def test_eight_organoids_that_the_stage_returned_are_known_again_and_those_of_another_well_are_not(seed):
+    """Few objects hold few nats of evidence: where no map had to be searched for, less is enough."""
+    first, second = well(20 + seed, 8, 300.0, side=12_000.0, step=450.0)
+    other = well(40 + seed, 8, 300.0, side=12_000.0)[1]
+    linked = link_colonies([first, second])
+    assert linked.sessions[0].accepted
+    assert linked.sessions[0].evidence < 25
+    assert len(linked.edges) == 8
+    assert not link_colonies([first, other]).sessions[0].accepted
+
+
+def test_organoids_of_a_well_keep_their_identity(study):
     """Twelve large organoids in each well."""
     wells = {name: well(10 + k, 12, 300.0, side=12_000.0) for k, name in enumerate(WELLS)}
     for found in kept(study, wells).values():

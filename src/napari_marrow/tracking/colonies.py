@@ -21,7 +21,8 @@ from napari_marrow.tracking.identity import identity_ceiling, pattern_ceiling
 from napari_marrow.tracking.points import Floats
 
 _FEW = 8  # colonies that can place each other
-_EVIDENCE = 20.0  # nats; sessions that have nothing to do with each other reach 15
+# Nats. Sessions that have nothing to do with each other reach 8 as they lie or by a shift, 14 by the best of many maps.
+_EVIDENCE, _PLAIN_EVIDENCE = 20.0, 12.0
 _MISREAD = 0.04  # of links into merged colonies are wrong however well they fit: a third one was missed, or ended there
 _LISTED = 0.1  # edges that are less probable are not worth a row
 
@@ -217,7 +218,8 @@ def _session_link(
     ceiling = pattern_ceiling(after.x, pair.sigma) if enough else identity_ceiling(pair.model.density, pair.sigma, 2)
     # few colonies cannot place each other: then only the stage can, and places that it kept
     few = min(len(before), len(after)) < _FEW
-    placed = pair.evidence >= _EVIDENCE or (trusted and pair.fit.kind == "identity" and few)
+    bar = _PLAIN_EVIDENCE if pair.fit.kind in ("identity", "shift") and not few else _EVIDENCE
+    placed = pair.evidence >= bar or (trusted and pair.fit.kind == "identity" and few)
     reason = ""
     if not placed and few:
         reason = (
@@ -226,7 +228,7 @@ def _session_link(
     elif not placed:
         reason = (
             f"The colonies of the two sessions fit no better than chance (evidence {pair.evidence:.0f} of "
-            f"{_EVIDENCE:.0f} nats): was a well swapped, or another organoid imaged?"
+            f"{bar:.0f} nats): was a well swapped, or another organoid imaged?"
         )
     elif ceiling < min_ceiling:
         reason = (

@@ -28,7 +28,7 @@ class ColoniesStep(Step):
 
     name = "colonies"
     title = "Following colonies"
-    version = 3
+    version = 4
     reads = ("quality", "correct", "register", "paint", "measure", "classify", "structures")
     tables = ("colonies", "colony_edges", "found_colony_edges", "colony_members", "session_links")
     unit_tables = tables
