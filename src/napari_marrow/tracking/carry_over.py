@@ -16,6 +16,7 @@ from napari_marrow.tracking.points import Floats, Ints
 _REACH = 4.0
 _PATTERN = 8  # cells of which the pattern is taken as it is
 _EVIDENCE = 12.0  # nats by which the distances must beat those of cells at random
+_NO_LINKS = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ def carry_over(
     Over the gap a cell is displaced by ``step_um * (gap_h / step_h) ** (exponent / 2)`` per coordinate, to which the
     residual of the registration adds in square. With that and the places after the gap, `pattern_ceiling` says how
     often the nearest cell is the right one (`identity_ceiling` and the density for few cells and in space); below
-    `min_ceiling` none is linked. Where it is allowed, links are weighed
-    together, exactly.
+    `min_ceiling` none is linked. Where it is allowed, links are weighed together, exactly.
 
     Parameters
     ----------
@@ -109,35 +109,39 @@ def carry_over(
     ceiling = pattern_ceiling(b, sigma) if ndim == 2 and len(b) >= _PATTERN else identity_ceiling(crowd, sigma, ndim)
     unit = "µm²" if ndim == 2 else "µm³"
     state = f"{len(b)} cells ({crowd:.2g} per {unit}) moved by {sigma:.1f} µm in {gap_h:.3g} h"
-    if min(len(a), len(b)) == 0:
-        return _refused(ceiling, sigma, crowd, "One of the two frames holds no cell.")
-    if ceiling < min_ceiling:
-        return _refused(
-            ceiling, sigma, crowd,
-            f"Cells are not carried over: {state}, so that the nearest would be the right one with a chance of "
-            f"{ceiling:.2f} only (bar {min_ceiling:.2f}).",
-        )  # fmt: skip
-    if ndim == 2 and len(a) >= 8:
-        evidence = fit_distances(np.asarray(cKDTree(b).query(a)[0]), crowd).evidence
-        if evidence < _EVIDENCE:
-            return _refused(
-                ceiling, sigma, crowd,
-                f"Cells are not carried over: those after the gap lie no nearer than at random (evidence "
-                f"{evidence:.0f} of {_EVIDENCE:.0f} nats).",
-            )  # fmt: skip
+    why_not = _objection(a, b, ceiling, min_ceiling, state, crowd)
+    if why_not:
+        return CarryOver(ceiling, sigma, crowd, False, why_not, _table(*_NO_LINKS))
     i, j, p = _links(a, b, sigma, crowd, ndim)
     sure = p >= min_probability
-    links = pd.DataFrame({"row_before": i[sure], "row_after": j[sure], "probability": p[sure]})
+    links = _table(i[sure], j[sure], p[sure])
     reason = (
         f"{len(links)} cells are carried over: {state}, the nearest is the right one with a chance of {ceiling:.2f}."
     )
     return CarryOver(ceiling, sigma, crowd, True, reason, links)
 
 
-def _refused(ceiling: float, sigma: float, crowd: float, reason: str) -> CarryOver:
-    none = np.zeros(0, np.int64)
-    empty = pd.DataFrame({"row_before": none, "row_after": none, "probability": np.zeros(0)})
-    return CarryOver(ceiling, sigma, crowd, False, reason, empty)
+def _objection(a: Floats, b: Floats, ceiling: float, min_ceiling: float, state: str, crowd: float) -> str:
+    """Return why cells may not be carried over, nothing if they may."""
+    if min(len(a), len(b)) == 0:
+        return "One of the two frames holds no cell."
+    if ceiling < min_ceiling:
+        return (
+            f"Cells are not carried over: {state}, so that the nearest would be the right one with a chance of "
+            f"{ceiling:.2f} only (bar {min_ceiling:.2f})."
+        )
+    if a.shape[1] == 2 and len(a) >= _PATTERN:
+        evidence = fit_distances(np.asarray(cKDTree(b).query(a)[0]), crowd).evidence
+        if evidence < _EVIDENCE:
+            return (
+                f"Cells are not carried over: those after the gap lie no nearer than at random (evidence "
+                f"{evidence:.0f} of {_EVIDENCE:.0f} nats)."
+            )
+    return ""
+
+
+def _table(i: Ints, j: Ints, probability: Floats) -> pd.DataFrame:
+    return pd.DataFrame({"row_before": i, "row_after": j, "probability": probability})
 
 
 def _places(table: pd.DataFrame, name: str) -> Floats:
