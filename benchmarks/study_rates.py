@@ -40,7 +40,7 @@ def rates(rounds: int = 5) -> None:
             create_image_array(ours, shape, np.uint16)
             array = zarr.create_array(
                 theirs, shape=shape, dtype=np.uint16, chunks=(1, 1, 1, 1024, 1024), shards=(1, 1, 1, SIDE, SIDE),
-                compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()],
+                compressors=[BloscCodec(cname="lz4", clevel=9, shuffle="bitshuffle"), Crc32cCodec()],
                 chunk_key_encoding={"name": "default", "separator": "."},
             )  # fmt: skip
             shards = TimeShards(ours)

@@ -30,6 +30,34 @@ def count_values(pixels: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> Non
         counts[0, pixels[i]] += 1
 
 
+@njit(cache=True, nogil=True)
+def halve(planes: npt.NDArray[Any], half: npt.NDArray[Any]) -> None:
+    """Write rounded means of 2 x 2 pixels of planes (n, Y, X) of at most 16 bits; an odd last pixel counts twice."""
+    last_y, last_x = planes.shape[1] - 1, planes.shape[2] - 1
+    pairs = planes.shape[2] // 2
+    for k in range(planes.shape[0]):
+        for y in range(half.shape[1]):
+            above, below = planes[k, 2 * y], planes[k, min(2 * y + 1, last_y)]
+            for x in range(pairs):
+                total = np.uint32(above[2 * x]) + above[2 * x + 1] + below[2 * x] + below[2 * x + 1]
+                half[k, y, x] = (total + np.uint32(2)) >> np.uint32(2)
+            if pairs < half.shape[2]:
+                half[k, y, pairs] = (np.uint32(above[last_x]) + below[last_x] + np.uint32(1)) >> np.uint32(1)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def pair_mean(plane: npt.NDArray[Any]) -> Float:
+    """Return the means of 2 x 2 pixels as float32, an odd last row or column cut off; `block_mean` for any size."""
+    height, width = plane.shape[0] // 2, plane.shape[1] // 2
+    means = np.empty((height, width), np.float32)
+    for y in range(height):
+        above, below = plane[2 * y], plane[2 * y + 1]
+        for x in range(width):
+            left = np.float32(above[2 * x]) + np.float32(below[2 * x])
+            means[y, x] = np.float32(0.25) * (left + np.float32(above[2 * x + 1]) + np.float32(below[2 * x + 1]))
+    return means
+
+
 @njit(cache=True, nogil=True, fastmath=True)
 def block_mean(plane: npt.NDArray[Any], factor: int) -> Float:
     """Return the means of blocks of `factor` x `factor` pixels as float32, the incomplete rest cut off."""

@@ -19,9 +19,10 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore
 
-from napari_marrow.errors import CorruptDataError, FetchError, StorageError
+from napari_marrow.errors import CorruptDataError, FetchError, SettingsError, StorageError
 from napari_marrow.study import remote
 from napari_marrow.study.durable import ZARR, read_document, storing, write_bytes, write_document
+from napari_marrow.study.shard_encoding import encoding_of
 from napari_marrow.study.shard_names import FLAT, separator, shard_file
 
 AXES = ("t", "c", "z", "y", "x")
@@ -55,8 +56,12 @@ def even_chunk(length: int, largest: int) -> int:
 
 
 def create_image_array(folder: Path, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
-    """Write the metadata of an image array (t, c, z, y, x): blosc zstd-1 with bitshuffle, then CRC-32C."""
-    codecs = [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
+    """Write the metadata of an image array (t, c, z, y, x): blosc lz4 with bitshuffle, then CRC-32C.
+
+    Camera images hold mostly noise, which no compressor shortens: zstd-1 saves up to a tenth more and takes twice the
+    time to write and three times to read (`benchmarks/study_import.py codecs`).
+    """
+    codecs = [BloscCodec(cname="lz4", clevel=9, shuffle="bitshuffle"), Crc32cCodec()]
     _create(folder, shape, np.dtype(dtype), codecs, IMAGE_CHUNK)
 
 
@@ -107,6 +112,7 @@ class TimeShards:
         try:
             self.shape: tuple[int, ...] = tuple(int(n) for n in document["shape"])
             self._between = separator(document)
+            self._encoding = encoding_of(document)
             self._array = self._open()
             shards = self._array.shards or self._array.chunks
             self._n_chunks = math.prod(s // c for s, c in zip(shards, self._array.chunks, strict=True))
@@ -136,7 +142,12 @@ class TimeShards:
     def write(self, t: int, frame: npt.NDArray[Any]) -> None:
         """Write a time point (c, z, y, x) as one file, at once or not at all."""
         with storing(self.file(t)):
-            self._array[t] = frame
+            if self._encoding is None:
+                self._array[t] = frame
+            else:
+                if frame.shape != self.shape[1:]:
+                    raise SettingsError(f"A time point of '{self.folder}' is {self.shape[1:]}, not {frame.shape}.")
+                write_bytes(self.file(t), self._encoding.encode(frame))
 
     def read(self, t: int, selection: tuple[Any, ...] = ()) -> npt.NDArray[Any]:
         """Read a time point, or `selection` of its (c, z, y, x).

@@ -18,7 +18,7 @@ class QualityStep(Step):
 
     name = "quality"
     title = "Judging frames"
-    version = 3
+    version = 4
     tables = ("quality",)
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
