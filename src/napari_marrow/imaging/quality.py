@@ -167,8 +167,13 @@ def _channel_statistics(
 
 
 def _digest(stack: npt.NDArray[Any], mean: float, sd: float) -> str:
-    """Return what two frames share only by repetition: their CRC-32, and moments that no CRC follows."""
-    return f"{zlib.crc32(stack.data):08x} {mean!r} {sd!r}"
+    """Return what two frames share only by repetition: moments of all pixels, and the CRC-32 of rows spread over them.
+
+    A camera's noise makes every row another one each time, so that some hundred rows tell as much as all.
+    """
+    every = max(1, stack.shape[-2] // _ROWS)
+    rows = stack if every == 1 else np.ascontiguousarray(stack[..., ::every, :])
+    return f"{zlib.crc32(rows.data):08x} {mean!r} {sd!r}"
 
 
 def _distribution(values: npt.NDArray[Any], maximum: float | None) -> tuple[float, float, float, float]:
