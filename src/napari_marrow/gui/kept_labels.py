@@ -69,7 +69,7 @@ def write_cells(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     StudyLockedError
         If a run or another program writes to the study.
     """
-    from napari_marrow.pipeline.author import user_name
+    from napari_marrow.study.process import user_name
 
     name, about = attributes.get("name", ""), attributes.get("metadata", {}).get("marrow", {})
     if not isinstance(data, PaintableLabels) or about.get("role") != "cells":

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_marrow.errors import SettingsError, TableError
+from napari_marrow.lineage.marker_runs import MarkerOnsets, last_known, one_marker_onsets
 from napari_marrow.lineage.pedigree import Pedigree
 from napari_marrow.lineage.thresholds import intensity_column, marker_thresholds
 from napari_marrow.schemas import ONSETS
@@ -139,8 +140,7 @@ def marker_onsets(
     levels = thresholds["threshold"].to_numpy(dtype=np.float64)
     for number, (channel, threshold) in enumerate(zip(thresholds["channel"], levels, strict=True)):
         if np.isfinite(threshold):
-            values = measured[f"intensity_{channel}"].to_numpy(dtype=np.float64)
-            found = _one_marker(pedigree, measured, values, float(threshold), settings)
+            found = _one_marker(pedigree, measured, channel, float(threshold), settings)
             best.take(number, found)
             watched = watched.joined(found)
     return _table(pedigree, best, watched, list(markers)), thresholds
@@ -195,20 +195,6 @@ def track_lineages(pedigree: Pedigree, onsets: pd.DataFrame) -> npt.NDArray[np.o
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """Per track: the onset of one marker."""
-
-    left_h: Floats
-    right_h: Floats  # inf: none
-    prevalent: Bools
-    excess: Floats  # log of intensity over threshold at onset
-    sure_h: Floats  # look that confirmed the onset, or the track's last one, -inf without onset
-    first_h: Floats  # first measured frame, inf for none
-    last_h: Floats  # last measured frame, -inf for none
-    confirmed_h: Floats  # last frame from which on an onset could be confirmed, -inf for none
-
-
-@dataclass(frozen=True, eq=False)
 class _Watched:
     """Per track: first and last time at which any marker was measured, and the last at which an onset was confirmed."""
 
@@ -220,7 +206,7 @@ class _Watched:
     def nothing(cls, n: int) -> _Watched:
         return cls(np.full(n, np.inf), np.full(n, -np.inf), np.full(n, -np.inf))
 
-    def joined(self, found: _Found) -> _Watched:
+    def joined(self, found: MarkerOnsets) -> _Watched:
         return _Watched(
             np.fmin(self.first_h, found.first_h),
             np.fmax(self.last_h, found.last_h),
@@ -250,7 +236,7 @@ class _Best:
             np.full(n, -np.inf),
         )
 
-    def take(self, lineage: int, found: _Found) -> None:
+    def take(self, lineage: int, found: MarkerOnsets) -> None:
         """Keep whichever is earlier; at the same time, whichever is brighter."""
         earlier = found.right_h < self.right_h
         earlier |= np.isfinite(found.right_h) & (found.right_h == self.right_h) & (found.excess > self.excess)
@@ -304,103 +290,14 @@ def _background(nodes: pd.DataFrame, channel: str, settings: OnsetSettings) -> F
 
 
 def _one_marker(
-    pedigree: Pedigree, measured: pd.DataFrame, values: Floats, threshold: float, settings: OnsetSettings
-) -> _Found:
-    n = len(pedigree)
-    keep = np.isfinite(values)
-    row, time, value = measured["row"].to_numpy()[keep], measured["time_h"].to_numpy()[keep], values[keep]
-    first = np.searchsorted(row, np.arange(n), side="left")
-    stop = np.searchsorted(row, np.arange(n), side="right")
-    has = stop > first
-    state = _with_hysteresis(pedigree, row, value, first, stop, threshold, settings.hysteresis)
-    begins = np.zeros(len(row), dtype=bool)
-    begins[first[has]] = True
-    begins[1:] |= state[1:] != state[:-1]
-    start = np.flatnonzero(begins)
-    length = np.diff(np.append(start, len(row)))
-    run_row, on = row[start], state[start]
-    opens = start == first[run_row]
-    closes = start + length == stop[run_row]
-    head = np.zeros(n, dtype=np.int64)  # frames in a row, from birth, in which a track is on
-    head[run_row[opens & on]] = length[opens & on]
-    onward = np.zeros(n, dtype=np.int64)  # the longest such run among a track's daughters
-    child = np.flatnonzero(pedigree.mother >= 0)
-    np.maximum.at(onward, pedigree.mother[child], head[child])
-    total = length + np.where(closes, onward[run_row], 0)
-    needed = np.minimum(settings.consecutive, (stop - first)[run_row])
-    # A short track must be on in all its frames; one that divides is judged with its daughters.
-    needed = np.where(pedigree.n_daughters[run_row] > 0, settings.consecutive, needed)
-    run = np.flatnonzero(on & (total >= needed))
-    run = run[np.unique(run_row[run], return_index=True)[1]]
-    left, right = np.full(n, -np.inf), np.full(n, np.inf)
-    prevalent, excess = np.zeros(n, dtype=bool), np.full(n, -np.inf)
-    at, who = start[run], run_row[run]
-    right[who] = time[at]
-    sure = np.full(n, -np.inf)
-    sure[who] = time[np.minimum(at + settings.consecutive, stop[who]) - 1]
-    last = np.full(n, -np.inf)
-    last[has] = time[stop[has] - 1]
-    earliest = np.full(n, np.inf)
-    earliest[has] = time[first[has]]
-    known = _last_known(pedigree, last)
-    left[who] = np.where(
-        opens[run], np.where(pedigree.mother[who] >= 0, known[pedigree.mother[who]], -np.inf), time[at - 1]
-    )
-    prevalent[who] = opens[run] & ~np.isfinite(left[who])
-    excess[who] = np.log(np.maximum(value[at], 1e-12) / threshold) if threshold > 0 else value[at] - threshold
-    confirmed = _last_confirmable(pedigree, time, first, stop, settings.consecutive)
-    return _Found(left, right, prevalent, excess, sure, earliest, last, confirmed)
-
-
-def _last_confirmable(pedigree: Pedigree, time: Floats, first: Ints, stop: Ints, consecutive: int) -> Floats:
-    """Return the last frame of each track at which a run could begin that is long enough, -inf for none.
-
-    What comes on later is not seen to, so that hours after it are none at risk: counting them makes rates too low.
-    """
-    has = stop > first
-    after = np.zeros(len(first), dtype=np.int64)  # frames that daughters add
-    child = np.flatnonzero(pedigree.mother >= 0)
-    np.maximum.at(after, pedigree.mother[child], (stop - first)[child])
-    at = stop - consecutive + np.minimum(after, consecutive - 1)
-    # A short track without daughters has to be on in all its frames, so that its onset lies before the first of them.
-    at = np.where(pedigree.n_daughters > 0, at, np.maximum(at, first))
-    known = has & (at >= first)
-    out = np.full(len(first), -np.inf)
-    out[known] = time[at[known]]
-    return out
-
-
-def _last_known(pedigree: Pedigree, last: Floats) -> Floats:
-    """Last measured time of each track or, if it was never measured, of its nearest measured ancestor."""
-    known = last.copy()
-    for level in pedigree.levels()[1:]:
-        blank = level[~np.isfinite(known[level])]
-        known[blank] = known[pedigree.mother[blank]]
-    return known
-
-
-def _with_hysteresis(
-    pedigree: Pedigree, row: Ints, value: Floats, first: Ints, stop: Ints, threshold: float, hysteresis: float
-) -> Bools:
-    """On above the threshold, off below its fraction, in between what it was; daughters begin as mothers end."""
-    sure_on = value >= threshold
-    sure = sure_on | (value < (threshold * hysteresis if threshold > 0 else threshold))
-    index = np.where(sure, np.arange(len(value)), -1)
-    carried = np.maximum.accumulate(index) if len(index) else index
-    inside = carried >= first[row]
-    state = np.zeros(len(value), dtype=bool)
-    state[inside] = sure_on[carried[inside]]
-    has = stop > first
-    ended = np.zeros(len(first), dtype=bool)
-    settled = np.zeros(len(first), dtype=bool)
-    settled[has] = inside[stop[has] - 1]
-    ended[has] = state[stop[has] - 1] & settled[has]
-    for level in pedigree.levels()[1:]:
-        heir = level[~settled[level]]
-        ended[heir] = ended[pedigree.mother[heir]]
-    begun = np.where(pedigree.mother >= 0, ended[pedigree.mother], False)
-    state[~inside] = begun[row[~inside]]
-    return state
+    pedigree: Pedigree, measured: pd.DataFrame, channel: str, threshold: float, settings: OnsetSettings
+) -> MarkerOnsets:
+    looks = measured.loc[np.isfinite(measured[f"intensity_{channel}"])]
+    return one_marker_onsets(
+        pedigree, looks["row"].to_numpy(), looks["time_h"].to_numpy(),
+        looks[f"intensity_{channel}"].to_numpy(dtype=np.float64),
+        threshold=threshold, consecutive=settings.consecutive, hysteresis=settings.hysteresis,
+    )  # fmt: skip
 
 
 def _followed(pedigree: Pedigree, entry: Floats, heir: Bools, measured: Bools) -> tuple[Floats, Floats]:
@@ -434,7 +331,7 @@ def _table(pedigree: Pedigree, best: _Best, watched: _Watched, lineages: list[st
     measured = np.isfinite(watched.last_h)
     # A line of descent is at risk from when it was first known to be negative. A daughter takes over where her mother
     # was last measured: no hour is lost between the two, and none is claimed in which nobody looked.
-    known = _last_known(pedigree, watched.last_h)
+    known = last_known(pedigree, watched.last_h)
     heir = (mother >= 0) & np.isfinite(known[mother])
     entry = np.where(heir, known[mother], np.where(measured, watched.first_h, start))
     # Cells of unknown history (no mother seen) that are on when first measured came on before anyone looked.
