@@ -88,6 +88,9 @@ def test_every_tab_follows_the_theme(viewer: Any, dock: Any, finished_study: Pat
             assert (apart < 12).mean() > 0.02, (name, title)  # the theme's background is there, ...
             assert (apart > 150).mean() > 0.002, (name, title)  # ... and something on it
             assert said.setdefault(title, said_by(dock.tabs.currentWidget())), (name, title)
+        arrow = rgb(dock.form.sections[0].toggleButton().icon().pixmap(32, 32).toImage())
+        inked = [int(text[k : k + 2], 16) for k in (1, 3, 5)]
+        assert (np.abs(arrow - np.array(inked)).sum(2) == 0).sum() > 20, name
         for plot in (dock.lineage.plot.plot, dock.niche.plot.plot, dock.cells.cloud.plot, dock.pedigree._plot):
             assert plot.backgroundBrush().color().name() == background.lower(), name
             assert plot.getAxis("bottom").textPen().color().name() == text.lower(), name

@@ -63,13 +63,15 @@ def colony_tracks(colonies: Any, tracks: Any) -> dict[int, frozenset[int]]:
     tracks : napari.layers.Tracks
     """
     vertices = every_vertex(tracks)
-    order = np.argsort(vertices[:, 1], kind="stable")
-    vertices = vertices[order]
-    found: dict[int, set[int]] = {}
+    vertices = vertices[np.argsort(vertices[:, 1], kind="stable")]
+    points, reach = np.asarray(colonies.data), np.asarray(colonies.size, np.float64) / 2
     identity = colonies.features["colony_id"].to_numpy()
-    radius = np.asarray(colonies.size, np.float64) / 2
-    for point, colony, reach in zip(np.asarray(colonies.data), identity, radius, strict=True):
-        here = vertices[slice(*np.searchsorted(vertices[:, 1], [point[0], point[0] + 0.5]))]
-        inside = ((here[:, -2:] - point[-2:]) ** 2).sum(1) <= reach**2
-        found.setdefault(int(colony), set()).update(here[inside, 0].astype(np.int64).tolist())
+    found: dict[int, set[int]] = {int(colony): set() for colony in identity}
+    for frame in np.unique(points[:, 0]):
+        rows = np.flatnonzero(points[:, 0] == frame)
+        here = vertices[slice(*np.searchsorted(vertices[:, 1], [frame, frame + 0.5]))]
+        apart = here[None, :, -2:] - points[rows, None, -2:]
+        inside = (apart**2).sum(-1) <= reach[rows, None] ** 2
+        for row, held in zip(rows, inside, strict=True):
+            found[int(identity[row])].update(here[held, 0].astype(np.int64).tolist())
     return {colony: frozenset(held) for colony, held in found.items()}

@@ -7,6 +7,7 @@ from weakref import ref
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_marrow.gui.job import Job
 from napari_marrow.gui.napari_names import camera
 from napari_marrow.gui.sentences import sentence
 
@@ -50,7 +51,7 @@ class Movie(QObject):
         self._viewer = ref(viewer)
         self._frames: Frames | None = None
         self._writer: Writer | None = None
-        self._done, self._shown = 0, False
+        self._done, self._shown, self._finishing = 0, False, False
         self._timer = QTimer(self)
         self._timer.setInterval(5)
         self._timer.timeout.connect(self._turn)
@@ -75,8 +76,8 @@ class Movie(QObject):
         self._timer.start()
 
     def cancel(self) -> None:
-        """Give the movie up; nothing is left of it."""
-        if self._writer is not None:
+        """Give the movie up; nothing is left of it, unless its last picture was taken."""
+        if self._writer is not None and not self._finishing:
             self._writer.discard()
             self._end()
             self.stopped.emit()
@@ -90,7 +91,18 @@ class Movie(QObject):
         try:
             self._step(viewer, frames, writer)
         except Exception as error:
-            writer.discard()
+            self._on_failed(error)
+
+    def _on_finished(self, _: object) -> None:
+        if self._writer is not None:
+            told = f"Written: {self._writer.path.name}, {self._done} pictures."
+            self._end()
+            self.finished.emit(told)
+            self.ended.emit()
+
+    def _on_failed(self, error: BaseException) -> None:
+        if self._writer is not None:
+            self._writer.discard()
             self._end()
             self.refused.emit(sentence(error))
             self.ended.emit()
@@ -98,11 +110,12 @@ class Movie(QObject):
     def _step(self, viewer: napari.Viewer, frames: Frames, writer: Writer) -> None:
         """Show the next picture, or take it where it is shown: napari may slice layers beside the window."""
         if self._done == len(frames):
-            writer.finish()
-            told = f"Written: {writer.path.name}, {self._done} pictures."
-            self._end()
-            self.finished.emit(told)
-            self.ended.emit()
+            self._timer.stop()
+            self._finishing = True
+            job = Job(lambda progress, cancel: writer.finish(), name="movie")  # an encoder has a rest to write
+            job.succeeded.connect(self._on_finished)
+            job.failed.connect(self._on_failed)
+            job.start()
         elif not self._shown:
             frames.show(self._done)
             self._shown = True
@@ -114,6 +127,7 @@ class Movie(QObject):
     def _end(self) -> None:
         self._timer.stop()
         self._frames = self._writer = None
+        self._finishing = False
         viewer = self._viewer()
         if viewer is not None:
             steps, centre, zoom, angles = self._before

@@ -68,13 +68,13 @@ class TimeFrames:
 
 
 class KeyFrames:
-    """Key frames of napari-animation, and what it puts between them.
+    """A way of the camera: key frames of napari-animation, and what it puts between them.
 
     Parameters
     ----------
     viewer : napari.Viewer
-    states : sequence of (dict, dict, int)
-        Values of camera and dims of each key frame, and in how many steps it is reached.
+    looks : sequence of (dict, int)
+        Values of the camera in each key frame, and in how many steps it is reached.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class KeyFrames:
         If napari-animation is not installed.
     """
 
-    def __init__(self, viewer: napari.Viewer, states: Sequence[tuple[dict[str, Any], dict[str, Any], int]]) -> None:
+    def __init__(self, viewer: napari.Viewer, looks: Sequence[tuple[dict[str, Any], int]]) -> None:
         if needs_animation():
             raise MissingExtraError(needs_animation())
         from napari_animation.frame_sequence import FrameSequence
@@ -94,32 +94,14 @@ class KeyFrames:
         self._sequence = FrameSequence(keys)
         nothing = np.zeros((1, 1, 4), np.uint8)
         # layers stay as they are: their features and tracks follow the frame, and are not to be interpolated
-        keys.extend(KeyFrame(ViewerState(look, dims, {}), nothing, steps) for look, dims, steps in states)
+        keys.extend(KeyFrame(ViewerState(look, {}, {}), nothing, steps) for look, steps in looks)
 
     def __len__(self) -> int:
         return len(self._sequence)
 
     def show(self, k: int) -> None:
-        """Apply the state of picture `k`, not by its own `apply`: that uses a camera's name of older napari."""
-        state = self._sequence[k]
-        camera(self._viewer).update(state.camera)
-        self._viewer.dims.update(state.dims)
-
-
-def over_time(viewer: napari.Viewer, n_frames: int) -> Frames:
-    """Return every frame of the session on display, by napari-animation where it is installed.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    n_frames : int
-    """
-    if needs_animation():
-        return TimeFrames(viewer, n_frames)
-    later = list(viewer.dims.point[1:])
-    first = viewer.dims.range[0]
-    times = [float(first.start + k * first.step) for k in range(n_frames)]
-    return KeyFrames(viewer, [({}, {"point": (t, *later)}, 1) for t in times])
+        """Bring the camera to where it is in picture `k`; the state's own `apply` uses a name of older napari."""
+        camera(self._viewer).update(self._sequence[k].camera)
 
 
 def one_turn(viewer: napari.Viewer) -> Frames:
@@ -142,13 +124,13 @@ def one_turn(viewer: napari.Viewer) -> Frames:
     other = Camera()
     if hasattr(now, "orientation"):
         other.orientation = now.orientation
-    states: list[tuple[dict[str, Any], dict[str, Any], int]] = []
+    looks: list[tuple[dict[str, Any], int]] = []
     for k in range(TURN_STEPS):
         turned = Rotation.from_rotvec(2 * np.pi * k / TURN_STEPS * up / np.linalg.norm(up)).apply(view)
         other.set_view_direction(tuple(turned), tuple(up))
-        states.append(({"angles": tuple(other.angles)}, {}, 1))
-    states[0] = ({"angles": tuple(now.angles)}, {}, 1)
-    return KeyFrames(viewer, states)
+        looks.append(({"angles": tuple(other.angles)}, 1))
+    looks[0] = ({"angles": tuple(now.angles)}, 1)
+    return KeyFrames(viewer, looks)
 
 
 def flight(viewer: napari.Viewer, begin: SavedView | None) -> Frames:
@@ -173,7 +155,7 @@ def flight(viewer: napari.Viewer, begin: SavedView | None) -> Frames:
         {"center": begin.centre, "zoom": begin.zoom, "angles": begin.angles},
         {"center": tuple(now.center), "zoom": float(now.zoom), "angles": tuple(now.angles)},
     )
-    return KeyFrames(viewer, [(ends[0], {}, 1), (ends[1], {}, FLIGHT_STEPS)])
+    return KeyFrames(viewer, [(ends[0], 1), (ends[1], FLIGHT_STEPS)])
 
 
 class Writer(Protocol):
@@ -264,7 +246,7 @@ class _Film:
         if path.suffix.lower() == ".gif":
             more: dict[str, Any] = {"duration": 1000 / FPS, "loop": 0}
         else:
-            more = {"format": "FFMPEG", "fps": FPS, "quality": 8, "macro_block_size": 2}
+            more = {"format": "FFMPEG", "codec": "libx264", "fps": FPS, "quality": 8, "macro_block_size": 2}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = imageio.get_writer(self._partial, **more)

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_marrow.gui.contrast import GRAPHICS, TEXT, readable
@@ -94,6 +95,25 @@ class ThemeFollower(QObject):
             self._colours = theme_colours()
             self.changed.emit()
         return bool(super().eventFilter(watched, event))
+
+
+def symbol_icon(symbol: str) -> QIcon:
+    """Return a letter as an icon in the theme's text colour.
+
+    Parameters
+    ----------
+    symbol : str
+    """
+    pixmap = QPixmap(32, 32)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setPen(QColor(theme_colours()[1]))
+    font = painter.font()
+    font.setPixelSize(28)
+    painter.setFont(font)
+    painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, symbol)
+    painter.end()
+    return QIcon(pixmap)
 
 
 def wear_theme(plot: Any) -> None:

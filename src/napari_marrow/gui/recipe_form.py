@@ -25,6 +25,7 @@ from superqt import QCollapsible
 
 from napari_marrow.errors import MarrowError
 from napari_marrow.gui.editors import Editor, make_editor
+from napari_marrow.gui.plot_style import ThemeFollower, symbol_icon
 from napari_marrow.gui.recipe_fields import FormSection, form_sections
 from napari_marrow.gui.recipe_text import as_command, as_python
 from napari_marrow.pipeline.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
@@ -57,8 +58,9 @@ class RecipeForm(QWidget):
         column = QVBoxLayout(sections)
         column.setContentsMargins(0, 0, 6, 0)
         column.setSpacing(2)
-        for section in form_sections():
-            column.addWidget(self._section(section))
+        self.sections = [self._section(section) for section in form_sections()]
+        for section in self.sections:
+            column.addWidget(section)
         column.addStretch()
         scroll = QScrollArea()
         scroll.setWidget(sections)
@@ -70,6 +72,15 @@ class RecipeForm(QWidget):
         layout.addLayout(self._buttons())
         layout.addWidget(scroll, 1)
         self.set_recipe(recipe or Recipe())
+        self._wear_theme()
+        ThemeFollower(self).changed.connect(self._wear_theme)
+
+    def _wear_theme(self) -> None:
+        """Draw the sections' arrows in the text's colour; superqt draws them black in every theme."""
+        closed, opened = symbol_icon("▶"), symbol_icon("▼")
+        for section in self.sections:
+            section.setCollapsedIcon(closed)
+            section.setExpandedIcon(opened)
 
     def recipe(self) -> Recipe:
         """Return the recipe that is shown.

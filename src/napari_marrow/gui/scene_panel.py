@@ -24,10 +24,12 @@ from qtpy.QtWidgets import (
 
 from napari_marrow.errors import MarrowError
 from napari_marrow.gui.clipping import AXES, Slab, clip, extent_um
+from napari_marrow.gui.job import Job
 from napari_marrow.gui.movie import Movie
-from napari_marrow.gui.movie_frames import FILMS, Frames, flight, needs_animation, one_turn, open_writer, over_time
+from napari_marrow.gui.movie_frames import FILMS, Frames, TimeFrames, flight, needs_animation, one_turn, open_writer
 from napari_marrow.gui.napari_names import camera
 from napari_marrow.gui.sentences import sentence
+from napari_marrow.gui.warm_up import warm_up_movies
 from napari_marrow.study.saved_view import SavedView, read_view, save_view
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class ScenePanel(QWidget):
         super().__init__()
         self._viewer, self._view = ref(viewer), view
         self._study: Path | None = None
+        self._warm = False
         self._shown_for_3d: list[Any] = []
         self._contours: dict[Any, int] = {}
         self.movie = Movie(viewer, self)
@@ -135,6 +138,7 @@ class ScenePanel(QWidget):
         viewer = self._viewer()
         assert viewer is not None
         self.switch.toggled.connect(self.setVisible)
+        self.switch.toggled.connect(self._warm_up)
         self.volume.clicked.connect(self.show_volume)
         self.save.clicked.connect(self.save_view)
         self.recall.clicked.connect(self.go_to_view)
@@ -151,6 +155,12 @@ class ScenePanel(QWidget):
         self.movie.ended.connect(self._show_state)
         viewer.dims.events.ndisplay.connect(self._on_display)
         viewer.layers.events.inserted.connect(self._on_inserted)
+
+    def _warm_up(self, *_: Any) -> None:
+        """Import what makes movies beside the window, before it is asked for."""
+        if not self._warm:
+            self._warm = True
+            Job(lambda progress, cancel: warm_up_movies(), name="warming up").start()
 
     @property
     def busy(self) -> bool:
@@ -338,7 +348,7 @@ class ScenePanel(QWidget):
     def _frames(self, viewer: napari.Viewer, kind: str) -> Frames:
         if kind == MOVIES[0]:
             times = next((layer.metadata["marrow"]["times_h"] for layer in self._view.layers()), [0.0])
-            return over_time(viewer, len(times))
+            return TimeFrames(viewer, len(times))
         if kind == MOVIES[1]:
             return one_turn(viewer)
         return flight(viewer, None if self._study is None else read_view(self._study))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+
 import numpy as np
 
 
@@ -15,3 +18,10 @@ def warm_up_labels() -> None:
 def warm_up_plots() -> None:
     """Import what draws plots; to be called in a thread beside the window, before a plot is made."""
     import pyqtgraph  # noqa: F401
+
+
+def warm_up_movies() -> None:
+    """Import what turns the camera and writes pictures and films, as far as it is installed; see `warm_up_labels`."""
+    for name in ("scipy.spatial.transform", "PIL.PngImagePlugin", "imageio.v2", "napari_animation.frame_sequence"):
+        if find_spec(name.partition(".")[0]) is not None:
+            import_module(name)
