@@ -10,6 +10,9 @@ from napari_marrow.imaging.plane_kernels import (
     difference_of_gaussians,
     half_kernel,
     mean_diagonal,
+    pair_mean,
+    sampled_energy,
+    survey,
 )
 
 SHAPES = [(5, 4), (64, 64), (33, 70)]
@@ -53,3 +56,30 @@ def test_the_mean_diagonal_of_a_chessboard_is_its_contrast():
     board = np.indices((6, 6)).sum(axis=0) % 2 * np.float32(10.0)
     assert mean_diagonal(board) == pytest.approx(20.0)
     assert mean_diagonal(np.add.outer(np.arange(5.0), np.arange(7.0)).astype(np.float32)) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(6, 8), (7, 9), (4, 4)])
+def test_one_reading_tells_counts_means_and_noise(kind, shape):
+    plane = np.random.default_rng(3).integers(0, 200, shape).astype(kind)
+    counts = np.zeros((4, np.iinfo(kind).max + 1), np.int64)
+    half = np.empty((shape[0] // 2, shape[1] // 2), np.float32)
+    diagonal = survey(plane, counts, half)
+    assert np.array_equal(counts.sum(axis=0), np.bincount(plane.ravel(), minlength=counts.shape[1]))
+    even = plane[: shape[0] // 2 * 2, : shape[1] // 2 * 2].astype(float)
+    expected = even.reshape(shape[0] // 2, 2, shape[1] // 2, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(half, expected, rtol=1e-6)
+    np.testing.assert_allclose(pair_mean(plane), expected, rtol=1e-6)
+    second = np.abs(np.diff(np.diff(plane.astype(float), axis=0), axis=1))[::2]
+    assert diagonal == pytest.approx(second.mean(), rel=1e-5)
+    assert mean_diagonal(plane.astype(np.float32)) == pytest.approx(diagonal, rel=1e-6)
+
+
+def test_blocks_of_rows_tell_what_all_rows_would():
+    plane = plane_of((200, 64))
+    band = ndimage.gaussian_filter(plane, 1.0, truncate=3.0) - ndimage.gaussian_filter(plane, 2.0, truncate=3.0)
+    starts = [6 + (200 - 16) * block // 7 for block in range(8)]
+    rows = np.concatenate([np.square(band[start : start + 4]) for start in starts])
+    found = sampled_energy(plane, half_kernel(1.0), half_kernel(2.0), 8, 4)
+    assert found == pytest.approx(rows.mean(), rel=1e-4)
+    assert found == pytest.approx(np.square(band).mean(), rel=0.15)

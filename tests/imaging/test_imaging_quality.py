@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from napari_marrow.errors import SettingsError, TableError
 from napari_marrow.imaging import FLAGS, QualitySettings, frame_statistics, quality_flags, statistics_table
-from napari_marrow.imaging.quality import sharpness
+from napari_marrow.imaging.frame_statistics import sharpness
 
 CHANNELS = ("nuclei", "CD31")
 

@@ -7,15 +7,9 @@ from napari_marrow.imaging.bleaching import Bleaching, estimate_bleaching, signa
 from napari_marrow.imaging.channel_correction import ChannelCorrection, correction_from_row
 from napari_marrow.imaging.drift import DriftTracker, register_drift, register_translation
 from napari_marrow.imaging.field import FieldTracker, small_pictures
+from napari_marrow.imaging.frame_statistics import FrameStatistics, frame_statistics, statistics_table
 from napari_marrow.imaging.gain import GainJumps, estimate_gain_jumps, gain_levels
-from napari_marrow.imaging.quality import (
-    FLAGS,
-    FrameStatistics,
-    QualitySettings,
-    frame_statistics,
-    quality_flags,
-    statistics_table,
-)
+from napari_marrow.imaging.quality import FLAGS, QualitySettings, quality_flags
 from napari_marrow.imaging.session_quality import SessionQuality
 from napari_marrow.imaging.sessions import register_sessions
 from napari_marrow.imaging.shading import (

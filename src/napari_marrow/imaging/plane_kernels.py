@@ -81,14 +81,54 @@ def block_mean(plane: npt.NDArray[Any], factor: int) -> Float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def mean_diagonal(plane: Float) -> float:
-    """Return the mean absolute second difference over 2 x 2 pixels."""
-    total = 0.0
-    for y in range(plane.shape[0] - 1):
+    """Return the mean absolute second difference over 2 x 2 pixels, of every second pair of rows."""
+    total, rows = 0.0, 0
+    for y in range(0, plane.shape[0] - 1, 2):
         row = np.float32(0.0)
         for x in range(plane.shape[1] - 1):
             row += abs(plane[y, x] - plane[y + 1, x] - plane[y, x + 1] + plane[y + 1, x + 1])
         total += float(row)
-    return total / ((plane.shape[0] - 1) * (plane.shape[1] - 1))
+        rows += 1
+    return total / (rows * (plane.shape[1] - 1))
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def survey(plane: npt.NDArray[Any], counts: npt.NDArray[np.int64], half: Float) -> float:
+    """Do at one reading of a plane of at most 16 bits what `count_values`, `pair_mean` and `mean_diagonal` do.
+
+    Parameters
+    ----------
+    plane : ndarray of uint8 or uint16, shape (Y, X)
+    counts : ndarray of int64, shape (4, number of values)
+        Is added to.
+    half : ndarray of float32, shape (Y // 2, X // 2)
+        Is written.
+
+    Returns
+    -------
+    float
+        The mean diagonal.
+    """
+    height, width = plane.shape
+    above, below = np.empty(width, np.float32), np.empty(width, np.float32)
+    total, rows = 0.0, 0
+    for y in range(0, height - 1, 2):
+        count_values(plane[y], counts)
+        count_values(plane[y + 1], counts)
+        for x in range(width):
+            above[x] = plane[y, x]
+            below[x] = plane[y + 1, x]
+        for x in range(width // 2):
+            left = above[2 * x] + below[2 * x]
+            half[y // 2, x] = np.float32(0.25) * (left + above[2 * x + 1] + below[2 * x + 1])
+        row = np.float32(0.0)
+        for x in range(width - 1):
+            row += abs(above[x] - below[x] - above[x + 1] + below[x + 1])
+        total += float(row)
+        rows += 1
+    if height % 2:
+        count_values(plane[height - 1], counts)
+    return total / (rows * (width - 1))
 
 
 @njit(cache=True, nogil=True)
@@ -165,6 +205,40 @@ def band_energies(plane: Float, fine: Float, coarse: Float, limit: float, every:
         clipped += float(short)
     size = (height + every - 1) // every * width
     return total / size, clipped / size, np.sqrt(largest)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def sampled_energy(plane: npt.NDArray[Any], fine: Float, coarse: Float, blocks: int, rows: int) -> float:
+    """Return the mean square of a difference of Gaussians over blocks of rows, spread evenly over a plane.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (Y, X)
+        At least as high as the blocks with what the kernels need around them.
+    fine, coarse : ndarray of float32
+        Half kernels from the centre outwards, see `half_kernel`.
+    blocks, rows : int
+        How many, and how high.
+    """
+    height, width = plane.shape
+    reach = max(len(fine), len(coarse)) - 1
+    part = np.empty((rows + 2 * reach, width), np.float32)
+    column = np.empty(width + 2 * reach + 2, np.float32)
+    first, second = np.empty(width, np.float32), np.empty(width, np.float32)
+    total = 0.0
+    for block in range(blocks):
+        start = (height - rows - 2 * reach) * block // max(1, blocks - 1)
+        for y in range(rows + 2 * reach):
+            for x in range(width):
+                part[y, x] = plane[start + y, x]
+        for y in range(reach, reach + rows):
+            _smooth_row(part, y, fine, fine, True, column, first)
+            _smooth_row(part, y, coarse, coarse, True, column, second)
+            row = np.float32(0.0)
+            for x in range(width):
+                row += (first[x] - second[x]) ** 2
+            total += float(row)
+    return total / (blocks * rows * width)
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -12,13 +12,8 @@ import pandas as pd
 
 from napari_marrow.errors import SettingsError
 from napari_marrow.imaging.field import FieldTracker, small_pictures
-from napari_marrow.imaging.quality import (
-    FrameStatistics,
-    QualitySettings,
-    frame_statistics,
-    quality_flags,
-    statistics_table,
-)
+from napari_marrow.imaging.frame_statistics import FrameStatistics, frame_statistics, statistics_table
+from napari_marrow.imaging.quality import QualitySettings, quality_flags
 
 
 class SessionQuality:
