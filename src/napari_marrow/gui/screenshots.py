@@ -46,17 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     viewer = napari.Viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-marrow", "Marrow study")
-    for study, until, flat in (
-        (options.study or make_sample(), "", True),
-        (options.volume or make_sample(name="volume"), "colonies", False),
-    ):
-        dock.open_study(study)
-        pump(lambda: dock.contents is not None and dock.contents.path == study and dock.idle)  # noqa: B023
+    flat, deep = options.study or make_sample(), options.volume or make_sample(name="volume")
+    for study, until in ((flat, ""), (deep, "colonies")):
+        _open(dock, study)
         dock.run_recipe(until)
-        pump(lambda: dock.idle)
-        make_pictures(viewer, dock, options.out, [n for n, p in PICTURES.items() if p.flat == flat])
+        pump(lambda: bool(dock.idle))
+    for study, wanted in ((flat, True), (deep, False)):  # opened again, so that no picture tells how long a run took
+        _open(dock, study)
+        make_pictures(viewer, dock, options.out, [n for n, picture in PICTURES.items() if picture.flat == wanted])
     viewer.close()
     return 0
+
+
+def _open(dock: Any, study: Path) -> None:
+    dock.open_study(study)
+    pump(lambda: dock.contents is not None and dock.contents.path == study and bool(dock.idle))
 
 
 @dataclass(frozen=True)
