@@ -204,6 +204,7 @@ def _volume(viewer: Any, dock: Any) -> None:
     scene.axis.setCurrentText("y")
     scene.low.setValue(70)
     scene.clipped.setChecked(True)
+    viewer.dims.set_current_step(0, int(viewer.dims.nsteps[0]) - 1)  # where tracks have a tail
     camera(viewer).angles = (0.0, 35.0, 65.0)
 
 
