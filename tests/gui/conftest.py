@@ -308,3 +308,26 @@ def viewer(make_viewer: Callable[[], Any]) -> Any:
 def dock(viewer: Any) -> Any:
     """The dock, opened as a user does, through the manifest."""
     return viewer.window.add_plugin_dock_widget("napari-marrow", "Marrow study")[1]
+
+
+@pytest.fixture
+def check_plots(qtbot: Any) -> Callable[[Any, str], None]:
+    """Returns what looks at every plot of *Lineage* and *Niche*: it is drawn, from numbers, and says what it is."""
+    import numpy as np
+
+    from napari_marrow.gui.screenshots import said_by
+
+    def check(dock: Any, name: str) -> None:
+        for panel in (dock.lineage, dock.niche):
+            dock.tabs.setCurrentWidget(panel)
+            for kind in range(panel.kind.count()):
+                panel.kind.setCurrentIndex(kind)
+                qtbot.waitUntil(lambda: dock.idle, timeout=60_000)
+                title = f"{name}, {panel.kind.currentText()}"
+                assert not panel.chart.empty, title
+                shown = np.concatenate([s.y[np.isfinite(s.y)] for s in panel.chart.series])
+                assert len(shown) > 1, title
+                assert len(panel.chart.numbers) > 0, title
+                assert panel.kind.currentText() in said_by(panel)
+
+    return check

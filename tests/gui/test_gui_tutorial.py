@@ -25,7 +25,9 @@ def test_the_page_has_the_steps_that_are_walked_through_here() -> None:
 
 
 @pytest.mark.timeout(900)
-def test_tutorial(viewer: Any, dock: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tutorial(
+    viewer: Any, dock: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_plots: Any
+) -> None:
     import pyqtgraph as pg
     from qtpy.QtCore import Qt
     from qtpy.QtGui import QDesktopServices
@@ -72,6 +74,7 @@ def test_tutorial(viewer: Any, dock: Any, qtbot: Any, tmp_path: Path, monkeypatc
     chart = dock.lineage.chart
     assert chart.series
     assert not any(np.isfinite(series.low).any() for series in chart.series if series.low is not None)
+    check_plots(dock, "tutorial")
     dock.tabs.setCurrentIndex(dock.tabs.count() - 1)
     qtbot.wait(300)
     branch = max(dock.pedigree.branches, key=lambda b: b.end_h - b.start_h)
