@@ -6,6 +6,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
+PYSIDE ?= .venv-pyside
 DEMO ?= demo
 
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ WINDOW_PACKAGES := xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-rende
   libxcb-cursor0 libxkbcommon-x11-0 libdbus-1-3 libgl1 libegl1 libopengl0 libgl1-mesa-dri fontconfig
 SCREEN := xvfb-run -a -s "-screen 0 1600x1000x24"
 
-.PHONY: demo test check pytest package lowest interchange docs screenshots clean system-python system-python-packages system-window
+.PHONY: demo test check pytest pyside package lowest interchange docs screenshots clean system-python system-python-packages system-window
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/marrow demo --out $(DEMO)
@@ -32,6 +33,10 @@ check:
 pytest:
 	$(BIN)/python -m pytest -m "not gui"
 	$(SCREEN) $(BIN)/python -m pytest -m gui
+
+# The window's tests under PySide6, in an environment without PyQt6
+pyside: $(PYSIDE)/.installed
+	QT_API=pyside6 $(SCREEN) $(PYSIDE)/bin/python -m pytest -m gui tests/gui
 
 # The documentation into site/; a warning is an error
 docs: $(VENV)/.installed-test
@@ -68,6 +73,13 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[all,test,docs]'
 	touch $@
 
+$(PYSIDE)/.installed: pyproject.toml
+	$(MAKE) system-python system-window
+	$(PYTHON) -m venv $(PYSIDE)
+	$(PYSIDE)/bin/python -m pip install --quiet --upgrade pip
+	$(PYSIDE)/bin/python -m pip install --quiet -e '.[pyside,cellpose,cluster,formats,anndata,remote,test]'
+	touch $@
+
 # apt-get only where it exists and something is missing; elsewhere the README names what to install
 define install_system
 	@command -v apt-get >/dev/null || { echo "No apt-get here: see README for what the system needs."; exit 0; }; \
@@ -88,4 +100,4 @@ system-window:
 	$(call install_system,$(WINDOW_PACKAGES))
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PYSIDE) $(DEMO) build dist site .mypy_cache .ruff_cache .pytest_cache

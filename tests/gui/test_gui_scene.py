@@ -107,7 +107,7 @@ def test_a_click_in_the_volume_picks_the_first_cell_that_is_not_clipped_away(
     assert cells.selected_label in set(column[last_plane + 1 :].tolist()) | {other}
     # a cell that is gone to lies in the middle, in depth, too
     node = dock.selection.cells[0]
-    dock.go_to_cell(node)
+    dock.navigation.to_cell(node)
     row = dock.curate.curation.row_of(node)
     place = viewer.layers["Tracks"].data_to_world((t, *(float(row[name]) for name in AXES)))
     assert tuple(camera(viewer).center) == pytest.approx(tuple(place[-3:]))

@@ -91,7 +91,7 @@ def test_cells_are_picked_with_the_mouse_in_two_frames_and_linked(hand: Hand) ->
     )
     hand.viewer.scene.camera.zoom = 8
     for cell, more in zip(pair, (False, True), strict=True):
-        hand.dock.go_to_cell(cell)
+        hand.dock.navigation.to_cell(cell)
         hand.canvas(shift=more)
     assert tab.selection.cells == pair
     hand.click(tab.edit_buttons["break"])

@@ -27,6 +27,11 @@ def working() -> Iterator[tuple[Progress, CancelToken]]:
 
     The first Ctrl-C asks the work to stop after the tile or unit at hand; the second ends the process at once.
     """
+    from napari_marrow.pipeline.preferences import preferences
+
+    _, problem = preferences()
+    if problem:
+        typer.echo(f"Warning: {problem}", err=True)
     token = CancelToken()
     with _interrupt_sets(token), _warnings_are_sentences(), _bars() as progress:
         yield progress, token

@@ -46,7 +46,10 @@ def segment(
     axes: Annotated[
         str | None, typer.Option(help="Order of the axes where the file does not say, such as TYX.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU where torch finds one.")] = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, mps, or auto: a GPU where torch finds one. By default as preferred, else cpu."),
+    ] = None,
     precision: Annotated[str, typer.Option(help="Arithmetic of the network: auto, f32 or bf16.")] = "auto",
     flow_threshold: Annotated[float, typer.Option(help="Largest flow error of a mask; larger keeps more masks.")] = 0.4,
     cellprob_threshold: Annotated[float, typer.Option(help="Least cell probability (logit).")] = 0.0,
@@ -58,7 +61,9 @@ def segment(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write pictures with the outlines of the cells, in OUT/overlays.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(help="Threads; by default all usable cores.", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads; by default as many as preferred, else all usable cores.", min=1)
+    ] = None,
     volume: Annotated[
         str, typer.Option(help="Volumes: 'planes', joined where they overlap, or 'flows' in three orientations.")
     ] = "planes",
@@ -70,8 +75,10 @@ def segment(
     ] = 0.0,
 ) -> None:
     """Write a label image for every image, and counts.csv. The same command again goes on where it was stopped."""
+    from napari_marrow.pipeline.preferences import preferences
     from napari_marrow.pipeline.segment_files import segment_files
 
+    preferred, _ = preferences()
     with working() as (progress, cancel):
         counts = segment_files(
             images,
@@ -81,14 +88,14 @@ def segment(
             channel=_channel(channel),
             second_channel=_channel(second_channel),
             axes=axes,
-            device=device,
+            device=device or preferred.device,
             precision=precision,
             flow_threshold=flow_threshold,
             cellprob_threshold=cellprob_threshold,
             min_size=min_size,
             repair=repair,
             overlays=overlay,
-            threads=threads,
+            threads=threads or preferred.threads,
             volume_mode=volume,
             anisotropy=anisotropy,
             flow_smoothing=flow_smoothing,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_marrow.pipeline.engine import RunSummary
 
 Study = Annotated[Path, typer.Argument(help="The study, a *.marrow folder.", show_default=False)]
-Workers = Annotated[int | None, typer.Option(help="Processes; all usable cores by default.", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Processes; as many as preferred, else all usable cores.", min=1)]
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +78,9 @@ def simulate(
 
 def run(
     study: Study,
-    recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); every default when left out.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe (YAML); when left out every default, on the preferred device.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Last step to run.")] = None,
     executor: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
     workers: Workers = None,
@@ -97,9 +99,10 @@ def run(
     from napari_marrow.pipeline import load_recipe
     from napari_marrow.pipeline import run as run_recipe
     from napari_marrow.pipeline.executors import executor_for
+    from napari_marrow.pipeline.preferences import preferred_recipe
     from napari_marrow.pipeline.shares import Share, run_share
 
-    chosen = load_recipe(recipe) if recipe is not None else None
+    chosen = load_recipe(recipe) if recipe is not None else preferred_recipe()
     work = run_recipe if units is None else partial(run_share, share=Share.parse(units))
     with working() as (progress, cancel):
         summary = work(
@@ -139,7 +142,9 @@ def _print_summary(summary: RunSummary) -> None:
 def template(
     system: Annotated[str, typer.Argument(help="slurm or snakemake.", show_default=False)],
     study: Study,
-    recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); every default when left out.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe (YAML); when left out every default, on the preferred device.")
+    ] = None,
     shares: Annotated[int, typer.Option(help="Jobs that the frames are shared by.", min=1, max=100_000)] = 100,
     out: Annotated[Path | None, typer.Option(help="File to write; printed when left out.")] = None,
 ) -> None:

@@ -113,6 +113,19 @@ def titled(name: str) -> str:
     return f"{name.replace('_', ' ').removesuffix(' h')}{f' ({unit})' if unit else ''}"
 
 
+def describe_cell(row: pd.Series) -> str:
+    """Return what is known of a cell besides numbers: its label and frame, lineage, class, track and colony.
+
+    Parameters
+    ----------
+    row : Series
+        A row of `cell_columns`.
+    """
+    known = [f"{row[name]}" for name in ("lineage", "class", "compartment") if str(row.get(name) or "nan") != "nan"]
+    known += [f"{name.removesuffix('_id')} {int(row[name])}" for name in ("track_id", "colony") if row.get(name, 0) > 0]
+    return f"Label {int(row['label'])} in frame {int(row['t']) + 1}{': ' if known else ''}{', '.join(known)}."
+
+
 @dataclass(frozen=True, eq=False)
 class Colouring:
     """Which colour each cell has.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -14,15 +14,8 @@ import pandas as pd
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_marrow.gui.cell_columns import (
-    Colouring,
-    cell_columns,
-    cells_chart,
-    colour_columns,
-    colouring,
-    numeric_columns,
-    titled,
-)
+from napari_marrow.gui.cell_columns import Colouring, cells_chart, colouring, describe_cell, titled
+from napari_marrow.gui.cells_reading import SCOPES, CellsRead, Wanted, read_cells
 from napari_marrow.gui.export_button import ExportButton, Figure
 from napari_marrow.gui.job import Job
 from napari_marrow.gui.plot_style import ThemeFollower, empty_note, shown_colour
@@ -32,85 +25,10 @@ from napari_marrow.tracking.edit_graph import Node
 
 if TYPE_CHECKING:
     from napari_marrow.gui.point_cloud import PointCloud
-    from napari_marrow.progress import CancelToken, Progress
 
 _EMPTY = "Run the recipe: the cells are plotted here, any measurement against any other."
 _HINT = "Drag: lasso. Shift adds. Wheel: zoom. Double click: all."
-SCOPES = ("session on display", "whole study")
 _ONE_BY_ONE = 20
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which cells are to be shown; equal ones need no second look."""
-
-    path: Path
-    position: str
-    session: int
-    opened: int
-    scope: str
-
-
-@dataclass(frozen=True, eq=False)
-class CellsRead:
-    """Cells as they are drawn and looked up, prepared beside the window.
-
-    Attributes
-    ----------
-    wanted : Wanted
-    table : DataFrame
-        See `cell_columns`.
-    here : (n,) bool
-        In the session on display.
-    stride : int
-        One more than the largest label.
-    cells : (n,) int64
-        Frame times stride plus label.
-    rows : (m,) int64
-        Rows of the session on display by `cells`.
-    track : (n,) int64
-        0 for none.
-    place : (n, 3) float64
-        z, y, x in µm.
-    area : (n,) float64
-        µm².
-    axes, colours : list of str
-        Columns that can be an axis, and a colour.
-    """
-
-    wanted: Wanted
-    table: pd.DataFrame
-    here: npt.NDArray[np.bool_]
-    stride: int
-    cells: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    track: npt.NDArray[np.int64]
-    place: npt.NDArray[np.float64]
-    area: npt.NDArray[np.float64]
-    axes: list[str]
-    colours: list[str]
-
-    @classmethod
-    def of(cls, table: pd.DataFrame, wanted: Wanted) -> CellsRead:
-        """Prepare a table of cells."""
-        t, label = (table[name].to_numpy(np.int64) for name in ("t", "label"))
-        here = ((table["position"] == wanted.position) & (table["session"] == wanted.session)).to_numpy(bool)
-        stride = int(label.max(initial=0)) + 1
-        cells, rows = t * stride + label, np.flatnonzero(here)
-        tracked = "track_id" in table.columns
-        return cls(
-            wanted,
-            table,
-            here,
-            stride,
-            cells,
-            rows[np.argsort(cells[rows], kind="stable")],
-            table["track_id"].fillna(0).to_numpy(np.int64) if tracked else np.zeros(len(table), np.int64),
-            table.reindex(columns=["z", "y", "x"]).to_numpy(np.float64),
-            table.reindex(columns=["area"])["area"].to_numpy(np.float64),
-            numeric_columns(table),
-            colour_columns(table),
-        )
 
 
 class CellsTab(QWidget):
@@ -257,7 +175,7 @@ class CellsTab(QWidget):
         if wanted is None or wanted == self._shown or self._job is not None or not self.isVisible():
             return
         self._serving = wanted
-        job = Job(partial(_read_cells, wanted), name="cells")
+        job = Job(partial(read_cells, wanted), name="cells")
         self._job = job
         job.succeeded.connect(self._on_read)
         job.failed.connect(self._on_failed)
@@ -326,7 +244,10 @@ class CellsTab(QWidget):
         rows = self._rows_of_selection()
         self.cloud.select(rows)
         n = len(self.table)
-        self.told.setText(f"{len(rows)} of {n} cells selected." if len(rows) else f"{n} cells. {_HINT}")
+        if len(rows) == 1:
+            self.told.setText(describe_cell(self.table.iloc[int(rows[0])]))
+        else:
+            self.told.setText(f"{len(rows)} of {n} cells selected." if len(rows) else f"{n} cells. {_HINT}")
 
     def _rows_of_selection(self) -> npt.NDArray[np.int64]:
         crowd, session = self.selection.crowd, None if self._shown is None else self._shown.session
@@ -411,14 +332,3 @@ def _fill(box: QComboBox, columns: list[str], usual: str) -> None:
     for name in columns:
         box.addItem(titled(name) if name else "one colour", name)
     box.setCurrentIndex(max(0, box.findData(before), box.findData(usual) if box.findData(before) < 0 else 0))
-
-
-def _read_cells(wanted: Wanted, progress: Progress, cancel: CancelToken) -> CellsRead:
-    from napari_marrow.gui.warm_up import warm_up_plots
-    from napari_marrow.study import Study
-
-    table = cell_columns(Study.open(wanted.path))
-    warm_up_plots()
-    if wanted.scope == SCOPES[0]:
-        table = table[(table["position"] == wanted.position) & (table["session"] == wanted.session)]
-    return CellsRead.of(table.reset_index(drop=True), wanted)

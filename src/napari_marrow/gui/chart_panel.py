@@ -239,8 +239,10 @@ def _make(
 ) -> _Made:
     """Read what a chart needs and make it, in the worker's thread; tables of the same key are not read again."""
     from napari_marrow.gui.currency import current_steps
+    from napari_marrow.gui.warm_up import warm_up_plots
     from napari_marrow.study import Study
 
+    warm_up_plots()
     study = Study.open(wanted.study)
     current = current_steps(study)
     layout = study.layout

@@ -8,8 +8,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_marrow.gui.job import Job
 from napari_marrow.gui.sentences import sentence
+from napari_marrow.gui.set_aside import set_aside
 from napari_marrow.gui.study_reader import Loaded, read_all
-from napari_marrow.gui.warm_up import warm_up_labels, warm_up_plots
+from napari_marrow.gui.warm_up import warm_up_images, warm_up_labels, warm_up_plots
 
 
 class Opening(QObject):
@@ -82,8 +83,10 @@ class Opening(QObject):
 def _read(path: Path, place: tuple[str, int] | None) -> Loaded:
     """Read what is shown and prepare what draws it, beside the window."""
     loaded = read_all(path, place)
+    warm_up_images()
     if any(kind == "labels" for _, _, kind in loaded.layers.layers):
         warm_up_labels()
     if loaded.results.emergence is not None or loaded.results.tracks is not None:
         warm_up_plots()
+    set_aside()
     return loaded

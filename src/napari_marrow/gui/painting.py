@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_marrow.gui.job import Job, Work
+from napari_marrow.gui.job import Job
 from napari_marrow.gui.kept_labels import FramePlace, keep_frame
-from napari_marrow.gui.paintable_labels import PaintableLabels
+from napari_marrow.gui.paintable_labels import Labels, PaintableLabels
 from napari_marrow.gui.sentences import sentence
 
 if TYPE_CHECKING:
     from napari_marrow.gui.session_view import SessionView
+    from napari_marrow.progress import CancelToken, Progress
     from napari_marrow.study.edits import Entry
 
 _REST_MS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class _Keeping:
+    """What is being kept: labels, frame, and how often it was painted in until then."""
+
+    data: PaintableLabels
+    t: int
+    change: int
 
 
 class Painting(QObject):
@@ -48,7 +60,8 @@ class Painting(QObject):
         self._view, self._author = view, author
         self._waiting: list[tuple[PaintableLabels, tuple[Path, str, int]]] = []
         self._job: Job | None = None
-        self._locked = False
+        self._keeping: _Keeping | None = None
+        self._failed = self._locked = False
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
@@ -91,10 +104,10 @@ class Painting(QObject):
             return
         data, place = found
         change, shown = data.draft(place.t)
-        author = self._author()
-        work: Work = lambda progress, cancel: keep_frame(place, data.to_keep(place.t, shown), author)  # noqa: E731
-        self._job = job = Job(work, name="painting")
-        job.succeeded.connect(lambda done: self._on_kept(data, place.t, change, *done))
+        self._keeping = _Keeping(data, place.t, change)
+        self._job = job = Job(partial(_keep, place, data, shown, self._author()), name="painting")
+        # methods, no lambdas: Qt forgets them when the dock is closed
+        job.succeeded.connect(self._on_kept)
         job.failed.connect(self._on_failed)
         job.ended.connect(self._on_ended)
         job.start()
@@ -107,23 +120,31 @@ class Painting(QObject):
     def _on_change(self) -> None:
         self._rest.start()
 
-    def _on_kept(self, data: PaintableLabels, t: int, change: int, made: list[Entry], strokes: list[Entry]) -> None:
-        data.settle(t, change, strokes)
+    def _on_kept(self, done: tuple[list[Entry], list[Entry]]) -> None:
+        made, strokes = done
+        kept = self._keeping
+        assert kept is not None
+        kept.data.settle(kept.t, kept.change, strokes)
         if made:
             undone = made[-1] not in strokes
             said = "taken back" if undone else f"kept, {made[-1].action['pixels']} pixels"
-            self.kept.emit(f"Painted labels of frame {t + 1} {said}.")
+            self.kept.emit(f"Painted labels of frame {kept.t + 1} {said}.")
 
     def _on_failed(self, error: BaseException) -> None:
         self._failed = True
         self.refused.emit(f"What was painted is not kept yet. {sentence(error)}")
 
     def _on_ended(self) -> None:
-        self._job = None
+        self._job = self._keeping = None
         failed, self._failed = self._failed, False
         if not failed and not self._rest.isActive():
             self.flush()
         elif failed:
             self.settled.emit()
 
-    _failed = False
+
+def _keep(
+    place: FramePlace, data: PaintableLabels, shown: Labels, author: str, progress: Progress, cancel: CancelToken
+) -> tuple[list[Entry], list[Entry]]:
+    """Return what was made of it in the journal, and what stands on the frame now."""
+    return keep_frame(place, data.to_keep(place.t, shown), author)

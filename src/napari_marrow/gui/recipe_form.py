@@ -28,6 +28,7 @@ from napari_marrow.gui.editors import Editor, make_editor
 from napari_marrow.gui.plot_style import ThemeFollower, symbol_icon
 from napari_marrow.gui.recipe_fields import FormSection, form_sections
 from napari_marrow.gui.recipe_text import as_command, as_python
+from napari_marrow.pipeline.preferences import preferred_recipe
 from napari_marrow.pipeline.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 
 
@@ -71,7 +72,7 @@ class RecipeForm(QWidget):
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addLayout(self._buttons())
         layout.addWidget(scroll, 1)
-        self.set_recipe(recipe or Recipe())
+        self.set_recipe(recipe or preferred_recipe())
         self._wear_theme()
         ThemeFollower(self).changed.connect(self._wear_theme)
 
@@ -100,6 +101,10 @@ class RecipeForm(QWidget):
         """Show a recipe."""
         for (section, name), editor in self._editors.items():
             editor.set_value(getattr(getattr(recipe, section) if section else recipe, name))
+
+    def set_defaults(self, *_: Any) -> None:
+        """Show every default, on the preferred device."""
+        self.set_recipe(preferred_recipe())
 
     def editor(self, section: str, name: str) -> Editor:
         """Return the editor of a parameter."""
@@ -145,7 +150,7 @@ class RecipeForm(QWidget):
         for text, tip, action in (
             ("Load...", "Load a recipe file (YAML).", self._ask_load),
             ("Save...", "Save the recipe as the file that `marrow run --recipe` takes.", self._ask_save),
-            ("Defaults", "Show every default again.", lambda: self.set_recipe(Recipe())),
+            ("Defaults", "Show every default again.", self.set_defaults),
         ):
             button = QPushButton(text)
             button.setToolTip(tip)

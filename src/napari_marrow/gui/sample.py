@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_marrow import __version__
+from napari_marrow.pipeline.preferences import cache_folder
 from napari_marrow.progress import CancelToken, Progress, no_progress
 
 if TYPE_CHECKING:
@@ -15,15 +16,6 @@ if TYPE_CHECKING:
 
 SAMPLES = ("tutorial", "null", "coupled", "volume")
 """Names of the sample studies."""
-CACHE_VARIABLE = "NAPARI_MARROW_CACHE"
-
-
-def cache_folder() -> Path:
-    """Return where samples are kept: ``$NAPARI_MARROW_CACHE``, or the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else user_cache_path("napari-marrow", appauthor=False)
 
 
 def sample_path(name: str = "tutorial") -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,29 +50,43 @@ class SessionView:
             After each layer; the caller lets the window live in between.
         """
         before = self.place()
-        self._remove(self._of_other_axes(shown))
+        for layer in self._of_other_axes(shown):
+            self._viewer.layers.remove(layer)
+            yield
         there = {_key(layer.metadata["marrow"]): layer for layer in self.layers()}
         for data, arguments, kind in shown.layers:
             layer = there.get(_key(arguments["metadata"]["marrow"]))
             if layer is not None and layer in self._viewer.layers and _takes(layer, arguments, kind):
                 del there[_key(arguments["metadata"]["marrow"])]
-                _update(layer, data, arguments, kind)
+                yield from _update(layer, data, arguments, kind)
             else:
-                self._add(data, arguments, kind)
+                yield from self._add(data, arguments, kind)
             yield
-        self._remove([layer for layer in there.values() if layer in self._viewer.layers])
+        for layer in there.values():
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+                yield
         if before != (shown.study, shown.position, shown.session) and self._viewer.layers:
             self._viewer.dims.set_current_step(0, 0)
+            yield
             self._viewer.reset_view()
+            yield
         follow(self._viewer).update()
 
-    def update(self, layers: Sequence[LayerData]) -> None:
-        """Show other data in layers of the session on display; the user's settings and the frame stay."""
+    def update(self, layers: Sequence[LayerData]) -> Iterator[None]:
+        """Show other data in layers of the session on display; the user's settings and the frame stay.
+
+        Yields
+        ------
+        None
+            After each layer; the caller lets the window live in between.
+        """
         for data, arguments, kind in layers:
             layer = self.layer(arguments["metadata"]["marrow"]["role"])
             if layer is not None and _takes(layer, arguments, kind):
                 arguments["metadata"]["marrow"]["shown_as"] = layer.metadata["marrow"].get("shown_as")
-                _update(layer, data, arguments, kind)
+                yield from _update(layer, data, arguments, kind)
+                yield
         follow(self._viewer).update()
 
     def rename(self, name: str) -> None:
@@ -106,20 +118,15 @@ class SessionView:
         ours = [layer for layer in self._viewer.layers if "role" in layer.metadata.get("marrow", {})]
         return [layer for layer in ours if layer.ndim not in axes and layer.source.parent is None]
 
-    def _add(self, data: Any, arguments: dict[str, Any], kind: str) -> None:
+    def _add(self, data: Any, arguments: dict[str, Any], kind: str) -> Iterator[None]:
         from napari.layers import Layer
 
         layer = Layer.create(data, arguments, kind)
         # no argument of the layer's; in 3D napari has no contours and says so at every frame
         if "contour" in arguments["metadata"]["marrow"] and self._viewer.dims.ndisplay == 2:
             layer.contour = arguments["metadata"]["marrow"]["contour"]
+        yield
         self._viewer.add_layer(layer)
-
-    def _remove(self, layers: list[Any]) -> None:
-        if layers:
-            with _cheap_collections():
-                for layer in layers:
-                    self._viewer.layers.remove(layer)
 
 
 def study_of(layer: Any) -> str | None:
@@ -146,26 +153,22 @@ def _takes(layer: Any, arguments: dict[str, Any], kind: str) -> bool:
     )
 
 
-def _update(layer: Any, data: Any, arguments: dict[str, Any], kind: str) -> None:
+def _update(layer: Any, data: Any, arguments: dict[str, Any], kind: str) -> Iterator[None]:
+    """Show other data in a layer, attribute by attribute: napari slices and draws every layer after each."""
     if kind != "image" or _place(layer.metadata["marrow"]) != _place(arguments["metadata"]["marrow"]):
         layer.data = data
+        layer.metadata["marrow"] = arguments["metadata"]["marrow"]
         for name in _UPDATED[kind]:
-            if name in arguments:
+            if name in arguments and not _has(layer, name, arguments[name]):
+                yield
                 setattr(layer, name, arguments[name])
-    elif not np.array_equal(layer.affine.affine_matrix, arguments["affine"]):
+    elif not _has(layer, "affine", arguments["affine"]):
         layer.affine = arguments["affine"]  # the recipe has registered it since
     layer.metadata["marrow"] = arguments["metadata"]["marrow"]
 
 
-@contextmanager
-def _cheap_collections() -> Iterator[None]:
-    """Spare the window napari's full garbage collection at every removed layer (0.1 s and more each in a real session).
-
-    What is alive now is set aside, so that a collection looks at nothing; it comes back at the end, and Python's own
-    collections find the removed layers' cycles later.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+def _has(layer: Any, name: str, wanted: Any) -> bool:
+    """Whether a layer lies like this already: napari slices and draws it anew whenever its place is set."""
+    if name == "affine":
+        return np.array_equal(layer.affine.affine_matrix, wanted)
+    return name == "scale" and np.array_equal(layer.scale, wanted)

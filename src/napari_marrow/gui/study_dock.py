@@ -18,10 +18,9 @@ from napari_marrow.gui.canvas_picks import CanvasPicks
 from napari_marrow.gui.cells_tab import CellsTab
 from napari_marrow.gui.chart_panel import lineage_panel, niche_panel
 from napari_marrow.gui.chart_selection import ChartSelection
-from napari_marrow.gui.colony_place import find_colony
 from napari_marrow.gui.curate_keys import bind_keys, free_keys
 from napari_marrow.gui.curate_tab import CurateTab
-from napari_marrow.gui.napari_names import camera
+from napari_marrow.gui.navigation import Navigation
 from napari_marrow.gui.opening import Opening
 from napari_marrow.gui.outlook import Outlook
 from napari_marrow.gui.painting import Painting
@@ -34,27 +33,28 @@ from napari_marrow.gui.run_panel import RunPanel
 from napari_marrow.gui.scene_panel import ScenePanel
 from napari_marrow.gui.selection import Selection
 from napari_marrow.gui.session_view import SessionView, study_of
+from napari_marrow.gui.set_aside import bring_back, set_aside
 from napari_marrow.gui.study_drop import StudyDrop
 from napari_marrow.gui.study_reader import Contents, Loaded, Results
 from napari_marrow.gui.study_runs import StudyRuns
 from napari_marrow.gui.subset_bar import SharedSubset
 from napari_marrow.gui.tour import dock_tour
 from napari_marrow.gui.track_table import TrackTable
-from napari_marrow.gui.track_window import every_vertex
 from napari_marrow.gui.turns import Turns
+from napari_marrow.pipeline.preferences import preferences
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_marrow.gui.charts import Pick
     from napari_marrow.gui.curated_layers import CuratedSession
     from napari_marrow.gui.estimate import Estimate
     from napari_marrow.gui.import_dialog import ImportDialog
     from napari_marrow.gui.import_request import ImportRequest
     from napari_marrow.gui.job import Job
+    from napari_marrow.gui.preferences_dialog import PreferencesDialog
+    from napari_marrow.pipeline.preferences import Preferences
     from napari_marrow.pipeline.status import Board
     from napari_marrow.segmentation.fine_tuning import FineTuningSettings
-    from napari_marrow.tracking.edit_graph import Node
 
 
 class StudyDock(QWidget):
@@ -79,9 +79,8 @@ class StudyDock(QWidget):
         self.contents: Contents | None = None
         self.results = Results()
         self.importing: ImportDialog | None = None
-        self._wanted_colony: Pick | None = None
-        self._wanted_cell: Node | None = None
-        self._turns = Turns(self)
+        self.preferring: PreferencesDialog | None = None
+        self._turns, self._updating = Turns(self), Turns(self)
         self._opening = Opening(self)
         self.picker = PlacePicker()
         self.form = RecipeForm()
@@ -102,17 +101,22 @@ class StudyDock(QWidget):
         )
         self.painting = Painting(self.view, self.curate.author_name)
         self.picks = CanvasPicks(napari_viewer, self.view, self.selection)
+        self.navigation = Navigation(self, napari_viewer, self.view, self.selection, self.picks)
         self.runs = StudyRuns(self.runner, self.form, self.painting)
         self.scene = ScenePanel(napari_viewer, self.view)
         self.report_button = QPushButton("Open report")
         self.report_button.setToolTip("Open the report's page in the web browser.")
         self.report_button.setEnabled(False)
+        self.preferences_button = QPushButton("Preferences...")
+        self.preferences_button.setToolTip("Device, cores and cache folder of this machine.")
         self.drop = StudyDrop(self)
         self.tour = dock_tour(self)
         self._lay_out()
         self._connect()
+        self.runner.say(preferences()[1])
         self._adopt_open_study()
         _docks[napari_viewer] = ref(self)
+        set_aside()
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
@@ -138,7 +142,7 @@ class StudyDock(QWidget):
         layout.addWidget(self.scene)
         layout.addWidget(self.runner)
         buttons = QHBoxLayout()
-        for button in (self.report_button, self.scene.switch, self.tour.button):
+        for button in (self.report_button, self.scene.switch, self.tour.button, self.preferences_button):
             buttons.addWidget(button)
         layout.addLayout(buttons)
         self.setMinimumWidth(350)
@@ -166,10 +170,10 @@ class StudyDock(QWidget):
         self.runner.failed.connect(self._complain)
         self.runner.busy_changed.connect(self.picker.set_busy)
         self.form.refused.connect(self._complain)
-        self.pedigree.picked.connect(self.go_to)
+        self.pedigree.picked.connect(self.navigation.to_track)
         self.track_table.picked.connect(self._on_rows)
         self.selection.changed.connect(self._on_selection)
-        self.curate.go_asked.connect(self.go_to_cell)
+        self.curate.go_asked.connect(self.navigation.to_cell)
         self.curate.read.connect(self._on_curation)
         self.curate.edited.connect(self._on_edited)
         self.curate.refused.connect(self._complain)
@@ -177,9 +181,11 @@ class StudyDock(QWidget):
             panel.refused.connect(self._complain)
             panel.exported.connect(self.runner.say)
         for panel in (self.lineage, self.niche):
-            panel.picked.connect(self.go_to_colony)
-        self.cells.picked.connect(self._on_point)
-        self.linked.picked.connect(self._on_point)
+            panel.picked.connect(self.navigation.to_colony)
+        self.cells.picked.connect(self.navigation.to_point)
+        self.navigation.place_asked.connect(self.show_place)
+        self.navigation.said.connect(self.runner.say)
+        self.linked.picked.connect(self.navigation.to_point)
         self.linked.said.connect(self.runner.say)
         self.drop.study.connect(self.open_study)
         self.drop.images.connect(lambda paths: self.ask_import().add_sources(paths))
@@ -195,6 +201,7 @@ class StudyDock(QWidget):
         self.painting.kept.connect(self._on_painted)
         self.curate.train_button.clicked.connect(lambda: self.fine_tune())
         self.report_button.clicked.connect(self.open_report)
+        self.preferences_button.clicked.connect(self.ask_preferences)
         self._viewer.dims.events.current_step.connect(self._on_frame)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         bind_keys(self._viewer, self.curate)
@@ -210,7 +217,7 @@ class StudyDock(QWidget):
     def idle(self) -> bool:
         """Whether nothing runs, nothing is read and everything that was read is shown."""
         tabs = (self.curate, self.previewing, self.outlook, self.cells, self.lineage, self.niche, self.scene)
-        parts = (self.runner, self._opening, self._turns, self.painting, *tabs)
+        parts = (self.runner, self._opening, self._turns, self._updating, self.painting, *tabs)
         return not any(part.busy for part in parts)
 
     # --- opening
@@ -243,6 +250,7 @@ class StudyDock(QWidget):
                 self.form.set_recipe(loaded.contents.recipe)
                 told += " The recipe is that of the last run."
             self.runner.say(told)
+        self._updating.stop()
         self._turns.start(self._present(loaded))
 
     def _present(self, loaded: Loaded) -> Iterator[None]:
@@ -267,22 +275,22 @@ class StudyDock(QWidget):
         place = (shown.position, shown.session)
         tracks = _of_session(loaded.results.tracks, *place)
         self.pedigree.set_tables(tracks, _of_session(loaded.results.onsets, *place))
+        yield
         self.track_table.set_tracks(tracks)
         self.linked.set_tracks(tracks)
+        yield
         if any(arguments["metadata"]["marrow"]["role"] == "tracks" for _, arguments, _ in shown.layers):
             self.curate.set_session(loaded.contents.path, *place)
         else:
             self.curate.clear()
+        yield
         self._on_frame()
         self.previewing.follow()
         self.painting.follow()
         self.scene.set_study(loaded.contents.path)
         self.outlook.watch(loaded.contents.path)
         self.form.study = loaded.contents.path
-        if self._wanted_colony is not None:
-            self.go_to_colony(self._wanted_colony)
-        if self._wanted_cell is not None:
-            self._on_point(shown.position, shown.session, self._wanted_cell)
+        self.navigation.go_on()
         self.loaded.emit()
 
     def _adopt_open_study(self) -> None:
@@ -312,6 +320,20 @@ class StudyDock(QWidget):
         dialog.import_asked.connect(self.import_images)
         dialog.show()
         return dialog
+
+    def ask_preferences(self, *_: Any) -> PreferencesDialog:
+        """Show the preferences of this machine."""
+        from napari_marrow.gui.preferences_dialog import PreferencesDialog
+
+        dialog = self.preferring = PreferencesDialog(self)
+        dialog.kept.connect(self._on_preferences)
+        dialog.show()
+        return dialog
+
+    def _on_preferences(self, wanted: Preferences) -> None:
+        self.form.editor("segment", "device").set_value(wanted.device)
+        cores = "all cores" if wanted.threads is None else f"{wanted.threads} core{'s' * (wanted.threads > 1)}"
+        self.runner.say(f"Preferences kept: networks on {wanted.device}, runs on {cores}.")
 
     def import_images(self, request: ImportRequest) -> Job | None:
         """Import beside the window, then open the study.
@@ -369,90 +391,6 @@ class StudyDock(QWidget):
 
     # --- looking
 
-    def go_to(self, track_id: int, time_h: float) -> None:
-        """Go to a cell: its frame, its place in the middle, its label chosen.
-
-        Parameters
-        ----------
-        track_id : int
-        time_h : float
-            Hours since t0; the nearest frame in which the track was seen is shown.
-        """
-        tracks, cells = self.view.layer("tracks"), self.view.layer("cells")
-        if tracks is None:
-            return
-        vertices = every_vertex(tracks)
-        rows = vertices[vertices[:, 0] == track_id]
-        times = tracks.metadata["marrow"]["times_h"]
-        if not len(rows):
-            return
-        row = min(rows, key=lambda r: abs(times[int(r[1])] - time_h))
-        self._viewer.dims.set_current_step(0, int(row[1]))
-        self._centre(tracks, [float(value) for value in row[1:]])
-        if cells is not None:
-            cells.selected_label = track_id
-        node = self.picks.node_at(int(row[1]), track_id)
-        self.selection.select([] if node is None else [node], [track_id])
-
-    def go_to_cell(self, cell: Node) -> None:
-        """Go to a cell: its frame, its place in the middle."""
-        curation = self.curate.curation
-        row = None if curation is None else curation.row_of(cell)
-        layer = self.view.layer("tracks")
-        if row is not None and layer is not None:
-            self._viewer.dims.set_current_step(0, cell.t)
-            self._centre(layer, [float(cell.t), *(float(row[name]) for name in ("z", "y", "x"))][-layer.ndim :])
-
-    def _on_point(self, position: str, session: int, cell: Node) -> None:
-        """Go to the cell of a plot's point; another session is opened first."""
-        if self.picker.place() != (position, session):
-            self._wanted_cell = cell
-            self.show_place(position, session)
-            return
-        self._wanted_cell = None
-        layer = self.view.layer("cells")
-        curation = self.curate.curation
-        track = 0 if curation is None else curation.numbering.track_of(cell)
-        if track and layer is not None:
-            self.go_to(track, float(layer.metadata["marrow"]["times_h"][cell.t]))
-            return
-        self._viewer.dims.set_current_step(0, cell.t)
-        self.go_to_cell(cell)
-
-    def go_to_colony(self, pick: Pick) -> None:
-        """Go to a colony of a plot: its place in the middle, its tracks selected; another position is opened first.
-
-        Parameters
-        ----------
-        pick : Pick
-        """
-        place = self.picker.place()
-        if place is None or not pick.colony:
-            return
-        if place[0] != pick.position:
-            self._wanted_colony = pick
-            self.show_place(pick.position, place[1])
-            return
-        self._wanted_colony = None
-        layer = self.view.layer("colonies")
-        t = int(self._viewer.dims.current_step[0])
-        found = None if layer is None else find_colony(layer, self.view.layer("tracks"), pick.colony, t)
-        if found is None:
-            self.runner.say(f"Colony {pick.colony} was not seen in session {place[1]}.")
-            return
-        self._viewer.dims.set_current_step(0, int(found.point[0]))
-        self._centre(layer, list(found.point))
-        self.selection.select(tracks=found.tracks)
-        self.runner.say(f"Colony {pick.colony}: {len(found.tracks)} tracks.")
-
-    def _centre(self, layer: Any, place: list[float]) -> None:
-        """Bring a place of a layer in µm into the middle of the image, and its plane on display."""
-        world = [float(v) for v in layer.data_to_world(place)]
-        if len(world) == 4:
-            self._viewer.dims.set_point(1, world[1])
-        depth = world[-3] if self._viewer.dims.ndisplay == 3 else 0.0
-        camera(self._viewer).center = (depth, *world[-2:])
-
     def _on_selection(self) -> None:
         self.pedigree.select(self.selection.tracks)
         self.track_table.select(self.selection.tracks)
@@ -461,7 +399,7 @@ class StudyDock(QWidget):
         """Go to the track of the row that was picked; several rows are only marked."""
         rows = self.track_table.tracks.rows
         if len(tracks) == 1:
-            self.go_to(tracks[0], float(rows.loc[rows["track_id"] == tracks[0], "start_h"].iloc[0]))
+            self.navigation.to_track(tracks[0], float(rows.loc[rows["track_id"] == tracks[0], "start_h"].iloc[0]))
         else:
             self.selection.select(tracks=tracks)
 
@@ -471,14 +409,22 @@ class StudyDock(QWidget):
         self.picks.curation = self.curate.curation
 
     def _on_edited(self, shown: CuratedSession) -> None:
-        self.view.update(shown.layers)
-        self.painting.follow()
+        self._updating.start(self._show_edited(shown))
+
+    def _show_edited(self, shown: CuratedSession) -> Iterator[None]:
+        """Show what an edit changed, piece by piece; a further edit takes its place."""
         place = self.picker.place()
+        for _ in self.view.update(shown.layers):
+            self.painting.follow()
+            yield
         self.track_table.set_tracks(shown.tracks)
         self.linked.set_tracks(shown.tracks)
+        yield
         if self.curate.curation is not None:
             self.cells.set_nodes(self.curate.curation.nodes())
+        yield
         self.pedigree.set_tables(shown.tracks, None if place is None else _of_session(self.results.onsets, *place))
+        yield
         self._on_frame()
         self._on_selection()
 
@@ -539,6 +485,7 @@ def _let_go(
     painting.flush()
     picks.disconnect()
     free_keys(viewer)
+    bring_back()
     alive = dock()
     if alive is not None:
         viewer.dims.events.current_step.disconnect(alive._on_frame)

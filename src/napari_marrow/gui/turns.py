@@ -37,6 +37,10 @@ class Turns(QObject):
         self._work = work
         self._timer.start()
 
+    def stop(self) -> None:
+        """Leave the rest of the work undone."""
+        self._work = None
+
     def _turn(self) -> None:
         work = self._work
         if work is None:

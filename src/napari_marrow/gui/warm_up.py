@@ -8,6 +8,15 @@ from importlib.util import find_spec
 import numpy as np
 
 
+def warm_up_images() -> None:
+    """Let Dask look for its schedulers and napari build its units; to be called before a lazy layer is added."""
+    from dask.base import get_scheduler
+    from napari.layers import Image
+
+    get_scheduler()
+    Image(np.zeros((2, 2), np.uint8), units=("micrometer", "micrometer"))
+
+
 def warm_up_labels() -> None:
     """Let napari compile its label colours; to be called in a thread beside the window, before labels are added."""
     from napari.layers import Labels

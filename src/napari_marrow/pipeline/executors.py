@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from napari_marrow.errors import MarrowError, SettingsError
+from napari_marrow.pipeline.preferences import preferences
 from napari_marrow.progress import CancelToken
 
 Work = Callable[[Any], Any]
@@ -37,10 +38,9 @@ class Executor(Protocol):
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use, at most as many as the user prefers."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, preferences()[0].threads or there)
 
 
 class SerialExecutor:
@@ -161,8 +161,12 @@ def prepare_worker() -> None:
 
 
 def worker_threads() -> int | None:
-    """Return how many threads a unit may use: 1 in a worker process of many, None for as many as it likes."""
-    return int(os.environ[_THREADS]) if os.environ.get(_THREADS, "").isdigit() else None
+    """Return how many threads a unit may use: 1 in a worker process of many, else as many as the user prefers.
+
+    None for as many as it likes.
+    """
+    named = os.environ.get(_THREADS, "")
+    return int(named) if named.isdigit() else preferences()[0].threads
 
 
 def executor_for(

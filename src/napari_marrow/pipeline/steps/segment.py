@@ -165,14 +165,14 @@ def _channels(image: SessionImage, recipe: Recipe) -> list[str]:
 
 
 def _segmenter(section: SegmentSection) -> Segmenter:
-    return _loaded(section.model, section.device, section.precision)
+    return _loaded(section.model, section.device, section.precision, worker_threads())
 
 
 @lru_cache(maxsize=4)
-def _loaded(model: str, device: str, precision: str) -> Segmenter:
+def _loaded(model: str, device: str, precision: str, threads: int | None) -> Segmenter:
     from napari_marrow.segmentation import load_segmenter
 
-    return load_segmenter(model, device=device, precision=precision, threads=worker_threads())
+    return load_segmenter(model, device=device, precision=precision, threads=threads)
 
 
 _diameters: dict[tuple[str, str, int, str], float] = {}
