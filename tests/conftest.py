@@ -59,7 +59,7 @@ def _nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     folder = tmp_path_factory.mktemp("models")
     own = {
         "NAPARI_MARROW_MODELS": str(folder / "own"),
-        "NAPARI_MARROW_PREFERENCES": str(folder / "preferences.yaml"),
+        "NAPARI_MARROW_CONFIG": os.environ.get("NAPARI_MARROW_CONFIG", str(folder / "config")),
         "CELLPOSE_LOCAL_MODELS_PATH": str(folder / "cellpose"),
     }
     with pytest.MonkeyPatch.context() as patch:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from napari_marrow.pipeline.preferences import PREFERENCES_VARIABLE, Preferences, read_preferences
+from napari_marrow.pipeline.preferences import CONFIG_VARIABLE, Preferences, read_preferences
 
 from .conftest import pump
 
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.gui
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "own" / "preferences.yaml"
-    monkeypatch.setenv(PREFERENCES_VARIABLE, str(path))
+    path.parent.mkdir()
+    (path.parent / "first-steps-seen").touch()
+    monkeypatch.setenv(CONFIG_VARIABLE, str(path.parent))
     return path
 
 
@@ -59,14 +62,12 @@ def test_what_is_chosen_is_kept_and_shown_again(own: Path, dock: Any) -> None:
 def test_a_bad_file_is_told_and_a_folder_that_takes_nothing_refuses(own: Path, viewer: Any) -> None:
     from qtpy.QtWidgets import QDialogButtonBox
 
-    own.parent.mkdir()
     own.write_text("device: gpu\n", encoding="utf-8")
     dock = viewer.window.add_plugin_dock_widget("napari-marrow", "Marrow study")[1]
     assert "'device' is 'gpu'" in dock.runner.status.text()
     dialog = dock.ask_preferences()
     assert "'device' is 'gpu'" in dialog.said.text()
-    own.unlink()
-    own.parent.rmdir()
+    shutil.rmtree(own.parent)
     own.parent.write_text("a file where a folder should be")
     click(dialog.buttons.button(QDialogButtonBox.StandardButton.Ok))
     assert dialog.isVisible()

@@ -36,6 +36,8 @@ OWN_WORK_OF_NAPARI = {
 Each is one call for one layer, between two of which the window's loop turns. Whatever else we ask of it counts as ours.
 """
 
+SWITCHING = "between planes and volume: napari slices every layer anew, and makes its volumes"
+_SWITCHES = {("scene_panel.py", "_display"), ("scene_panel.py", "_on_display")}
 OPENING = "opening the dock: napari imports the plugin and asks for its widgets in one call"
 
 
@@ -48,7 +50,7 @@ class Block:
     cpu_s : float
         All of it.
     by_owner : Counter
-        Seconds by owner: "ours", `OPENING`, a value of `OWN_WORK_OF_NAPARI`, "drawing", "window" (all else).
+        Seconds by owner: "ours", one of the reasons above, "drawing", "window" (all else).
     stacks : Counter
         Seconds by our part of the stack, of what is ours.
     """
@@ -187,6 +189,8 @@ def owner_of(stack: list[Place]) -> tuple[str, tuple[Place, ...]]:
         return ("drawing" if drawing else "window"), ()
     if any(function == "add_plugin_dock_widget" for _, function, _ in stack):
         return OPENING, ()
+    if any((Path(name).name, function) in _SWITCHES for name, function, _ in stack):
+        return SWITCHING, ()
     for name, function, _ in stack[ours[-1] + 1 :]:
         reason = OWN_WORK_OF_NAPARI.get((Path(name).name, function))
         if reason is not None:

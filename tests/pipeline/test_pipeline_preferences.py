@@ -13,7 +13,7 @@ from napari_marrow.errors import MarrowError, SettingsError
 from napari_marrow.pipeline.executors import usable_cores, worker_threads
 from napari_marrow.pipeline.preferences import (
     CACHE_VARIABLE,
-    PREFERENCES_VARIABLE,
+    CONFIG_VARIABLE,
     Preferences,
     cache_folder,
     preferences,
@@ -28,7 +28,7 @@ from napari_marrow.pipeline.recipe import Recipe
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "Einstellungen ä" / "preferences.yaml"
-    monkeypatch.setenv(PREFERENCES_VARIABLE, str(path))
+    monkeypatch.setenv(CONFIG_VARIABLE, str(path.parent))
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     return path
 
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_and_only_what_differs_is_in_the_file(own: Path)
 
 
 def test_the_system_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PREFERENCES_VARIABLE)
+    monkeypatch.delenv(CONFIG_VARIABLE)
     assert preferences_path().parts[-2:] == ("napari-marrow", "preferences.yaml")
 
 

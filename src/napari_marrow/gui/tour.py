@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 from qtpy.QtCore import QEvent, QPoint, QRect, Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-CONFIG_VARIABLE = "NAPARI_MARROW_CONFIG"
+from napari_marrow.pipeline.preferences import config_folder
+
 _SEEN = "first-steps-seen"
 _GAP = 6
 
@@ -185,12 +185,8 @@ class Tour(QFrame):
 
 
 def seen_file() -> Path:
-    """Return the file that says that the tour was seen, in ``$NAPARI_MARROW_CONFIG`` or the user's config folder."""
-    from platformdirs import user_config_path
-
-    chosen = os.environ.get(CONFIG_VARIABLE)
-    folder = Path(chosen) if chosen else user_config_path("napari-marrow", appauthor=False)
-    return folder / _SEEN
+    """Return the file that says that the tour was seen, beside the user's preferences."""
+    return config_folder() / _SEEN
 
 
 def dock_tour(dock: Any) -> Tour:

@@ -26,6 +26,7 @@ def warm_up_labels() -> None:
 
 def warm_up_plots() -> None:
     """Import what draws plots; to be called in a thread beside the window, before a plot is made."""
+    import matplotlib.path  # noqa: F401 - what is inside of a lasso
     import pyqtgraph  # noqa: F401
 
 

@@ -17,7 +17,7 @@ from napari_marrow.pipeline.new_file import write_new
 from napari_marrow.pipeline.recipe import Recipe
 from napari_marrow.pipeline.yaml_models import read_yaml, sentence
 
-PREFERENCES_VARIABLE = "NAPARI_MARROW_PREFERENCES"
+CONFIG_VARIABLE = "NAPARI_MARROW_CONFIG"
 CACHE_VARIABLE = "NAPARI_MARROW_CACHE"
 _LARGEST_BYTES = 65_536
 
@@ -37,12 +37,17 @@ class Preferences(BaseModel):
     )
 
 
-def preferences_path() -> Path:
-    """Return where preferences are kept: ``$NAPARI_MARROW_PREFERENCES``, or the user's folder for settings."""
+def config_folder() -> Path:
+    """Return where settings of the user are kept: ``$NAPARI_MARROW_CONFIG``, or the system's folder for them."""
     from platformdirs import user_config_path
 
-    named = os.environ.get(PREFERENCES_VARIABLE)
-    return Path(named) if named else user_config_path("napari-marrow", appauthor=False) / "preferences.yaml"
+    named = os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else user_config_path("napari-marrow", appauthor=False)
+
+
+def preferences_path() -> Path:
+    """Return the file of the preferences."""
+    return config_folder() / "preferences.yaml"
 
 
 def read_preferences(path: Path | None = None) -> Preferences:
