@@ -48,7 +48,7 @@ class Hand:
 
     def _done(self) -> None:
         self.actions += 1
-        self.qtbot.waitUntil(lambda: self.dock.idle, timeout=60_000)
+        self.qtbot.waitUntil(lambda: self.dock.idle, timeout=180_000)
 
 
 @pytest.fixture
