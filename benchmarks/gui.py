@@ -74,6 +74,9 @@ def _write_tables(study: Any, places: np.ndarray, frames: int) -> None:
     track = (t // 50) * cells + label
     base = {"position": POSITION, "session": SESSION, "t": t, "time_h": t / 6.0, "label": label}
     y, x = np.tile(places[:, 0], frames), np.tile(places[:, 1], frames)
+    study.commit("segmentation", KEY, {"position": POSITION, "session": SESSION}, pd.DataFrame(
+        {"position": POSITION, "session": SESSION, "t": np.arange(frames), "cells": cells, "diameter_um": 10.0}
+    ))  # fmt: skip
     study.commit("cells", KEY, {"position": POSITION, "session": SESSION}, pd.DataFrame(
         {**base, "z": 0.0, "y": y, "x": x, "z_reg": 0.0, "y_reg": y, "x_reg": x, "area": 60.0, "eccentricity": 0.3,
          "touches_border": False, "intensity_CD41": 10.0}))  # fmt: skip
@@ -92,7 +95,7 @@ def _write_tables(study: Any, places: np.ndarray, frames: int) -> None:
          "generation": 0, "t_start": start, "t_end": end, "start_h": start / 6.0, "end_h": end / 6.0,
          "birth": "appearance", "fate": "loss", "n_nodes": end - start + 1, "mean_probability": 0.9}
     ))  # fmt: skip
-    tables = dict.fromkeys(("cells", "track_nodes", "track_edges", "tracks"), KEY)
+    tables = dict.fromkeys(("segmentation", "cells", "track_nodes", "track_edges", "tracks"), KEY)
     study.set_active(dict.fromkeys(("segment", "measure", "track", "curate"), KEY), tables=tables)
 
 

@@ -94,7 +94,9 @@ def test_a_click_in_the_volume_picks_the_first_cell_that_is_not_clipped_away(
     above = cells.data_to_world((t, -5.0, y, x))
     down = np.zeros(4)
     down[1] = 1.0
+    qtbot.wait(50)  # a person does one after the other
     dock.picks.pick(tuple(above), more=False, view_direction=down)
+    qtbot.wait(50)
     assert cells.selected_label == first
     assert dock.selection.tracks == {first}
     ends = [float(v) for v in cells.extent.world[:, 1]]
@@ -102,7 +104,9 @@ def test_a_click_in_the_volume_picks_the_first_cell_that_is_not_clipped_away(
     scene.axis.setCurrentText("z")
     scene.low.setValue(int(np.ceil(200 * (cut - ends[0]) / (ends[1] - ends[0]))))
     scene.clipped.setChecked(True)
+    qtbot.wait(50)
     dock.picks.pick(tuple(above), more=False, view_direction=down)
+    qtbot.wait(50)
     assert cells.selected_label != first
     assert cells.selected_label in set(column[last_plane + 1 :].tolist()) | {other}
     # a cell that is gone to lies in the middle, in depth, too

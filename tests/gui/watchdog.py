@@ -23,13 +23,15 @@ Place = tuple[str, str, int]
 """File, function and line of a frame of a stack."""
 
 _ADDING = "adding a layer: napari makes its visuals, shaders, controls and thumbnail"
+_STEP = "a step in time or depth: napari slices every layer (benchmarks/gui.py measures it)"
 OWN_WORK_OF_NAPARI = {
     ("viewer_model.py", "add_layer"): _ADDING,
     ("add_layer.py_tmpl", "add_labels"): _ADDING,
     ("add_layer.py_tmpl", "add_tracks"): _ADDING,
     ("_evented_list.py", "__delitem__"): "removing a layer: napari takes its visuals and controls down",
     ("viewer_model.py", "reset_view"): "fitting the view: napari slices and draws every layer",
-    ("dims.py", "set_current_step"): "a time step: napari slices every layer (benchmarks/gui.py measures it)",
+    ("dims.py", "set_current_step"): _STEP,
+    ("dims.py", "set_point"): _STEP,
 }
 """What only napari's own code can make shorter, by the function of napari that does it: it is measured apart.
 
