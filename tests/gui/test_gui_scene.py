@@ -44,8 +44,13 @@ def test_a_slab_keeps_what_lies_in_it_on_every_layer(viewer: Any, dock: Any, sce
     click(qtbot, scene.volume)
     assert viewer.dims.ndisplay == 3
     assert viewer.layers["Vessels"].visible
+    viewer.dims.set_current_step(0, 2)
     qtbot.wait(200)
     whole = viewer.screenshot(flash=False)
+    viewer.layers["Tracks"].visible = False
+    qtbot.wait(100)
+    assert (viewer.screenshot(flash=False) != whole).any()  # tracks can be seen through the cells
+    viewer.layers["Tracks"].visible = True
     rng = np.random.default_rng(1)
     for axis in AXES:
         scene.axis.setCurrentText(axis)
@@ -66,11 +71,14 @@ def test_a_slab_keeps_what_lies_in_it_on_every_layer(viewer: Any, dock: Any, sce
     qtbot.wait(200)
     assert (viewer.screenshot(flash=False) != whole).any()
     # another session comes with the slab, planes come without it
-    with qtbot.waitSignal(dock.loaded, timeout=60_000):
-        dock.show_place(dock.picker.place()[0], 1)
-    assert all(len(layer.experimental_clipping_planes) == 2 for layer in of_study(viewer))
+    for session in (1, 2):
+        with qtbot.waitSignal(dock.loaded, timeout=60_000):
+            dock.show_place(dock.picker.place()[0], session)
+        assert all(len(layer.experimental_clipping_planes) == 2 for layer in of_study(viewer))
+    assert viewer.layers["Tracks"].blending == "translucent_no_depth"  # a layer that is new
     click(qtbot, scene.volume)
     assert viewer.dims.ndisplay == 2
+    assert viewer.layers["Tracks"].blending == "translucent"
     assert not viewer.layers["Vessels"].visible
     assert not any(len(layer.experimental_clipping_planes) for layer in of_study(viewer))
 

@@ -29,6 +29,7 @@ from napari_marrow.gui.movie import Movie
 from napari_marrow.gui.movie_frames import FILMS, Frames, TimeFrames, flight, needs_animation, one_turn, open_writer
 from napari_marrow.gui.napari_names import camera
 from napari_marrow.gui.sentences import sentence
+from napari_marrow.gui.volume_look import VolumeLook
 from napari_marrow.gui.warm_up import warm_up_movies
 from napari_marrow.study.saved_view import SavedView, read_view, save_view
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 MOVIES = ("over time", "one turn", "from the saved view")
 _STEPS = 200
-_IN_3D = ("vessels", "colony masks")
-"""Structures that are hidden over a flat image and shown in a volume."""
 
 
 class ScenePanel(QWidget):
@@ -72,8 +71,7 @@ class ScenePanel(QWidget):
         self._viewer, self._view = ref(viewer), view
         self._study: Path | None = None
         self._warm = False
-        self._shown_for_3d: list[Any] = []
-        self._contours: dict[Any, int] = {}
+        self._look = VolumeLook()
         self.movie = Movie(viewer, self)
         self._make_widgets()
         self._lay_out()
@@ -172,6 +170,9 @@ class ScenePanel(QWidget):
         self._study = study
         if not self._is_volume():
             self.show_volume(False)
+        viewer = self._viewer()
+        if viewer is not None and viewer.dims.ndisplay == 3:
+            self._look.wear(True, self._study_layers())
         self._show_state()
         self._clip()
 
@@ -201,7 +202,7 @@ class ScenePanel(QWidget):
         viewer = self._viewer()
         if viewer is not None:
             if ndisplay == 3:  # before it is so: napari has no contours in 3D and says so
-                self._show_structures(True)
+                self._look.wear(True, self._study_layers())
             viewer.dims.ndisplay = ndisplay
 
     def slab(self) -> Slab | None:
@@ -240,30 +241,9 @@ class ScenePanel(QWidget):
         """Follow napari's own switch between planes and volume, too."""
         viewer = self._viewer()
         in_3d = viewer is not None and viewer.dims.ndisplay == 3
-        self._show_structures(in_3d)
+        self._look.wear(in_3d, self._study_layers())
         self._show_state()
         self._clip()
-
-    def _show_structures(self, in_3d: bool) -> None:
-        """Show in a volume what would cover a flat image, and no contours; on the way back all is as before."""
-        for layer in self._view.layers():
-            if not hasattr(layer, "contour"):
-                continue
-            if in_3d and layer.contour:
-                self._contours[layer] = layer.contour
-                layer.contour = 0
-            elif not in_3d and not layer.contour:
-                layer.contour = self._contours.pop(layer, layer.metadata["marrow"].get("contour", 0))
-        if not in_3d:
-            for layer in self._shown_for_3d:
-                layer.visible = False
-            self._shown_for_3d, self._contours = [], {}
-            return
-        for role in _IN_3D:
-            layer = self._view.layer(role)
-            if layer is not None and not layer.visible:
-                layer.visible = True
-                self._shown_for_3d.append(layer)
 
     def _on_inserted(self, event: Any) -> None:
         if "role" in event.value.metadata.get("marrow", {}):
