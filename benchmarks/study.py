@@ -215,7 +215,11 @@ def disk(number: int, seed: int, first: int = 0) -> None:
                 opened += unsound == [] and Study.open(path).positions != []
                 (place / "ballast").unlink(missing_ok=True)
                 run(path, RECIPE)
-                equal += differences(expected, results(path)) == [] and verify_study(Study.open(path)) == []
+                same = differences(expected, results(path)) == [] and verify_study(Study.open(path)) == []
+                equal += same
+                print(
+                    f"{k}: {step.name}: {message or 'met no full disk'} resumed to the same result: {same}", flush=True
+                )
             finally:
                 subprocess.run(["umount", str(place)], check=True)
         print(

@@ -113,7 +113,7 @@ def bring_in(study: Path, source: Path, workers: int, judge: bool) -> None:
         judge_frames(study, measured=measured)
 
 
-def imports(repeats: int = 3) -> None:
+def imports(sources: list[str], repeats: int) -> None:
     """Print MB/s of pixels by the clock and per second of processor time, and the share of tifffile's rate."""
     print(
         f"{FRAMES} frames of {CHANNELS} x {SIDE} x {SIDE} px; MB/s by the clock, MB per CPU second, share of tifffile's"
@@ -122,7 +122,7 @@ def imports(repeats: int = 3) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         create_image_array(Path(scratch) / "alone", (FRAMES, *planes.shape), planes.dtype)
         shards = TimeShards(Path(scratch) / "alone")
-        for compression in COMPRESSIONS:
+        for compression in (c for c in COMPRESSIONS if (c or "uncompressed") in sources):
             source, study = Path(scratch) / "B02_f00.ome.tif", Path(scratch) / "study.marrow"
             megabytes = write_source(source, compression) / 1e6
             jobs: dict[str, Callable[[], object]] = {
@@ -182,7 +182,14 @@ def main() -> None:
     """Run the part that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=["imports", "codecs"], default="imports")
-    {"imports": imports, "codecs": codecs}[parser.parse_args().part]()
+    names = [compression or "uncompressed" for compression in COMPRESSIONS]
+    parser.add_argument("--sources", nargs="+", choices=names, default=names)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if options.part == "codecs":
+        codecs()
+    else:
+        imports(options.sources, options.repeats)
 
 
 if __name__ == "__main__":
