@@ -8,6 +8,7 @@ from napari_marrow.imaging.plane_kernels import (
     band_energies,
     block_mean,
     difference_of_gaussians,
+    fourier_sums,
     half_kernel,
     mean_diagonal,
     pair_mean,
@@ -83,3 +84,12 @@ def test_blocks_of_rows_tell_what_all_rows_would():
     found = sampled_energy(plane, half_kernel(1.0), half_kernel(2.0), 8, 4)
     assert found == pytest.approx(rows.mean(), rel=1e-4)
     assert found == pytest.approx(np.square(band).mean(), rel=0.15)
+
+
+def test_sums_of_a_spectrum_are_those_of_matrices():
+    rng = np.random.default_rng(4)
+    a, b, c = (rng.normal(size=(n, m, 2)).astype(np.float32).view(np.complex64)[..., 0] for n, m in SHAPES_OF_SUMS)
+    np.testing.assert_allclose(fourier_sums(a, b, c), (a @ b @ c.T).real, atol=1e-3)
+
+
+SHAPES_OF_SUMS = [(5, 20), (20, 11), (7, 11)]

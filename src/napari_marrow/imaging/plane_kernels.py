@@ -262,6 +262,38 @@ def difference_of_gaussians(plane: Float, fine_y: Float, fine_x: Float, coarse_y
     return band
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def fourier_sums(
+    along_y: npt.NDArray[np.complex64], spectrum: npt.NDArray[np.complex64], along_x: npt.NDArray[np.complex64]
+) -> npt.NDArray[np.float64]:
+    """Return the real part of ``along_y @ spectrum @ along_x.T``, shape (n, m), in this thread alone.
+
+    The products are small; a threaded linear algebra library spends several times as long on waiting for its threads.
+
+    Parameters
+    ----------
+    along_y, spectrum, along_x : ndarray of complex64, shapes (n, Y), (Y, X), (m, X)
+    """
+    width = spectrum.shape[1]
+    sums = np.empty((along_y.shape[0], along_x.shape[0]))
+    real, imaginary = np.empty(width, np.float32), np.empty(width, np.float32)
+    for i in range(along_y.shape[0]):
+        real[:] = 0.0
+        imaginary[:] = 0.0
+        for y in range(spectrum.shape[0]):
+            a, b = along_y[i, y].real, along_y[i, y].imag
+            row = spectrum[y]
+            for x in range(width):
+                real[x] += a * row[x].real - b * row[x].imag
+                imaginary[x] += a * row[x].imag + b * row[x].real
+        for j in range(along_x.shape[0]):
+            total = 0.0
+            for x in range(width):
+                total += real[x] * along_x[j, x].real - imaginary[x] * along_x[j, x].imag
+            sums[i, j] = total
+    return sums
+
+
 def half_kernel(sigma: float, truncate: float = 3.0) -> Float:
     """Return a Gaussian's weights from its centre to `truncate` standard deviations; mirrored, they add up to 1."""
     reach = int(truncate * sigma + 0.5)

@@ -201,6 +201,8 @@ def correlation_near(
     ----------
     Guizar-Sicairos M, Thurman ST, Fienup JR (2008) Opt Lett 33, 156-158.
     """
+    from napari_marrow.imaging.plane_kernels import fourier_sums
+
     rows, columns = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
     twice = np.full(len(columns), 2.0)  # the half of the spectrum that is not stored
     twice[0] = 1.0
@@ -208,4 +210,4 @@ def correlation_near(
         twice[-1] = 1.0
     along_y = np.exp(2j * np.pi * (centre[0] + steps)[:, None] * rows).astype(np.complex64)
     along_x = (twice * np.exp(2j * np.pi * (centre[1] + steps)[:, None] * columns)).astype(np.complex64)
-    return np.asarray((along_y @ product @ along_x.T).real / (shape[0] * shape[1]))
+    return fourier_sums(along_y, np.ascontiguousarray(product), along_x) / (shape[0] * shape[1])
