@@ -18,6 +18,7 @@ _LOW_SPEED, _HIGH_SPEED = 0.4, 2.5
 _JUMP_WIDTH = 0.3  # of the distance to the third neighbour
 _JUMP_LIMIT = 0.8
 _RARE = 0.002  # least weight of the widest steps
+_NEWBORN = 60  # links of cells whose past is not known that make a class of their own
 _PACE_PRIOR = 8.0  # links that the usual pace counts for in each frame
 
 
@@ -31,7 +32,7 @@ class MotionModel:
     Attributes
     ----------
     crowding : (n,) int64
-        Class of every detection.
+        Class of every detection: its local crowding, or that its past is not known, as of newborn cells.
     sigma, weight : (classes, 3) float64
         Mixture of the residuals, standard deviation per coordinate for one frame interval.
     a, b : (classes, 4) float64
@@ -272,6 +273,9 @@ def fit_motion(
     MotionModel
     """
     crowding = crowding_classes(spacing, len(i))
+    born = (chains.previous < 0) & (detections.frame > 0)
+    if second_order and born[i].sum() >= _NEWBORN:
+        crowding = np.where(born, crowding.max(initial=0) + 1, crowding)
     classes = int(crowding.max(initial=0)) + 1
     d = detections.ndim
     time = detections.time[detections.frame]

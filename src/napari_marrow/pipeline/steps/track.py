@@ -30,7 +30,7 @@ class TrackStep(Step):
 
     name = "track"
     title = "Tracking cells"
-    version = 3
+    version = 4
     reads = ("quality", "measure")
     tables = ("session_tracks", "track_edges", "track_nodes", "tracks", "carry_over", "carried_cells")
     unit_tables = ("session_tracks", "session_edges")
