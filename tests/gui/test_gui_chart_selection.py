@@ -93,7 +93,9 @@ def test_a_lasso_over_cells_of_the_vessel_map_rings_them_in_the_image(viewer: An
     assert set(surely["label"]) <= labels
     assert not labels & set(never["label"])
     frame = int(handles["t"].iloc[0])
+    qtbot.wait(20)  # between what a person does, the window turns
     viewer.dims.set_current_step(0, frame)
+    qtbot.wait(20)
     rings = viewer.layers["Selection"].data
     assert len(rings[rings[:, 0] == frame]) == len(labels) > 2
     # a click on a point leads to its cell, and only it is marked
@@ -102,11 +104,13 @@ def test_a_lasso_over_cells_of_the_vessel_map_rings_them_in_the_image(viewer: An
     assert [cell.label for cell in selected.cells] == [handles["label"].iloc[outermost]]
     assert viewer.dims.current_step[0] == frame
     assert marked(plot) == [(pytest.approx(x[outermost]), pytest.approx(y[outermost]))]
+    qtbot.wait(20)
     # a track that is picked in the table brings its cell of this frame out
     nodes = Study.open(opened.contents.path).table("track_nodes")
     nodes = nodes.query("position == @POSITION and session == @DENSE and t == @frame")
     row = nodes.iloc[3]
     opened.selection.select(tracks=[int(row["track_id"])])
+    qtbot.wait(20)
     wanted = handles[handles["label"] == row["label"]]
     assert marked(plot) == [(pytest.approx(wanted["x"].iloc[0]), pytest.approx(wanted["y"].iloc[0]))]
     opened.selection.clear()

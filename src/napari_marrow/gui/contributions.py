@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_marrow.gui.session_layers import LayerData
+    from napari_marrow.progress import CancelToken, Progress
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -72,18 +73,22 @@ def volume_study() -> list[LayerData]:
 
 
 def _sample(name: str) -> list[LayerData]:
-    from functools import partial
-
+    """Make a sample, unless it is there, and read it beside the window."""
     from qtpy.QtWidgets import QApplication
 
-    from napari_marrow.gui.sample import make_sample, sample_path
+    from napari_marrow.gui.sample import make_sample
+    from napari_marrow.gui.study_reader import read_all
 
-    make = partial(make_sample, name=name)
-    if QApplication.instance() is None or (sample_path(name) / "study.json").is_file():
-        return read_study(str(make()))
+    if QApplication.instance() is None:
+        return read_study(str(make_sample(name=name)))
     from napari_marrow.gui.activity import wait_with_activity
 
-    return read_study(str(wait_with_activity(make, f"Making the {name} study")))
+    def work(progress: Progress, cancel: CancelToken) -> list[LayerData]:
+        return read_all(make_sample(progress, cancel, name=name)).layers.layers
+
+    layers: list[LayerData] = wait_with_activity(work, f"Opening the {name} study")
+    _follow_current_viewer()
+    return layers
 
 
 def next_uncertain() -> None:

@@ -18,15 +18,15 @@ def warm_up_images() -> None:
 
 
 def warm_up_labels() -> None:
-    """Let napari compile its label colours; to be called in a thread beside the window, before labels are added."""
-    from napari.layers import Labels
+    """Let napari compile colours of labels and rings; to be called in a thread beside the window, first."""
+    from napari.layers import Labels, Points
 
     Labels(np.zeros((2, 2), np.int32))
+    Points(np.zeros((0, 2)), ndim=2)
 
 
 def warm_up_plots() -> None:
     """Import what draws plots; to be called in a thread beside the window, before a plot is made."""
-    import matplotlib.path  # noqa: F401 - what is inside of a lasso
     import pyqtgraph  # noqa: F401
 
 
