@@ -84,7 +84,7 @@ def _print_board(board: Board) -> None:
     from rich.table import Table
 
     console = Console()
-    console.width = max(console.width, 150)  # a column per step; a pipe has no width
+    console.width = max(console.width, 220)  # a column per step, whole words; a pipe has no width
     table = Table("position", "session", *board.keys, box=None, title=f"recipe {board.recipe}", title_justify="left")
     rows: dict[tuple[str, int], list[Field]] = {}
     for field in board.fields:
