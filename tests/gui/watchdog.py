@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from qtpy import PYSIDE6
+
 BAR_S = 0.1
 """Work of ours that may keep the window from answering."""
 _SAMPLE_S = 0.004
@@ -40,6 +42,7 @@ Each is one call for one layer, between two of which the window's loop turns. Wh
 
 SWITCHING = "between planes and volume: napari slices every layer anew, and makes its volumes"
 _SWITCHES = {("scene_panel.py", "_display"), ("scene_panel.py", "_on_display")}
+IMPORTING = "importing pyqtgraph: PySide6 crashes where widgets are defined beside the window's thread"
 OPENING = "opening the dock: napari imports the plugin and asks for its widgets in one call"
 
 
@@ -191,6 +194,8 @@ def owner_of(stack: list[Place]) -> tuple[str, tuple[Place, ...]]:
         return ("drawing" if drawing else "window"), ()
     if any(function == "add_plugin_dock_widget" for _, function, _ in stack):
         return OPENING, ()
+    if PYSIDE6 and any(name.endswith("/pyqtgraph/__init__.py") for name, _, _ in stack):
+        return IMPORTING, ()
     if any((Path(name).name, function) in _SWITCHES for name, function, _ in stack):
         return SWITCHING, ()
     for name, function, _ in stack[ours[-1] + 1 :]:

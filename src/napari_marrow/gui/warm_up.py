@@ -1,4 +1,8 @@
-"""What napari would otherwise import and compile in the window's own thread when it is first needed."""
+"""What napari would otherwise import and compile in the window's own thread when it is first needed.
+
+Modules that define widgets are imported beside the window under PyQt6 only. Under PySide6 the program crashed at that:
+the window waits for them when they are first needed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
+from qtpy import PYSIDE6
 
 
 def warm_up_images() -> None:
@@ -27,11 +32,14 @@ def warm_up_labels() -> None:
 
 def warm_up_plots() -> None:
     """Import what draws plots; to be called in a thread beside the window, before a plot is made."""
-    import pyqtgraph  # noqa: F401
+    if not PYSIDE6:
+        import pyqtgraph  # noqa: F401
 
 
 def warm_up_movies() -> None:
     """Import what turns the camera and writes pictures and films, as far as it is installed; see `warm_up_labels`."""
     for name in ("scipy.spatial.transform", "PIL.PngImagePlugin", "imageio.v2", "napari_animation.frame_sequence"):
+        if PYSIDE6 and name.startswith("napari_animation"):
+            continue
         if find_spec(name.partition(".")[0]) is not None:
             import_module(name)
