@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QScrollArea, QWidget
 
 from napari_marrow.gui.napari_names import camera
 
@@ -82,11 +82,13 @@ class Hand:
 
     def __init__(self, viewer: Any, dock: Any, settle: Callable[[Callable[[], bool]], None]) -> None:
         self.viewer, self.dock, self._settle = viewer, dock, settle
+        self.missed = 0  # clicks that a slow machine took for others
 
     def click(self, widget: QWidget, at: QPoint | None = None, *, shift: bool = False) -> None:
         """Click a widget that can be seen and used, in its middle or at a place of it."""
         assert widget.isVisible(), widget
         assert widget.isEnabled(), widget
+        self._scroll_to(widget)
         place = widget.rect().center() if at is None else at
         assert widget.rect().contains(place)
         # what lies there is the widget or a part of it, and no other widget over it
@@ -97,27 +99,38 @@ class Hand:
         QTest.mouseClick(widget, Qt.MouseButton.LeftButton, modifier, place)
         self.wait()
 
+    def _scroll_to(self, widget: QWidget) -> None:
+        """Turn the wheel, as it were, until a widget can be seen."""
+        area = widget.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None and area.widget() is not None and area.widget().isAncestorOf(widget):
+            area.ensureWidgetVisible(widget)
+            QTest.qWait(20)
+
     def tab(self, page: QWidget) -> None:
         """Click the tab of a page."""
         bar = self.dock.tabs.tabBar()
         self.click(bar, bar.tabRect(self.dock.tabs.indexOf(page)).center())
 
     def choose(self, box: QComboBox, text: str) -> None:
-        """Open a list and click one of its entries."""
-        self.click(box)
-        view = box.view()
-        QTest.qWait(QApplication.doubleClickInterval() + 100)  # a second click before that would be one on the box
+        """Open a list and click one of its entries; once more where the list has closed before that."""
         row = next(k for k in range(box.count()) if box.itemText(k).startswith(text))
-        index = view.model().index(row, box.modelColumn())
-        view.scrollTo(index)
-        QTest.mouseClick(
-            view.viewport(),
-            Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
-            view.visualRect(index).center(),
-        )
-        self.wait()
-        assert box.currentText().startswith(text)
+        for _ in range(4):
+            self.click(box)
+            # a second click before that would be one on the box
+            QTest.qWait(QApplication.doubleClickInterval() + 300)
+            view = box.view()
+            index = view.model().index(row, box.modelColumn())
+            view.scrollTo(index)
+            place = view.visualRect(index).center()
+            QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+            self.wait()
+            if box.currentIndex() == row:
+                return
+            box.hidePopup()
+            self.missed += 2
+        raise AssertionError(f"'{text}' was not chosen")
 
     def key(self, key: Any) -> None:
         """Press a key in the window."""

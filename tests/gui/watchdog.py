@@ -31,6 +31,7 @@ OWN_WORK_OF_NAPARI = {
     ("add_layer.py_tmpl", "add_labels"): _ADDING,
     ("add_layer.py_tmpl", "add_tracks"): _ADDING,
     ("_evented_list.py", "__delitem__"): "removing a layer: napari takes its visuals and controls down",
+    ("_utils.py", "_from_kwarg_name_to_kwarg_name_"): "opening Qt's own file dialog",
     ("viewer_model.py", "reset_view"): "fitting the view: napari slices and draws every layer",
     ("dims.py", "set_current_step"): _STEP,
     ("dims.py", "set_point"): _STEP,
