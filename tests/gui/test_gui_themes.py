@@ -83,10 +83,12 @@ def test_every_tab_follows_the_theme(viewer: Any, dock: Any, finished_study: Pat
             title = dock.tabs.tabText(tab)
             dock.tabs.setCurrentIndex(tab)
             qtbot.waitUntil(lambda: dock.idle, timeout=60_000)
+            qtbot.wait(20)  # between what a person looks at, the window turns
             picture = rgb(dock.tabs.currentWidget().grab().toImage())
             apart = np.abs(picture - np.array([int(background[k : k + 2], 16) for k in (1, 3, 5)])).sum(2)
             assert (apart < 12).mean() > 0.02, (name, title)  # the theme's background is there, ...
             assert (apart > 150).mean() > 0.002, (name, title)  # ... and something on it
+            qtbot.wait(20)
             assert said.setdefault(title, said_by(dock.tabs.currentWidget())), (name, title)
         arrow = rgb(dock.form.sections[0].toggleButton().icon().pixmap(32, 32).toImage())
         inked = [int(text[k : k + 2], 16) for k in (1, 3, 5)]

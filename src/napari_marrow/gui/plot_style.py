@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QLabel, QWidget
 
@@ -87,13 +87,16 @@ class ThemeFollower(QObject):
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
         self._colours = theme_colours()
+        self._later = QTimer(self)  # napari gives the whole window its style in one go: what is drawn anew waits
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self.changed)
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802
         """Look at the theme when the style changes."""
         if event.type() == QEvent.Type.StyleChange and theme_colours() != self._colours:
             self._colours = theme_colours()
-            self.changed.emit()
+            self._later.start(0)
         return bool(super().eventFilter(watched, event))
 
 
