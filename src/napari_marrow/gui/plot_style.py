@@ -35,7 +35,7 @@ def styled_plot(bottom: str, left: str, *, view_box: Any = None) -> Any:
         axis.setTextPen(text)
         axis.setPen(text)
         axis.enableAutoSIPrefix(False)
-    plot.setMinimumHeight(160)
+    plot.setMinimumHeight(72)
     return plot
 
 
@@ -140,5 +140,5 @@ def empty_note(text: str) -> QLabel:
     note = QLabel(text)
     note.setWordWrap(True)
     note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-    note.setMinimumHeight(120)
+    note.setMinimumHeight(60)
     return note

@@ -86,7 +86,7 @@ class TrackTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setShowGrid(False)
         self.setSortingEnabled(True)
-        self.setMinimumHeight(70)
+        self.setMinimumHeight(50)
         side, top = self.verticalHeader(), self.horizontalHeader()
         assert side is not None
         assert top is not None
