@@ -15,6 +15,7 @@ from napari_marrow.gui.recipe_text import as_command, as_python, differences
 from napari_marrow.pipeline import load_recipe, parse_recipe, run
 from napari_marrow.pipeline.preview import preview_segmentation
 from napari_marrow.pipeline.recipe import Recipe
+from napari_marrow.pipeline.steps import STEPS
 from napari_marrow.study import Study
 
 pytestmark = pytest.mark.gui
@@ -172,6 +173,12 @@ def test_the_board_tells_what_is_done_and_what_another_recipe_would_change(
     opened(qtbot, dock, finished_study)
     assert dock.form.recipe() == quick_recipe  # that of the last run
     assert dock.board.table.rowCount() == 4
+    names = [dock.board.table.horizontalHeaderItem(k).text() for k in range(dock.board.table.columnCount())]
+    assert names == [step.name.replace("_", " ") for step in STEPS]
+    dock.tabs.setCurrentWidget(dock.board)
+    header = dock.board.table.horizontalHeader()
+    whole = max(header.fontMetrics().horizontalAdvance(name) for name in names)
+    qtbot.waitUntil(lambda: header.height() >= whole)
     assert ": done" in dock.board.state(POSITION, DENSE, "segment")
     assert "Everything is computed" in dock.runner.estimate.text()
     dock.form.editor("segment", "flow_threshold").set_value(0.7)

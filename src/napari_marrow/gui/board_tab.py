@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_marrow.gui.plot_style import ThemeFollower, shown_colour
+from napari_marrow.gui.upright_header import UprightHeader
 from napari_marrow.palette import GREEN, GREY, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class BoardTab(QWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setShowGrid(False)
+        self.table.setHorizontalHeader(UprightHeader(self.table))
         self.table.cellDoubleClicked.connect(self._on_double_click)
         self.table.currentCellChanged.connect(self._on_current)
         self.run_button = QPushButton("Run up to this step")
@@ -110,7 +112,7 @@ class BoardTab(QWidget):
         table.setUpdatesEnabled(False)
         table.setRowCount(len(self._places))
         table.setColumnCount(len(self._steps))
-        table.setHorizontalHeaderLabels([step[:2].capitalize() for step in self._steps])
+        table.setHorizontalHeaderLabels([step.replace("_", " ") for step in self._steps])
         for column, step in enumerate(self._steps):
             table.horizontalHeaderItem(column).setToolTip(step)
         row_of = {place: k for k, place in enumerate(self._places)}
@@ -134,7 +136,6 @@ class BoardTab(QWidget):
         header, side = table.horizontalHeader(), table.verticalHeader()
         header.setMinimumSectionSize(16)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        header.setStyleSheet("QHeaderView::section { padding: 0px; }")
         side.setDefaultSectionSize(20)
         table.setUpdatesEnabled(True)
 
