@@ -39,8 +39,9 @@ def test_a_chart_without_results_says_what_to_do(kind: ChartKind) -> None:
 def test_clone_sizes_weigh_organoids_not_clones() -> None:
     # o1: 3 clones of 1 cell; o2: one clone of 2 cells. Pooled, a quarter has 2 cells; over organoids, half.
     clones = pd.DataFrame(
-        {"position": ["p1"] * 3 + ["p2"], "session": 1, "n_end": [1, 1, 1, 2], "n_escaped": [0, 1, 0, 0]}
-    )
+        {"position": ["p1"] * 3 + ["p2"], "session": 1, "n_end": [1, 1, 1, 2], "n_escaped": [0, 1, 0, 0],
+         "founder_track_id": [1, 2, 3, 4]}
+    )  # fmt: skip
     chart = draw("Clone sizes", {"clones": clones})
     mean = chart.series[-1]
     assert list(mean.x) == [0, 1, 2, 3]
