@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,9 @@ def test_a_movie_over_time_has_a_picture_of_every_frame_and_a_cancelled_one_leav
 
 
 @pytest.mark.skipif(find_spec("napari_animation") is None, reason="needs napari-animation (extra `movie`)")
+# imageio leaves the pipes of the ffmpeg that it starts to the garbage collector
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_films_of_a_turn_and_of_a_way_of_the_camera(
     viewer: Any, dock: Any, scene: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +236,7 @@ def test_films_of_a_turn_and_of_a_way_of_the_camera(
     film = imageio.get_reader(tmp_path / "turn.mp4")
     shapes = {frame.shape for frame in film}
     film.close()
+    gc.collect()  # here, not in the next test
     assert len(shapes) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["turn.mp4", "way.gif"]
     scene.make_movie("over time", tmp_path / "time.mp4")
