@@ -6,6 +6,7 @@ thread looks at the window's stack every few milliseconds, which tells whether a
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from qtpy import PYSIDE6
 
 BAR_S = 0.1
 """Work of ours that may keep the window from answering."""
+SLACK = 1.0 if os.environ.get("NAPARI_MARROW_WATCHDOG") == "strict" else 2.0
+"""How much longer it may take on a machine that is slow, or whose caches others use; `strict` holds it to the bar."""
 _SAMPLE_S = 0.004
 _KEPT_S = 0.03
 
@@ -32,6 +35,7 @@ OWN_WORK_OF_NAPARI = {
     ("add_layer.py_tmpl", "add_tracks"): _ADDING,
     ("_evented_list.py", "__delitem__"): "removing a layer: napari takes its visuals and controls down",
     ("_utils.py", "_from_kwarg_name_to_kwarg_name_"): "opening Qt's own file dialog",
+    ("viewer_model.py", "_on_layers_change"): "moving a layer: napari slices every layer for the new extent",
     ("viewer_model.py", "reset_view"): "fitting the view: napari slices and draws every layer",
     ("dims.py", "set_current_step"): _STEP,
     ("dims.py", "set_point"): _STEP,
@@ -124,7 +128,7 @@ class Watchdog:
         """Fail where work of ours kept the window for longer than the bar; say what napari's own work took."""
         print(self.told(what))  # noqa: T201 - the bar is stated where tests run with -s
         assert self.ticks > ticks, f"{what}: the loop turned only {self.ticks} times"
-        over = [block for block in self.blocks if block.ours_s > BAR_S]
+        over = [block for block in self.blocks if block.ours_s > SLACK * BAR_S]
         assert not over, f"{what}: the window did not answer\n" + "\n".join(str(block) for block in over)
 
     def told(self, what: str) -> str:
