@@ -30,9 +30,11 @@ check:
 	$(BIN)/lint-imports
 
 # Windows in a process of their own: the LLVM of software OpenGL and that of torch's compiler do not get on in one
+# (side by side, as each takes one core most of the time; what the windows' tests say comes at the end)
 pytest:
-	$(BIN)/python -m pytest -m "not gui"
-	$(SCREEN) $(BIN)/python -m pytest -m gui
+	@$(SCREEN) $(BIN)/python -m pytest -m gui $(PYTEST) >$(VENV)/windows.log 2>&1 & windows=$$!; \
+	$(BIN)/python -m pytest -m "not gui" $(PYTEST); rest=$$?; \
+	wait $$windows; shown=$$?; cat $(VENV)/windows.log; exit $$((rest | shown))
 
 # The window's tests under PySide6, in an environment without PyQt6
 pyside: $(PYSIDE)/.installed
