@@ -177,3 +177,20 @@ class Hand:
     def wait(self) -> None:
         """Let the window come to rest."""
         self._settle(lambda: self.dock.idle)
+
+
+def draw_lasso(qtbot: Any, plot: Any, pixels: list[Any]) -> None:
+    """Draw a lasso through pixels of a plot with the mouse."""
+    from qtpy.QtCore import QEvent, QPointF
+    from qtpy.QtGui import QMouseEvent
+
+    port = plot.viewport()
+    qtbot.mousePress(port, Qt.MouseButton.LeftButton, pos=pixels[0])
+    for place in pixels[1:]:
+        event = QMouseEvent(
+            QEvent.Type.MouseMove, QPointF(place), QPointF(port.mapToGlobal(place)), Qt.MouseButton.NoButton,
+            Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
+        )  # fmt: skip
+        QApplication.sendEvent(port, event)
+        qtbot.wait(15)  # pyqtgraph leaves out moves that come faster than it draws
+    qtbot.mouseRelease(port, Qt.MouseButton.LeftButton, pos=pixels[-1])

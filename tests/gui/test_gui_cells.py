@@ -14,6 +14,8 @@ from napari_marrow.gui.cell_columns import cell_columns, cells_chart, colour_col
 from napari_marrow.palette import LINEAGE_COLOURS, condition_colours
 from napari_marrow.study import Study
 
+from .actions import draw_lasso
+
 POSITION, DENSE = "B02_f00", 2
 
 
@@ -66,21 +68,9 @@ def at_cells(viewer: Any, dock: Any, study: Path, qtbot: Any) -> Any:
 def drag(qtbot: Any, tab: Any, corners: list[tuple[float, float]]) -> None:
     """Draw a lasso through places of the plot with the mouse."""
     import pyqtgraph as pg
-    from qtpy.QtCore import QEvent, QPointF, Qt
-    from qtpy.QtGui import QMouseEvent
-    from qtpy.QtWidgets import QApplication
 
-    port = tab.cloud.plot.viewport()
     way = [tab.cloud.plot.mapFromScene(tab.cloud.box.mapViewToScene(pg.Point(*corner))) for corner in corners]
-    qtbot.mousePress(port, Qt.MouseButton.LeftButton, pos=way[0])
-    for place in way[1:]:
-        event = QMouseEvent(
-            QEvent.Type.MouseMove, QPointF(place), QPointF(port.mapToGlobal(place)), Qt.MouseButton.NoButton,
-            Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-        )  # fmt: skip
-        QApplication.sendEvent(port, event)
-        qtbot.wait(15)  # pyqtgraph leaves out moves that come faster than it draws
-    qtbot.mouseRelease(port, Qt.MouseButton.LeftButton, pos=way[-1])
+    draw_lasso(qtbot, tab.cloud.plot, way)
 
 
 @pytest.mark.gui

@@ -13,6 +13,8 @@ from napari_marrow.gui.charts import Chart, Series
 from napari_marrow.gui.lineage_charts import LINEAGE_CHARTS
 from napari_marrow.study import Study
 
+from .actions import draw_lasso
+
 pytestmark = pytest.mark.gui
 
 POSITION, DENSE = "B02_f00", 2
@@ -32,24 +34,6 @@ def at(qtbot: Any, dock: Any, panel: Any, chart: str) -> Any:
     qtbot.waitUntil(lambda: dock.idle and panel.plot.plot is not None and len(panel.chart.handles) > 0, timeout=20_000)
     qtbot.wait(100)
     return panel.plot
-
-
-def drag(qtbot: Any, plot: Any, pixels: list[Any]) -> None:
-    """Draw a lasso through pixels of the plot with the mouse."""
-    from qtpy.QtCore import QEvent, QPointF, Qt
-    from qtpy.QtGui import QMouseEvent
-    from qtpy.QtWidgets import QApplication
-
-    port = plot.viewport()
-    qtbot.mousePress(port, Qt.MouseButton.LeftButton, pos=pixels[0])
-    for place in pixels[1:]:
-        event = QMouseEvent(
-            QEvent.Type.MouseMove, QPointF(place), QPointF(port.mapToGlobal(place)), Qt.MouseButton.NoButton,
-            Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-        )  # fmt: skip
-        QApplication.sendEvent(port, event)
-        qtbot.wait(15)
-    qtbot.mouseRelease(port, Qt.MouseButton.LeftButton, pos=pixels[-1])
 
 
 def around(plot: Any, handle: int, reach: int) -> list[Any]:
@@ -85,7 +69,7 @@ def test_a_lasso_over_cells_of_the_vessel_map_rings_them_in_the_image(viewer: An
 
     box, middle = plot.plot.getPlotItem().vb, float(np.median(x))
     corners = [(x0, y0), (middle, y0), (middle, y1), (x0, y1), (x0, (y0 + y1) / 2)]
-    drag(qtbot, plot.plot, [plot.plot.mapFromScene(box.mapViewToScene(pg.Point(*c))) for c in corners])
+    draw_lasso(qtbot, plot.plot, [plot.plot.mapFromScene(box.mapViewToScene(pg.Point(*c))) for c in corners])
     slack = 1.5 * box.viewPixelSize()[0]
     surely, never = handles[x < middle - slack], handles[x > middle + slack]
     selected = opened.selection
@@ -128,7 +112,7 @@ def test_a_lasso_over_a_colonys_growth_selects_its_tracks_and_they_bring_it_out(
     handles = plot.chart.handles
     here = handles[handles["position"] == POSITION]
     row = next(k for k in here.index if tracks_in_colony(study, int(handles.loc[k, "colony"])))
-    drag(qtbot, plot.plot, around(plot, row, 5))
+    draw_lasso(qtbot, plot.plot, around(plot, row, 5))
     inside = here[(np.hypot(here["x"] - handles.loc[row, "x"], here["y"] - handles.loc[row, "y"])) < 1e-9]
     wanted = set().union(*(tracks_in_colony(study, int(c)) for c in inside["colony"]))
     assert wanted <= set(opened.selection.tracks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +13,20 @@ from typer.testing import CliRunner
 from napari_marrow.cli.application import app
 from napari_marrow.export.geff import geff_points, write_geff
 from napari_marrow.export.study_tracks import write_session_geff
-from napari_marrow.pipeline import parse_recipe, run
+from napari_marrow.pipeline import run
 from napari_marrow.study import Study
 
-RECIPE = parse_recipe({"niche": {"n_simulations": 39, "every_h": 1000}, "lineage": {"n_bootstrap": 99}})
-
-
-@pytest.fixture(scope="module")
-def tracked(imported_tiny_study, tmp_path_factory) -> Path:
-    path = Path(shutil.copytree(imported_tiny_study, tmp_path_factory.mktemp("edited") / "tiny.marrow"))
-    run(path, RECIPE, until="curate")
-    return path
-
 
 @pytest.fixture
-def study(tracked, tmp_path) -> Path:
-    return Path(shutil.copytree(tracked, tmp_path / "tiny.marrow"))
-
-
-@pytest.fixture
-def place(study) -> tuple[str, int]:
-    nodes = Study.open(study).table("track_nodes")
+def place(finished_copy) -> tuple[str, int]:
+    nodes = Study.open(finished_copy).table("track_nodes")
     position, session = nodes.groupby(["position", "session"]).size().idxmax()
     return str(position), int(session)
 
 
 @pytest.fixture
-def exported(study, place, tmp_path) -> Path:
-    write_session_geff(Study.open(study), *place, tmp_path / "tracks.geff")
+def exported(finished_copy, place, tmp_path) -> Path:
+    write_session_geff(Study.open(finished_copy), *place, tmp_path / "tracks.geff")
     return tmp_path / "tracks.geff"
 
 
@@ -62,7 +47,7 @@ def test_axes_of_an_exported_graph_have_a_unit(exported):
     assert {axis["name"]: axis.get("unit") for axis in axes}["x"] == "micrometer"
 
 
-def test_a_broken_link_and_a_removed_cell_come_back_as_one_step(study, place, exported, tmp_path):
+def test_a_broken_link_and_a_removed_cell_come_back_as_one_step(finished_copy, quick_recipe, place, exported, tmp_path):
     points, links = geff_points(exported)
     mothers = links["source"].value_counts()
     plain = links[links["source"].map(mothers) == 1]
@@ -74,17 +59,17 @@ def test_a_broken_link_and_a_removed_cell_come_back_as_one_step(study, place, ex
     left = left[(left["source"] != alone) & (left["target"] != alone)].apply(lambda column: column.map(row))
     edited = changed(tmp_path / "edited.geff", kept.reset_index(drop=True), left.reset_index(drop=True))
 
-    code, said = answer("edits", "apply", study, edited, "--position", place[0], "--author", "A. Botanist")
+    code, said = answer("edits", "apply", finished_copy, edited, "--position", place[0], "--author", "A. Botanist")
     assert code == 0, said
     assert "1 break, 1 delete" in said
     assert "2 edit(s) kept" in said
-    entries = Study.open(study).edits().standing(place[0], "cells")
+    entries = Study.open(finished_copy).edits().standing(place[0], "cells")
     label = int(points.loc[lost["source"], "label"])
     assert [(e.action["action"], e.author) for e in entries] == [("break", "A. Botanist"), ("delete", "A. Botanist")]
     assert entries[0].action["parent"] == [place[1], int(points.loc[lost["source"], "t"]), label]
 
-    run(study, RECIPE, until="curate")
-    write_session_geff(Study.open(study), *place, tmp_path / "again.geff")
+    run(finished_copy, quick_recipe, until="curate")
+    write_session_geff(Study.open(finished_copy), *place, tmp_path / "again.geff")
     again, edges = geff_points(tmp_path / "again.geff")
     assert len(again) == len(points) - 1
     names = lambda table, rows: set(zip(*(table.loc[rows, n].astype(int) for n in ("t", "label")), strict=True))  # noqa: E731
@@ -92,18 +77,18 @@ def test_a_broken_link_and_a_removed_cell_come_back_as_one_step(study, place, ex
     assert pair not in [
         names(again, list(edge)) for edge in edges[["source", "target"]].itertuples(index=False, name=None)
     ]
-    assert answer("edits", "undo", study)[1].count("undone") == 2
+    assert answer("edits", "undo", finished_copy)[1].count("undone") == 2
 
 
-def test_a_graph_that_nobody_changed_makes_no_edit(study, place, exported):
-    code, said = answer("edits", "apply", study, exported, "--position", place[0])
+def test_a_graph_that_nobody_changed_makes_no_edit(finished_copy, place, exported):
+    code, said = answer("edits", "apply", finished_copy, exported, "--position", place[0])
     assert (code, said.strip()) == (0, "The graph has the study's own tracks.")
-    assert not (study / "edits.jsonl").exists()
+    assert not (finished_copy / "edits.jsonl").exists()
 
 
-def test_what_does_not_fit_is_refused_and_nothing_is_kept(study, place, exported, tmp_path):
+def test_what_does_not_fit_is_refused_and_nothing_is_kept(finished_copy, place, exported, tmp_path):
     points, links = geff_points(exported)
-    other = next(p for p in Study.open(study).positions if p != place[0])
+    other = next(p for p in Study.open(finished_copy).positions if p != place[0])
     twice = pd.concat([points, points.iloc[:1]], ignore_index=True)
     unknown = points.assign(label=points["label"].where(points.index > 0, 99_999))
     merged = pd.concat([links, links.iloc[:1].assign(source=int(links["source"].iloc[1]))], ignore_index=True)
@@ -118,7 +103,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_kept(study, place, exported
         ("comes from both", changed(tmp_path / "d.geff", points, merged), here),
         ("There is no folder", tmp_path / "no.geff", here),
     ):
-        code, text = answer("edits", "apply", study, folder, *(["--position", *position] if position else []))
+        code, text = answer("edits", "apply", finished_copy, folder, *(["--position", *position] if position else []))
         assert code != 0
         assert said in text
-    assert not (study / "edits.jsonl").exists()
+    assert not (finished_copy / "edits.jsonl").exists()

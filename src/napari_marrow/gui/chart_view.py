@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from skimage.measure import points_in_poly
 
 from napari_marrow.gui.charts import Chart, Key, Pick, Series, as_steps, risk_counts, tick_times
 from napari_marrow.gui.plot_style import ThemeFollower, empty_note, shown_colour, styled_plot, theme_colours
@@ -230,7 +231,7 @@ class ChartView(QWidget):
         if self._line is not None:
             self._plot.removeItem(self._line)
             self._line = None
-        self.lassoed.emit(np.flatnonzero(inside_of(way, *self._places())), more)
+        self.lassoed.emit(np.flatnonzero(points_in_poly(np.column_stack(self._places()), way)), more)
 
     def _nearest_handle(self, place: tuple[float, float], pixel: tuple[float, float]) -> int:
         if not len(self.chart.handles):
@@ -276,31 +277,6 @@ def nearest_pick(chart: Chart, place: tuple[float, float], pixel: tuple[float, f
         if away < best[0]:
             best = away, s.pick
     return best[1]
-
-
-def inside_of(
-    way: npt.NDArray[np.float64], x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
-    """Return which points lie inside of a closed line: a ray from them to the right crosses it an odd number of times.
-
-    Parameters
-    ----------
-    way : (m, 2) float64
-        Corners, x and y.
-    x, y : (n,) float64
-
-    Examples
-    --------
-    >>> square = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0]])
-    >>> inside_of(square, np.array([1.0, 3.0]), np.array([1.0, 1.0])).tolist()
-    [True, False]
-    """
-    inside = np.zeros(len(x), bool)
-    for (x0, y0), (x1, y1) in zip(way, np.roll(way, -1, axis=0), strict=True):
-        if y0 != y1:
-            crossed = (y0 > y) != (y1 > y)
-            inside ^= crossed & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
-    return inside
 
 
 def _mark(series: Series) -> str:
